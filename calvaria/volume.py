@@ -30,7 +30,9 @@ class BinaryVolume:
             raise ValueError("affine must be invertible: no axis may have zero spacing or lie along another")
 
     @classmethod
-    def on_grid(cls, mask: Mask, spacing_mm: tuple[float, float, float], origin_mm: tuple[float, float, float] = (0, 0, 0)) -> "BinaryVolume":
+    def on_grid(
+        cls, mask: Mask, spacing_mm: tuple[float, float, float], origin_mm: tuple[float, float, float] = (0, 0, 0)
+    ) -> "BinaryVolume":
         """A volume whose axes run along left, posterior and superior."""
         affine = np.diag([*spacing_mm, 1.0]).astype(np.float64)
         affine[:3, 3] = origin_mm

@@ -1,0 +1,224 @@
+"""Canonical orientation, and a coarse isotropic working grid over a mask, each with its way back.
+
+Everything is written so that one anatomy gives one answer, to the last bit, however its file orders or flips the axes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import permutations, product
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calvaria.volume import Affine, BinaryVolume, Mask
+
+Field = NDArray[np.float32]
+Box = tuple[slice, slice, slice]
+
+_ORIGIN_DECIMALS = 6  # flipping an axis moves the origin by a sum whose last bits depend on the flip; 1e-6 mm is far above them
+_EDGE_STEPS = 2**16  # voxel edges are rounded to this share of a working cell: every sum below is then exact, in whatever order
+
+
+@dataclass(frozen=True, eq=False)
+class Canonical:
+    """A mask seen along the patient's axes, and how to get back to the axes of its file.
+
+    mask    bool [X, Y, Z], a view: index axes run nearest to left, posterior and superior, in this order
+    affine  float64 [4, 4], canonical index to LPS mm; an oblique acquisition keeps its tilt here
+    axes    canonical axis c is the file's axis axes[c]
+    flips   whether canonical axis c runs against it
+    """
+
+    mask: Mask
+    affine: Affine
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    @property
+    def volume(self) -> BinaryVolume:
+        return BinaryVolume(self.mask, self.affine)
+
+    def from_canonical(self, mask: Mask) -> Mask:
+        """A mask on the canonical grid [X, Y, Z], seen along the file's axes again (a view)."""
+        if mask.shape != self.mask.shape:
+            raise ValueError(f"a mask of shape {mask.shape} does not lie on a canonical grid of shape {self.mask.shape}")
+        return mask[_reversing(self.flips)].transpose(np.argsort(self.axes))
+
+
+def to_canonical(mask: Mask, affine: Affine) -> Canonical:
+    """See a mask [X, Y, Z] along the patient's axes without copying it.
+
+    Each index axis is given to the patient axis it lies nearest to, one to one; where two choices are equally near (45 degrees),
+    the directions decide, never the order in the file.
+    """
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+
+    def nearness(axes: tuple[int, ...]) -> tuple[float, ...]:
+        directions = unit[:, axes]
+        along = np.diag(directions)
+        return float(np.round(abs(along.prod()), 9)), *(directions * np.sign(along)).round(9).ravel().tolist()
+
+    first, second, third = max(permutations(range(3)), key=nearness)
+    axes = first, second, third
+    columns = affine[:3, axes]
+    backward = np.diag(columns) < 0
+    far_end = np.where(backward, np.array(mask.shape)[list(axes)] - 1, 0)
+    turned = np.eye(4)
+    turned[:3, :3] = np.where(backward, -columns, columns)
+    turned[:3, 3] = np.round(affine[:3, 3] + columns @ far_end, _ORIGIN_DECIMALS)
+    flips = bool(backward[0]), bool(backward[1]), bool(backward[2])
+    return Canonical(mask.transpose(axes)[_reversing(flips)], turned + 0.0, axes, flips)  # + 0.0 turns -0.0 into 0.0
+
+
+@dataclass(frozen=True)
+class GridAxis:
+    """One axis of a working grid beside the same axis of its source; positions in mm from the outer edge of source voxel 0."""
+
+    source_count: int
+    source_mm: float
+    count: int
+    start_mm: float
+    cell_mm: float
+
+    @classmethod
+    def over(cls, occupied: slice, source_count: int, source_mm: float, cell_mm: float, margin_mm: float) -> "GridAxis":
+        """Whole cells centred on the occupied voxels and a margin on both sides, as far as the field of view reaches."""
+        low = max(occupied.start * source_mm - margin_mm, 0.0)
+        high = min(occupied.stop * source_mm + margin_mm, source_count * source_mm)
+        count = max(ceil((high - low) / cell_mm - 1e-6), 1)
+        return cls(source_count, source_mm, count, (low + high - count * cell_mm) / 2, cell_mm)
+
+    def overlaps(self) -> NDArray[np.float64]:
+        """Share of each working cell that each source voxel covers, [count, source_count]."""
+        edges = (np.arange(self.source_count + 1) * self.source_mm - self.start_mm) / self.cell_mm
+        edges = np.round(edges * _EDGE_STEPS) / _EDGE_STEPS
+        cells = np.arange(self.count)[:, None]
+        shares: NDArray[np.float64] = np.minimum(edges[1:], cells + 1) - np.maximum(edges[:-1], cells)
+        return shares.clip(min=0.0)
+
+    def positions(self, voxels: slice) -> NDArray[np.float64]:
+        """Where source voxel centres lie, in cells, 0 being the centre of the first."""
+        return ((np.arange(voxels.start, voxels.stop) + 0.5) * self.source_mm - self.start_mm) / self.cell_mm - 0.5
+
+    def reach(self, cells: slice) -> slice:
+        """Source voxels inside the grid whose linear interpolation draws on any of these cells."""
+        position = self.positions(slice(0, self.source_count))
+        inside = (position >= -0.5) & (position < self.count - 0.5)
+        reached = np.flatnonzero(inside & (position > cells.start - 1) & (position < cells.stop))
+        return slice(int(reached[0]), int(reached[-1]) + 1) if reached.size else slice(0, 0)
+
+    def neighbours(self, voxels: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Field]:
+        """For each source voxel: the cell below its centre, the one above, and the weight of the latter; the border is held."""
+        position = self.positions(voxels).clip(0, self.count - 1)
+        below = np.floor(position).astype(np.intp)
+        return below, np.minimum(below + 1, self.count - 1), (position - below).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingGrid:
+    """Isotropic cells of `spacing_mm` laid over a canonical volume.
+
+    axes    how each axis [x, y, z] of the grid lies on the source
+    affine  float64 [4, 4], cell index (cell centres) to LPS mm
+    """
+
+    axes: tuple[GridAxis, GridAxis, GridAxis]
+    affine: Affine
+    spacing_mm: float
+
+    @classmethod
+    def over(cls, volume: BinaryVolume, spacing_mm: float, margin_mm: float) -> "WorkingGrid":
+        """A grid over the occupied box of a canonical volume and `margin_mm` around it, clipped to the field of view."""
+        if spacing_mm <= 0 or margin_mm < 0:
+            raise ValueError(f"a working grid needs a positive spacing and a margin of at least 0, not {spacing_mm} and {margin_mm} mm")
+        source_mm = volume.spacing_mm
+        box = bounding_box(volume.mask)
+        x, y, z = (
+            GridAxis.over(*axis, spacing_mm, margin_mm) for axis in zip(box, volume.shape, source_mm, strict=True)
+        )
+        affine = np.eye(4)
+        affine[:3, :3] = volume.direction * spacing_mm
+        first_cell_mm = [axis.start_mm + (axis.cell_mm - axis.source_mm) / 2 for axis in (x, y, z)]
+        affine[:3, 3] = volume.affine[:3, 3] + volume.direction @ first_cell_mm
+        return cls((x, y, z), affine, spacing_mm)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        x, y, z = self.axes
+        return x.count, y.count, z.count
+
+    @property
+    def source_shape(self) -> tuple[int, int, int]:
+        x, y, z = self.axes
+        return x.source_count, y.source_count, z.source_count
+
+    def coarsen(self, mask: Mask) -> Field:
+        """Share of each cell that is occupied, float32 [x, y, z]; what lies outside the source counts as empty.
+
+        `mask` is bool [X, Y, Z] on the source grid. Edges are rounded to 1/65536 of a cell, so that sums are exact: the slowest axis
+        in memory is reduced first, and the order still cannot show in the result.
+        """
+        self._check(mask.shape, self.source_shape)
+        order, in_memory = _memory_order(mask)
+        overlaps = [self.axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
+        covered = [np.flatnonzero(shares.any(axis=0)) for shares in overlaps]
+        _, rows, columns = (slice(int(index[0]), int(index[-1]) + 1) for index in covered)
+        across, along = overlaps[1][:, rows], overlaps[2][:, columns].T
+        coarse = np.empty([len(shares) for shares in overlaps], np.float32)
+        for cell, shares in enumerate(overlaps[0].astype(np.float32)):
+            planes = np.flatnonzero(shares)
+            slab = in_memory[planes[0] : planes[-1] + 1, rows, columns].astype(np.float32)
+            coarse[cell] = across @ np.tensordot(shares[planes], slab, axes=1).astype(np.float64) @ along
+        return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
+
+    def refine(self, field: Field, threshold: float) -> tuple[Mask, Box]:
+        """Where the linear interpolation of a field exceeds `threshold` at source voxel centres.
+
+        `field` is float32 [x, y, z] on this grid. Returns bool [a, b, c] and the box of the source grid it fills: everything outside
+        the box is at or below the threshold, or outside the working grid. Extra memory is one field interpolated along y and z.
+        """
+        self._check(field.shape, self.shape)
+        above = bounding_box(field > threshold)
+        x, y, z = box = _as_box(axis.reach(cells) for axis, cells in zip(self.axes, above, strict=True))
+        along_z = _interpolate(field, 2, *self.axes[2].neighbours(z))
+        along_y = _interpolate(along_z, 1, *self.axes[1].neighbours(y))
+        mask = np.empty([cells.stop - cells.start for cells in box], np.bool_)
+        for row, below, upper, weight in zip(mask, *self.axes[0].neighbours(x), strict=True):
+            np.greater(along_y[below] * (1 - weight) + along_y[upper] * weight, threshold, out=row)
+        return mask, box
+
+    @staticmethod
+    def _check(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if shape != expected:
+            raise ValueError(f"an array of shape {shape} does not lie on a grid of shape {expected}")
+
+
+def bounding_box(mask: Mask) -> Box:
+    """The smallest box [X, Y, Z] that holds every occupied voxel; three empty slices for an empty mask."""
+    order, in_memory = _memory_order(mask)
+    columns = in_memory.any(axis=0)
+    occupied = in_memory.any(axis=2).any(axis=1), columns.any(axis=1), columns.any(axis=0)
+    found = [np.flatnonzero(line[:: -1 if mask.strides[axis] < 0 else 1]) for axis, line in zip(order, occupied, strict=True)]
+    extents = [slice(int(index[0]), int(index[-1]) + 1) if index.size else slice(0, 0) for index in found]
+    return _as_box(extents[int(place)] for place in np.argsort(order))
+
+
+def _interpolate(field: Field, axis: int, below: NDArray[np.intp], above: NDArray[np.intp], weight: Field) -> Field:
+    weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
+    return field.take(below, axis) * (1 - weight) + field.take(above, axis) * weight
+
+
+def _memory_order(mask: Mask) -> tuple[list[int], Mask]:
+    """The axes from slowest to fastest in memory, and a view of the mask in that order with every stride positive."""
+    order = sorted(range(3), key=lambda axis: -abs(mask.strides[axis]))
+    return order, mask.transpose(order)[_reversing([mask.strides[axis] < 0 for axis in order])]
+
+
+def _reversing(flips: "list[bool] | tuple[bool, bool, bool]") -> Box:
+    return _as_box(slice(None, None, -1 if flip else 1) for flip in flips)
+
+
+def _as_box(slices: Iterator[slice]) -> Box:
+    x, y, z = slices
+    return x, y, z
