@@ -1,0 +1,1 @@
+"""Scoring a task: the challenge's metrics, plain baselines to beat, and tables of both."""
