@@ -13,6 +13,9 @@ synth = typer.Typer(help="Make skulls and defects from a seed.", no_args_is_help
 app.add_typer(synth, name="synth")
 
 
+Folder = Annotated[Path, typer.Option(help="Folder that holds the weights.")]
+
+
 @app.callback()
 def _logging(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was chosen and how long it took.")] = False) -> None:
     import logging
@@ -21,6 +24,45 @@ def _logging(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show
 
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(show_path=False)])
+
+
+@app.command()
+def predict(
+    task: Annotated[str, typer.Argument(help="What to do: completion.")],
+    volume: Annotated[Path, typer.Argument(help="A binary volume: .nrrd, .nii or .nii.gz.")],
+    out: Annotated[Path, typer.Option(help="Where the answer goes; its suffix chooses the format.")],
+    output: Annotated[str | None, typer.Option(help="Which of the task's outputs; for completion: completed (default) or implant.")] = None,
+    label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder with a folder per task that holds its weights.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Answer for one volume, without any server."""
+    from calvaria.io import read, write
+    from calvaria.predictor import Predictor
+    from calvaria.weights import model_folder
+
+    predictor = Predictor.load(model_folder(task, models), device=device)
+    wanted = predictor.task.choose_output(output)
+    decoded = read(volume, label=label)
+    for warning in decoded.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    answer = predictor.predict([decoded.volume])[0][wanted]
+    write(out, answer)
+    typer.echo(f"{out}: {wanted}, {answer.occupied} voxels, {answer.occupied * answer.voxel_mm3 / 1000:.1f} cm³")
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(help="What to learn: completion.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints and the weights; a run found there is continued.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file; default: the one the shipped weights were made with.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Fit a task's network on data generated from a seed."""
+    from calvaria.training.run import run
+    from calvaria.weights import model_folder
+
+    run(task, config or model_folder(task) / "train.toml", out, device)
 
 
 def main() -> None:

@@ -1,0 +1,69 @@
+"""Weights and a task: volumes in, volumes out."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from calvaria.geometry import Field
+from calvaria.networks import EncoderDecoder, Level
+from calvaria.sparse import SiteSet
+from calvaria.tasks import Prepared, Settings, Task
+from calvaria.tasks.task import prepare
+from calvaria.volume import BinaryVolume
+from calvaria.weights import WEIGHTS, load_weights
+
+log = logging.getLogger(__name__)
+
+Inferred = Field
+"""What the network says of one volume: float32 [x, y, z] on its working grid, the probability that a cell belongs to the answer."""
+
+
+class Predictor:
+    """Answers a task's question for volumes. The three verbs of a request, or `predict` for all of them at once."""
+
+    def __init__(self, network: EncoderDecoder, task: Task, settings: Settings, device: str = "cpu"):
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.task = task
+        self.settings = settings
+        self.device = torch.device(device)
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> "Predictor":
+        """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
+        network, task, settings = load_weights(Path(folder) / WEIGHTS)
+        log.info("%s on %s: channels %s, %g mm cells", task.name, device, network.config.channels, settings.spacing_mm)
+        return cls(network, task, settings, device)
+
+    def prepare(self, volume: BinaryVolume) -> Prepared:
+        """Lay the working grid over a volume. CalvariaError EMPTY_MASK or FULL_MASK where there is no shape to work on."""
+        return prepare(volume, self.settings)
+
+    def infer(self, batch: Sequence[Prepared]) -> list[Inferred]:
+        """One network call for volumes of any sizes; each answer is what it would be alone."""
+        if not batch:
+            return []
+        sites = SiteSet.from_masks([torch.from_numpy(item.sites).to(self.device) for item in batch])
+        with torch.inference_mode():
+            answer = self.network(sites)[-1]
+        extents = (item.sites.shape for item in batch)
+        return [field[:x, :y, :z] for field, (x, y, z) in zip(_fields(answer), extents, strict=True)]
+
+    def finish(self, prepared: Prepared, inferred: Inferred) -> dict[str, BinaryVolume]:
+        """The task's outputs by name, each on exactly the input's grid."""
+        masks = self.task.finish(prepared, inferred, self.settings)
+        return {name: prepared.volume.like(prepared.canonical.from_canonical(mask)) for name, mask in masks.items()}
+
+    def predict(self, volumes: Sequence[BinaryVolume]) -> list[dict[str, BinaryVolume]]:
+        """All outputs for each volume. Bad volumes raise CalvariaError."""
+        batch = [self.prepare(volume) for volume in volumes]
+        return [self.finish(item, answer) for item, answer in zip(batch, self.infer(batch), strict=True)]
+
+
+def _fields(answer: Level) -> Field:
+    """Probabilities [B, X, Y, Z] of a level's candidate sites; 0 where there is none or the bound on generation dropped it."""
+    probability = torch.sigmoid(answer.logits).masked_fill((answer.logits > 0) & ~answer.keep, 0.0)
+    field = torch.zeros(answer.sites.shape, device=probability.device)
+    field.view(-1)[answer.sites.cells] = probability
+    return field.cpu().numpy()

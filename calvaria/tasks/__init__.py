@@ -1,0 +1,8 @@
+"""What the networks are used for: a task is a row of data and two functions."""
+
+from calvaria.tasks.completion import COMPLETION
+from calvaria.tasks.task import Prepared, Settings, Task
+
+TASKS = {task.name: task for task in (COMPLETION,)}
+
+__all__ = ["TASKS", "Prepared", "Settings", "Task"]

@@ -1,0 +1,55 @@
+"""Completion: a defective skull in, the whole skull and the implant out."""
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from calvaria.geometry import Field
+from calvaria.tasks.task import Prepared, Settings, Task, paste
+from calvaria.volume import Mask
+
+OPENING_MM = 1.0
+"""Radius of the opening that takes films and threads off an implant; half the thinnest plate that is ever printed."""
+
+
+def finish(prepared: Prepared, probability: Field, settings: Settings) -> dict[str, Mask]:
+    """The implant at the volume's own resolution, and the skull with it.
+
+    On the working grid, whatever the network added forms candidate pieces; only near those is the answer refined, so that the
+    outside of intact bone is never touched. There the interpolated probability, less the defective skull, is the implant.
+    """
+    defective = prepared.canonical.mask
+    added = (probability > settings.threshold) & ~prepared.sites
+    pieces = large_components(added, settings.smallest_mm3 / prepared.grid.spacing_mm**3)
+    near = ndimage.binary_dilation(pieces, ndimage.generate_binary_structure(3, 3))
+    solid, box = prepared.grid.refine(np.where(near, probability, np.float32(0)), settings.threshold)
+    implant = paste(defective, clean(solid & ~defective[box], prepared, settings), box)
+    return {"completed": defective | implant, "implant": implant}
+
+
+def clean(implant: Mask, prepared: Prepared, settings: Settings) -> Mask:
+    """An implant without films, threads and crumbs: opened by a ball, then components of a sensible size."""
+    volume = prepared.canonical.volume
+    opened = open_by_ball(implant, OPENING_MM, volume.spacing_mm)
+    return large_components(opened, settings.smallest_mm3 / volume.voxel_mm3)
+
+
+def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """Morphological opening [X, Y, Z] by a ball; by two distance transforms, so that anisotropic spacing is no matter."""
+    padded = np.pad(mask, 1)
+    core = ndimage.distance_transform_edt(padded, sampling=spacing_mm) > radius_mm
+    if not core.any():
+        return np.zeros_like(mask)
+    opened: Mask = ndimage.distance_transform_edt(~core, sampling=spacing_mm) <= radius_mm
+    return opened[1:-1, 1:-1, 1:-1] & mask
+
+
+def large_components(mask: Mask, smallest: float) -> Mask:
+    """The 26-connected components of at least `smallest` voxels."""
+    labels = cc3d.connected_components(mask, connectivity=26)
+    large = np.bincount(labels.ravel()) >= smallest
+    large[0] = False
+    return large[labels]
+
+
+COMPLETION = Task("completion", ("completed", "implant"), finish)

@@ -1,0 +1,1 @@
+"""Fit a task's network to data the project generates itself."""

@@ -1,0 +1,73 @@
+"""Everything that decides what a training run makes, read from one TOML file."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from calvaria.networks import CONFIGS, NetworkConfig
+from calvaria.tasks import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where examples come from.
+
+    skulls      how many different skulls are generated, from seeds `first_seed` upward; every example cuts a new defect
+    finer       skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
+    """
+
+    skulls: int
+    first_seed: int = 1_000_000
+    finer: float = 2.0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights are fitted: AdamW, learning rate warmed up over `warmup` steps, then a half cosine down to zero.
+
+    added_weight  weight in the loss of sites the input does not have, against 1 for those it has; 1 is the paper's loss
+    """
+
+    steps: int
+    batch: int = 2
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: int = 200
+    added_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. `network` is the name of a configuration of `calvaria.networks`, or seven channel counts."""
+
+    task: str
+    seed: int
+    network: NetworkConfig
+    settings: Settings
+    data: DataConfig
+    optimizer: OptimizerConfig
+    validate_every: int = 1000
+    validation_skulls: int = 16
+
+    @classmethod
+    def read(cls, path: Path) -> "TrainConfig":
+        """From a TOML file; ValueError names an unknown or missing key."""
+        values = tomllib.loads(Path(path).read_text())
+        network = values.get("network")
+        values["network"] = CONFIGS[network] if isinstance(network, str) else NetworkConfig(tuple(network or ()))
+        return _fill(cls, values, where=str(path))
+
+
+def _fill(cls: type[T], values: dict[str, Any], where: str) -> T:
+    types = get_type_hints(cls)
+    if unknown := values.keys() - types.keys():
+        raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; known are {', '.join(types)}")
+    tables = {name: _fill(types[name], value, f"{where}, {name}") for name, value in values.items() if isinstance(value, dict)}
+    filled = values | tables
+    try:
+        return cls(**filled)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error

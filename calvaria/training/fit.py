@@ -1,0 +1,155 @@
+"""Fit a network: the paper's six-level loss, one configuration, resumable to the same result."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import DataLoader, Subset
+
+from calvaria.networks import EncoderDecoder, Level, pyramid
+from calvaria.sparse import SiteSet
+from calvaria.tasks import TASKS
+from calvaria.training.config import OptimizerConfig, TrainConfig
+from calvaria.training.data import FIRST_VALIDATION_SEED, CompletionExamples, Example, SkullStore, as_masks
+from calvaria.weights import WEIGHTS, save_weights
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_EVERY = 250
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. `loss` is a running mean; `implant_dice` of the last validation, at working resolution."""
+
+    step: int
+    loss: float
+    implant_dice: float
+
+
+def fit(config: TrainConfig, folder: Path, device: str = "cpu", report: Callable[[Progress], None] = lambda _: None) -> Path:
+    """Train, or go on where `folder` stopped, and write `weights.safetensors` there. Returns its path.
+
+    The skulls must lie in the store already (`stores`). The same configuration gives the same weights on the same machine,
+    interrupted or not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    network = EncoderDecoder(config.network).to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
+    progress = _resume(folder / CHECKPOINT, config, network, optimizer)
+    examples = training_examples(config, folder)
+    held_out = validation_examples(config, folder)
+    validation = [held_out[index] for index in range(len(held_out))]
+    for step, batch in enumerate(_batches(examples, config, progress.step), start=progress.step + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, config.optimizer)
+        loss = train_step(network, optimizer, batch, config.optimizer.added_weight, device)
+        mean = loss if step == 1 else 0.99 * progress.loss + 0.01 * loss
+        progress = Progress(step, mean, progress.implant_dice)
+        if step % config.validate_every == 0 or step == config.optimizer.steps:
+            progress = Progress(step, mean, validate(network, validation, device))
+        if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
+            _save(folder / CHECKPOINT, config, network, optimizer, progress)
+        report(progress)
+    path = folder / WEIGHTS
+    save_weights(path, network, TASKS[config.task], config.settings)
+    return path
+
+
+def train_step(network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch: list[Example], added_weight: float, device: str) -> float:
+    """One gradient step on a batch; returns its loss."""
+    network.train()
+    given, wanted = (SiteSet.from_masks([mask.to(device) for mask in masks]) for masks in as_masks(batch))
+    loss = pyramid_loss(network(given, wanted), given, wanted, added_weight)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def pyramid_loss(levels: list[Level], given: SiteSet, wanted: SiteSet, added_weight: float = 1.0) -> Tensor:
+    """Sum over the decoder's levels of the cross-entropy between a site's logit and whether the strided truth has it.
+
+    The paper's loss, but that sites the input lacks, where the decisions are hard, may weigh more than those it has.
+    """
+    total = levels[0].logits.new_zeros(())
+    for level, truth, had in zip(levels, reversed(pyramid(wanted)[:-1]), reversed(pyramid(given)[:-1]), strict=True):
+        if len(level.sites) == 0:
+            continue
+        weight = torch.where(had.holds(level.sites), 1.0, added_weight)
+        target = truth.holds(level.sites).to(level.logits.dtype)
+        total = total + (binary_cross_entropy_with_logits(level.logits, target, reduction="none") * weight).sum() / weight.sum()
+    return total
+
+
+def learning_rate(step: int, config: OptimizerConfig) -> float:
+    """Linear warm-up, then half a cosine to zero at the last step; `step` counts from 1."""
+    if step <= config.warmup:
+        return config.learning_rate * step / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@torch.no_grad()
+def validate(network: EncoderDecoder, examples: list[Example], device: str) -> float:
+    """Mean Dice of the added sites against the missing ones, on the working grid, without finishing."""
+    network.eval()
+    scores = []
+    for one in examples:
+        given, wanted = (SiteSet.from_masks([mask.to(device) for mask in masks]) for masks in as_masks([one]))
+        answer = network(given)[-1].kept
+        added, missing = answer.select(~given.holds(answer)), wanted.select(~given.holds(wanted))
+        both = int(missing.holds(added).sum())
+        scores.append(2 * both / max(1, len(added) + len(missing)))
+    return sum(scores) / len(scores)
+
+
+def store(config: TrainConfig, folder: Path) -> SkullStore:
+    return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
+
+
+def training_seeds(config: TrainConfig) -> range:
+    return range(config.data.first_seed, config.data.first_seed + config.data.skulls)
+
+
+def validation_seeds(config: TrainConfig) -> range:
+    return range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + config.validation_skulls)
+
+
+def training_examples(config: TrainConfig, folder: Path) -> CompletionExamples:
+    count = config.optimizer.steps * config.optimizer.batch
+    return CompletionExamples(store(config, folder), training_seeds(config), config.settings, config.seed, count)
+
+
+def validation_examples(config: TrainConfig, folder: Path) -> CompletionExamples:
+    seeds = validation_seeds(config)
+    return CompletionExamples(store(config, folder), seeds, config.settings, seed=0, count=len(seeds))
+
+
+def _batches(examples: CompletionExamples, config: TrainConfig, done: int) -> Iterable[list[Example]]:
+    rest = Subset(examples, range(done * config.optimizer.batch, len(examples)))
+    # One process beside this one keeps up with two cores of training.
+    return DataLoader(rest, batch_size=config.optimizer.batch, collate_fn=list, num_workers=1, prefetch_factor=8)
+
+
+def _save(path: Path, config: TrainConfig, network: EncoderDecoder, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    state = {"config": repr(config), "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
+    unfinished = path.with_suffix(".part")
+    torch.save(state, unfinished)
+    unfinished.rename(path)
+
+
+def _resume(path: Path, config: TrainConfig, network: EncoderDecoder, optimizer: torch.optim.Optimizer) -> Progress:
+    if not path.exists():
+        return Progress(0, math.nan, math.nan)
+    state = torch.load(path, weights_only=True)
+    if state["config"] != repr(config):
+        raise ValueError(f"{path} belongs to another configuration; choose another folder or remove it")
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])

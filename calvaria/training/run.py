@@ -1,0 +1,35 @@
+"""A training run from the command line: make the skulls, fit, and show how it goes."""
+
+import os
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from calvaria.training import fit
+from calvaria.training.config import TrainConfig
+
+
+def run(task: str, config_path: Path, folder: Path, device: str) -> None:
+    """Make or continue the run in `folder`; skulls are kept beside it, so that other runs find them."""
+    config = TrainConfig.read(config_path)
+    if config.task != task:
+        raise ValueError(f"{config_path} trains {config.task}, not {task}")
+    with _bars() as bars:
+        seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)]
+        making = bars.add_task("skulls", total=len(seeds), note="")
+        for _ in fit.store(config, folder).make(seeds, workers=os.cpu_count() or 1):
+            bars.advance(making)
+        training = bars.add_task("training", total=config.optimizer.steps, note="")
+        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(p)))
+    print(path)
+
+
+def _note(progress: fit.Progress) -> str:
+    return f"loss {progress.loss:.3f}  implant DSC {progress.implant_dice:.3f}"
+
+
+def _bars() -> Progress:
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    return Progress(
+        TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left, TextColumn("{task.fields[note]}")
+    )

@@ -1,0 +1,43 @@
+"""Weights on disk: safetensors, with what the network is and what it was trained for as JSON in the header. No pickle anywhere."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.networks import EncoderDecoder, NetworkConfig
+from calvaria.tasks import TASKS, Settings, Task
+
+WEIGHTS = "weights.safetensors"
+
+
+def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Settings) -> None:
+    header = {"task": task.name, "network": json.dumps(asdict(network.config)), "settings": json.dumps(asdict(settings))}
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path, metadata=header)
+
+
+def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
+    """ValueError naming the file where it is not weights of this project."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    if header.get("task") not in TASKS:
+        raise ValueError(f"{path} holds no weights for any of the tasks {', '.join(TASKS)}")
+    task = TASKS[header["task"]]
+    config = json.loads(header["network"])
+    network = EncoderDecoder(NetworkConfig(**{**config, "channels": tuple(config["channels"])}))
+    network.load_state_dict(state)
+    return network, task, task.settings_from(json.loads(header["settings"]))
+
+
+def model_folder(task: str, models: Path | None = None) -> Path:
+    """models/<task>, under the given folder or else where this checkout ships its models; CalvariaError for an unknown task."""
+    if task not in TASKS:
+        raise CalvariaError(ErrorCode.UNKNOWN_MODEL, f"There is no task {task!r}. Choose one of: {', '.join(TASKS)}.")
+    return (models or Path(__file__).parents[1] / "models") / task
