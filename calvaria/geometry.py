@@ -3,13 +3,14 @@
 Everything is written so that one anatomy gives one answer, to the last bit, however its file orders or flips the axes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import permutations
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from calvaria.volume import Affine, BinaryVolume, Mask
 
@@ -105,7 +106,7 @@ class GridAxis:
         """Source voxels inside the grid whose linear interpolation draws on any of these cells."""
         position = self.positions(slice(0, self.source_count))
         inside = (position >= -0.5) & (position < self.count - 0.5)
-        reached = np.flatnonzero(inside & (position > cells.start - 1) & (position < cells.stop))
+        reached = np.flatnonzero(inside & (position > cells.start - 1) & (position < cells.stop) & (cells.start < cells.stop))
         return slice(int(reached[0]), int(reached[-1]) + 1) if reached.size else slice(0, 0)
 
     def neighbours(self, voxels: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Field]:
@@ -134,9 +135,7 @@ class WorkingGrid:
             raise ValueError(f"a working grid needs a positive spacing and a margin of at least 0, not {spacing_mm} and {margin_mm} mm")
         source_mm = volume.spacing_mm
         box = bounding_box(volume.mask)
-        x, y, z = (
-            GridAxis.over(*axis, spacing_mm, margin_mm) for axis in zip(box, volume.shape, source_mm, strict=True)
-        )
+        x, y, z = (GridAxis.over(*axis, spacing_mm, margin_mm) for axis in zip(box, volume.shape, source_mm, strict=True))
         affine = np.eye(4)
         affine[:3, :3] = volume.direction * spacing_mm
         first_cell_mm = [axis.start_mm + (axis.cell_mm - axis.source_mm) / 2 for axis in (x, y, z)]
@@ -164,19 +163,19 @@ class WorkingGrid:
         overlaps = [self.axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
         covered = [np.flatnonzero(shares.any(axis=0)) for shares in overlaps]
         _, rows, columns = (slice(int(index[0]), int(index[-1]) + 1) for index in covered)
-        across, along = overlaps[1][:, rows], overlaps[2][:, columns].T
+        across, along = csr_array(overlaps[1][:, rows]), csr_array(overlaps[2][:, columns].T)
         coarse = np.empty([len(shares) for shares in overlaps], np.float32)
         for cell, shares in enumerate(overlaps[0].astype(np.float32)):
             planes = np.flatnonzero(shares)
-            slab = in_memory[planes[0] : planes[-1] + 1, rows, columns].astype(np.float32)
-            coarse[cell] = across @ np.tensordot(shares[planes], slab, axes=1).astype(np.float64) @ along
+            slab = sum(in_memory[plane, rows, columns] * shares[plane] for plane in planes)
+            coarse[cell] = across @ np.asarray(slab, np.float64) @ along
         return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
 
     def refine(self, field: Field, threshold: float) -> tuple[Mask, Box]:
         """Where the linear interpolation of a field exceeds `threshold` at source voxel centres.
 
         `field` is float32 [x, y, z] on this grid. Returns bool [a, b, c] and the box of the source grid it fills: everything outside
-        the box is at or below the threshold, or outside the working grid. Extra memory is one field interpolated along y and z.
+        the box is at or below the threshold, or outside the working grid. Extra memory: two fields interpolated along y and z.
         """
         self._check(field.shape, self.shape)
         above = bounding_box(field > threshold)
@@ -185,7 +184,7 @@ class WorkingGrid:
         along_y = _interpolate(along_z, 1, *self.axes[1].neighbours(y))
         mask = np.empty([cells.stop - cells.start for cells in box], np.bool_)
         for row, below, upper, weight in zip(mask, *self.axes[0].neighbours(x), strict=True):
-            np.greater(along_y[below] * (1 - weight) + along_y[upper] * weight, threshold, out=row)
+            np.greater(along_y[below] + (along_y[upper] - along_y[below]) * weight, threshold, out=row)
         return mask, box
 
     @staticmethod
@@ -197,16 +196,20 @@ class WorkingGrid:
 def bounding_box(mask: Mask) -> Box:
     """The smallest box [X, Y, Z] that holds every occupied voxel; three empty slices for an empty mask."""
     order, in_memory = _memory_order(mask)
-    columns = in_memory.any(axis=0)
-    occupied = in_memory.any(axis=2).any(axis=1), columns.any(axis=1), columns.any(axis=0)
+    columns = np.logical_or.reduce(in_memory, axis=0)
+    occupied = [np.logical_or.reduce(in_memory, axis=(1, 2)), columns.any(axis=1), columns.any(axis=0)]
     found = [np.flatnonzero(line[:: -1 if mask.strides[axis] < 0 else 1]) for axis, line in zip(order, occupied, strict=True)]
     extents = [slice(int(index[0]), int(index[-1]) + 1) if index.size else slice(0, 0) for index in found]
     return _as_box(extents[int(place)] for place in np.argsort(order))
 
 
 def _interpolate(field: Field, axis: int, below: NDArray[np.intp], above: NDArray[np.intp], weight: Field) -> Field:
-    weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
-    return field.take(below, axis) * (1 - weight) + field.take(above, axis) * weight
+    """Linear interpolation along one axis, in place where it can be: these arrays are the largest a refinement holds."""
+    values, rise = field.take(below, axis), field.take(above, axis)
+    rise -= values
+    rise *= weight.reshape([-1 if a == axis else 1 for a in range(3)])
+    values += rise
+    return values
 
 
 def _memory_order(mask: Mask) -> tuple[list[int], Mask]:
@@ -215,10 +218,10 @@ def _memory_order(mask: Mask) -> tuple[list[int], Mask]:
     return order, mask.transpose(order)[_reversing([mask.strides[axis] < 0 for axis in order])]
 
 
-def _reversing(flips: "list[bool] | tuple[bool, bool, bool]") -> Box:
+def _reversing(flips: Iterable[bool]) -> Box:
     return _as_box(slice(None, None, -1 if flip else 1) for flip in flips)
 
 
-def _as_box(slices: Iterator[slice]) -> Box:
+def _as_box(slices: Iterable[slice]) -> Box:
     x, y, z = slices
     return x, y, z
