@@ -42,7 +42,7 @@ def downsample(x: SparseTensor, weight: Tensor) -> SparseTensor:
     sites, coarse = x.sites, x.sites.parents
     slots = sites.parent_rows * 8 + sites.parent_taps
     children = x.features.new_zeros(len(coarse) * 8, x.features.shape[1]).index_copy(0, slots, x.features)
-    return SparseTensor(coarse, children.view(len(coarse), -1) @ weight.flatten(0, 1))
+    return SparseTensor(coarse, children.view(len(coarse), 8 * x.features.shape[1]) @ weight.flatten(0, 1))
 
 
 def generate(x: SparseTensor, weight: Tensor) -> SparseTensor:
@@ -54,9 +54,10 @@ def generate(x: SparseTensor, weight: Tensor) -> SparseTensor:
     kernel = round(weight.shape[0] ** (1 / 3))
     fine = x.sites.reached(kernel)
     batch, *axes = fine.columns
-    contributions = (x.features @ weight.permute(1, 0, 2).flatten(1)).view(len(x.sites) * kernel**3, -1)
-    contributions = torch.cat([contributions, contributions.new_zeros(1, contributions.shape[1])])
-    features = contributions.new_zeros(len(fine), contributions.shape[1])
+    channels = weight.shape[2]
+    contributions = (x.features @ weight.permute(1, 0, 2).flatten(1)).view(len(x.sites) * kernel**3, channels)
+    contributions = torch.cat([contributions, contributions.new_zeros(1, channels)])
+    features = contributions.new_zeros(len(fine), channels)
     for steps in taps(kernel // 2):
         parent = [axis // 2 - step for axis, step in zip(axes, steps, strict=True)]
         tx, ty, tz = (axis - 2 * above for axis, above in zip(axes, parent, strict=True))
@@ -90,7 +91,7 @@ def _gather_product(features: Tensor, kernel_map: Tensor, weight: Tensor) -> Ten
 
 
 def _gather(padded: Tensor, kernel_map: Tensor) -> Tensor:
-    return padded.index_select(0, kernel_map.flatten()).view(len(kernel_map), -1)
+    return padded.index_select(0, kernel_map.flatten()).view(len(kernel_map), kernel_map.shape[1] * padded.shape[1])
 
 
 def _blocks(rows: int, width: int) -> list[slice]:

@@ -6,15 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, Subset
 
-from calvaria.networks import EncoderDecoder, Level, pyramid
+from calvaria.networks import EncoderDecoder
 from calvaria.sparse import SiteSet
 from calvaria.tasks import TASKS
 from calvaria.training.config import OptimizerConfig, TrainConfig
 from calvaria.training.data import FIRST_VALIDATION_SEED, CompletionExamples, Example, SkullStore, as_masks
+from calvaria.training.loss import pyramid_loss
 from calvaria.weights import WEIGHTS, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -70,21 +69,6 @@ def train_step(network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch:
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
     return float(loss.detach())
-
-
-def pyramid_loss(levels: list[Level], given: SiteSet, wanted: SiteSet, added_weight: float = 1.0) -> Tensor:
-    """Sum over the decoder's levels of the cross-entropy between a site's logit and whether the strided truth has it.
-
-    The paper's loss, but that sites the input lacks, where the decisions are hard, may weigh more than those it has.
-    """
-    total = levels[0].logits.new_zeros(())
-    for level, truth, had in zip(levels, reversed(pyramid(wanted)[:-1]), reversed(pyramid(given)[:-1]), strict=True):
-        if len(level.sites) == 0:
-            continue
-        weight = torch.where(had.holds(level.sites), 1.0, added_weight)
-        target = truth.holds(level.sites).to(level.logits.dtype)
-        total = total + (binary_cross_entropy_with_logits(level.logits, target, reduction="none") * weight).sum() / weight.sum()
-    return total
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:

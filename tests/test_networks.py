@@ -1,0 +1,110 @@
+"""The paper's network: its size, its decisions, and that nothing about a batch or a strange input disturbs them."""
+
+import pytest
+import torch
+
+from calvaria.networks import CONFIGS, EncoderDecoder, NetworkConfig, bounded, parameter_count, pyramid
+from calvaria.sparse import SiteSet
+from calvaria.training.loss import pyramid_loss
+
+
+def shell(size: int, radius: float, shift: int = 0) -> torch.Tensor:
+    axis = torch.arange(size) - size / 2 + 0.5
+    distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + (axis[None, None, :] - shift) ** 2).sqrt()
+    return (distance - radius).abs() < 1.5
+
+
+@pytest.fixture(scope="module")
+def network() -> EncoderDecoder:
+    torch.manual_seed(0)
+    return EncoderDecoder(CONFIGS["ch1"]).eval()
+
+
+@pytest.mark.parametrize(("name", "published"), [("ch1", 434_695), ("ch2", 18_137_201)])
+def test_parameter_counts_are_the_papers(name: str, published: int) -> None:
+    assert parameter_count(EncoderDecoder(CONFIGS[name])) == published
+
+
+def test_six_levels_each_judge_the_encoders_sites_and_more(network: EncoderDecoder) -> None:
+    sites = SiteSet.from_masks([shell(40, 15)])
+    levels = network(sites)
+    assert [level.sites.stride for level in levels] == [32, 16, 8, 4, 2, 1]
+    for level, given in zip(levels, reversed(pyramid(sites)[:-1]), strict=True):
+        assert level.sites.holds(given).all()
+        assert len(level.logits) == len(level.keep) == len(level.sites)
+
+
+@torch.no_grad()
+def test_each_item_of_a_batch_of_unequal_sizes_is_answered_as_if_alone(network: EncoderDecoder) -> None:
+    masks = [shell(40, 15), shell(33, 12, shift=4), torch.ones(1, 1, 1, dtype=torch.bool), shell(21, 30), shell(50, 8)]
+    together = network(SiteSet.from_masks(masks))[-1]
+    for item, mask in enumerate(masks):
+        alone = network(SiteSet.from_masks([mask]))[-1]
+        mine = together.sites.columns[0] == item
+        assert torch.equal(together.kept.masks()[item], alone.kept.masks()[0])
+        torch.testing.assert_close(together.logits[mine], alone.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.zeros(9, 9, 9, dtype=torch.bool),
+        torch.ones(1, 1, 1, dtype=torch.bool),
+        torch.eye(3, dtype=torch.bool)[:, :, None].expand(3, 3, 3).contiguous(),
+        torch.ones(17, 6, 9, dtype=torch.bool),
+    ],
+    ids=["empty", "one voxel", "touches every border", "full block"],
+)
+@pytest.mark.parametrize("train", [False, True])
+def test_degenerate_inputs_are_answered_and_trained_on(mask: torch.Tensor, train: bool) -> None:
+    torch.manual_seed(0)
+    network = EncoderDecoder(CONFIGS["ch1"]).train(train)
+    sites = SiteSet.from_masks([mask])
+    levels = network(sites, sites if train else None)
+    assert levels[-1].kept.masks()[0].shape == mask.shape
+    loss = pyramid_loss(levels, sites, sites)
+    assert torch.isfinite(loss)
+    if train and len(sites):
+        loss.backward()
+        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_a_network_that_keeps_nothing_still_answers() -> None:
+    network = EncoderDecoder(CONFIGS["ch1"]).eval()
+    for decode in network.decoder:
+        torch.nn.init.constant_(decode.head.bias, -1e6)
+    levels = network(SiteSet.from_masks([shell(40, 15)]))
+    assert all(len(level.kept) == 0 for level in levels)
+
+
+def test_a_network_that_wants_to_keep_everything_is_bounded_for_each_item() -> None:
+    network = EncoderDecoder(NetworkConfig(CONFIGS["ch1"].channels, growth=2.0)).eval()
+    for decode in network.decoder:
+        torch.nn.init.constant_(decode.head.bias, 1e6)
+    sites = SiteSet.from_masks([shell(64, 12), shell(48, 20)])
+    levels = network(sites)
+    for level, given in zip(levels, reversed(pyramid(sites)[:-1]), strict=True):
+        assert (level.kept.counts() <= 2 * given.counts()).all()
+
+
+def test_the_bound_drops_the_lowest_logits() -> None:
+    sites = SiteSet.from_masks([torch.ones(2, 2, 1, dtype=torch.bool), torch.ones(2, 1, 1, dtype=torch.bool)])
+    logits = torch.tensor([0.5, 3.0, -1.0, 2.0, 0.1, 0.2])
+    keep = bounded(logits > 0, logits, sites, torch.tensor([2, 2]))
+    assert keep.tolist() == [False, True, False, True, True, True]
+
+
+def test_true_sites_are_followed_while_training() -> None:
+    network = EncoderDecoder(CONFIGS["ch1"])
+    for decode in network.decoder:
+        torch.nn.init.constant_(decode.head.bias, -1e6)
+    given, wanted = SiteSet.from_masks([shell(40, 15) & shell(40, 15, shift=9)]), SiteSet.from_masks([shell(40, 15)])
+    levels = network(given, wanted)
+    for level, truth in zip(levels, reversed(pyramid(wanted)[:-1]), strict=True):
+        assert level.sites.holds(truth).all()
+
+
+@pytest.mark.parametrize("channels", [(8, 8), (8, 8, 16, 16, 32, 32, 0)])
+def test_a_wrong_configuration_is_refused(channels: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="channels are 7 positive numbers"):
+        NetworkConfig(channels)
