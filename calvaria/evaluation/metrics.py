@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from calvaria.geometry import Box, bounding_box
 from calvaria.volume import BinaryVolume, Mask
 
 Spacing = tuple[float, float, float]
-Box = tuple[slice, slice, slice]
 
 BORDER_MM = 10.0
 
@@ -32,12 +32,9 @@ def border_dice(a: Mask, b: Mask, defective: Mask, spacing_mm: Spacing, distance
     For the published "10 mm" that are voxels, pass a spacing of (1, 1, 1).
     """
     _check_same_shape(a, b, defective)
-    reach = tuple(int(distance_mm / step) + 1 for step in spacing_mm)
-    box = bounding_box(a | b, margin=reach)
-    if box is None:
-        return 1.0
+    box = _grown(bounding_box(a | b), [int(distance_mm / step) + 1 for step in spacing_mm])
     bone = defective[box]
-    if not bone.any():
+    if not bone.any():  # a distance transform without anything to be distant from means nothing
         return 1.0
     near = ndimage.distance_transform_edt(~bone, sampling=spacing_mm) <= distance_mm
     return dice(a[box] & near, b[box] & near)
@@ -50,11 +47,9 @@ def hd95_mm(a: Mask, b: Mask, spacing_mm: Spacing) -> float:
     mask: infinite, because no distance describes a surface that is not there.
     """
     _check_same_shape(a, b)
-    box = bounding_box(a | b)
-    if box is None:
-        return 0.0
     if not a.any() or not b.any():
-        return float("inf")
+        return 0.0 if a.any() == b.any() else float("inf")
+    box = bounding_box(a | b)
     surface_a, surface_b = _surface(a[box]), _surface(b[box])
     distances = np.concatenate([_distances(surface_a, surface_b, spacing_mm), _distances(surface_b, surface_a, spacing_mm)])
     return float(np.percentile(distances, 95))
@@ -100,15 +95,9 @@ def score(outputs: Mapping[str, BinaryVolume], true_implant: BinaryVolume, defec
     )
 
 
-def bounding_box(mask: Mask, margin: tuple[int, ...] = (0, 0, 0)) -> Box | None:
-    """The smallest box holding every occupied voxel, grown by `margin` voxels per axis within the grid; None when empty."""
-    spans = []
-    for axis in range(3):
-        occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if occupied.size == 0:
-            return None
-        spans.append(slice(max(0, int(occupied[0]) - margin[axis]), int(occupied[-1]) + 1 + margin[axis]))
-    x, y, z = spans
+def _grown(box: Box, margin: list[int]) -> Box:
+    """A box with that many more voxels on both sides of each axis, as far as the grid goes."""
+    x, y, z = (slice(max(0, span.start - more), span.stop + more) for span, more in zip(box, margin, strict=True))
     return x, y, z
 
 
