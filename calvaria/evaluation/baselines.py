@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from calvaria.geometry import Field, WorkingGrid, to_canonical
+from calvaria.tasks.completion import open_by_ball
 from calvaria.volume import BinaryVolume, Mask
 
 Baseline = Callable[[BinaryVolume], BinaryVolume]
@@ -21,7 +22,7 @@ Reflection = tuple[NDArray[np.float64], NDArray[np.float64]]
 CELL_MM = 1.0
 MARGIN_CELLS = 8
 CLOSING_MM = 40.0
-OPENING_MM = 1.5  # and at least one cell: less would open nothing
+OPENING_MM = 1.5
 FIT_BLUR_MM = 3.0
 FIT_POINTS = 2_000, 30_000  # to find a plane, and to refine it
 
@@ -36,7 +37,7 @@ def closing(defective: BinaryVolume, radius_mm: float = CLOSING_MM) -> BinaryVol
 
     def close(share: Field, cell_mm: float) -> Mask:
         bone = share > 0.5
-        return largest_piece(closed(bone, radius_mm / cell_mm) & ~bone, max(OPENING_MM / cell_mm, 1.0))
+        return largest_piece(closed(bone, radius_mm / cell_mm) & ~bone, cell_mm)
 
     return _on_working_grid(defective, close)
 
@@ -48,7 +49,7 @@ def mirror(defective: BinaryVolume) -> BinaryVolume:
         matrix, offset = fit_mirror(share, cell_mm)
         bone = share > 0.5
         mirrored: Mask = ndimage.affine_transform(share, matrix, offset, order=1) > 0.5
-        return largest_piece(mirrored & ~bone, max(OPENING_MM / cell_mm, 1.0))
+        return largest_piece(mirrored & ~bone, cell_mm)
 
     return _on_working_grid(defective, reflect)
 
@@ -64,10 +65,9 @@ def closed(mask: Mask, radius: float) -> Mask:
     return ~_within(~grown, radius)[inner, inner, inner]
 
 
-def largest_piece(mask: Mask, opening: float) -> Mask:
-    """The largest 26-connected piece of a mask after opening it with a ball of `opening` voxels; empty when nothing is left."""
-    padded = np.pad(mask, 1)  # a distance to the outside needs an outside
-    opened = _within(~_within(~padded, opening), opening)[1:-1, 1:-1, 1:-1]
+def largest_piece(mask: Mask, cell_mm: float) -> Mask:
+    """The largest 26-connected piece of a mask after a ball has opened it; empty when nothing is left."""
+    opened = open_by_ball(mask, max(OPENING_MM / cell_mm, 1.0), (1.0, 1.0, 1.0))  # a ball below one cell would open nothing
     piece: Mask = cc3d.largest_k(opened, k=1, connectivity=26).astype(np.bool_)
     return piece
 

@@ -75,7 +75,7 @@ def test_largest_piece_drops_slivers_and_keeps_one() -> None:
     mask[2:12, 2:12, 2:12] = True
     mask[20:26, 20:26, 20:26] = True
     mask[15, :, :] = True
-    kept = largest_piece(mask, opening=1.0)
+    kept = largest_piece(mask, cell_mm=1.0)
     assert kept[7, 7, 7]
     assert not kept[15:].any()
     assert not largest_piece(np.zeros((5, 5, 5), dtype=bool), 1.0).any()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calvaria.evaluation.metrics import Scores, border_dice, dice, hd95_mm, reconstruction_error, score
@@ -86,7 +86,6 @@ def test_masks_of_unequal_shape_are_refused() -> None:
 
 
 @given(pairs(allow_empty=False), SPACINGS)
-@settings(deadline=None)
 def test_hd95_agrees_with_medpy(masks: tuple[Mask, Mask], spacing: tuple[float, float, float]) -> None:
     oracle = pytest.importorskip("medpy.metric.binary", reason="MedPy is the oracle; pip install medpy")
     a, b = masks
@@ -95,7 +94,6 @@ def test_hd95_agrees_with_medpy(masks: tuple[Mask, Mask], spacing: tuple[float, 
 
 
 @given(pairs(), SPACINGS)
-@settings(deadline=None)
 def test_metrics_are_symmetric(masks: tuple[Mask, Mask], spacing: tuple[float, float, float]) -> None:
     a, b = masks
     skull = np.roll(a, 1, axis=0) & ~b
@@ -105,7 +103,6 @@ def test_metrics_are_symmetric(masks: tuple[Mask, Mask], spacing: tuple[float, f
 
 
 @given(pairs(), SPACINGS, st.sampled_from([0.5, 2.0, 10.0]))
-@settings(deadline=None)
 def test_distances_scale_with_the_spacing(masks: tuple[Mask, Mask], spacing: tuple[float, float, float], factor: float) -> None:
     a, b = masks
     x, y, z = spacing
@@ -113,7 +110,6 @@ def test_distances_scale_with_the_spacing(masks: tuple[Mask, Mask], spacing: tup
 
 
 @given(pairs(), SPACINGS, st.integers(1, 5), st.sampled_from([0.6, 1.3, 4.0]))
-@settings(deadline=None)
 def test_empty_space_around_changes_nothing(masks: tuple[Mask, Mask], spacing: tuple[float, float, float], pad: int, near: float) -> None:
     a, b = masks
     skull = np.roll(a, 1, axis=0) & ~b
@@ -124,7 +120,6 @@ def test_empty_space_around_changes_nothing(masks: tuple[Mask, Mask], spacing: t
 
 
 @given(pairs(), SPACINGS, st.sampled_from([0.6, 1.3, 4.0]))
-@settings(deadline=None)
 def test_border_dice_agrees_with_its_definition(masks: tuple[Mask, Mask], spacing: tuple[float, float, float], near: float) -> None:
     """The definition in the plainest words, without cropping or distance transforms: compare every pair of voxels."""
     a, b = masks
