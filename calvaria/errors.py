@@ -36,6 +36,7 @@ class ErrorCode(Enum):
     UNAUTHORIZED = "unauthorized", HTTPStatus.UNAUTHORIZED
     UNKNOWN_MODEL = "unknown-model", HTTPStatus.NOT_FOUND
     UNAVAILABLE = "unavailable", HTTPStatus.SERVICE_UNAVAILABLE
+    TIMEOUT = "timeout", HTTPStatus.GATEWAY_TIMEOUT
 
 
 class CalvariaError(Exception):

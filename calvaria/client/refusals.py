@@ -1,0 +1,73 @@
+"""What TorchServe itself refuses, in our codes and with advice. Its words are read only where its status says too little."""
+
+import json
+
+import grpc
+
+from calvaria.errors import CalvariaError, ErrorCode
+
+ADVICE = {
+    ErrorCode.UNAUTHORIZED: "The server wants a valid token: give the client its present key_file.json. Tokens expire, and change when it restarts.",
+    ErrorCode.UNKNOWN_MODEL: "The server has no such model. `calvaria status` names those it has.",
+    ErrorCode.TOO_LARGE: "The request is larger than the server accepts. Send the volume gzip-compressed, or raise max_request_size.",
+    ErrorCode.UNAVAILABLE: "The server cannot take the request now: its queue is full, or its worker is starting. Try again in a moment.",
+    ErrorCode.OUT_OF_MEMORY: "The server ran out of memory. Send a smaller volume, or try again later.",
+    ErrorCode.TIMEOUT: "The server did not answer in time. Give the client a longer timeout, or look whether the server is busy.",
+    ErrorCode.INTERNAL: "The server failed; its log says why.",
+}
+
+BY_HTTP_STATUS = {
+    401: ErrorCode.UNAUTHORIZED,
+    404: ErrorCode.UNKNOWN_MODEL,
+    413: ErrorCode.TOO_LARGE,
+    503: ErrorCode.UNAVAILABLE,
+    507: ErrorCode.OUT_OF_MEMORY,
+}
+
+BY_GRPC_STATUS = {
+    grpc.StatusCode.PERMISSION_DENIED: ErrorCode.UNAUTHORIZED,
+    grpc.StatusCode.UNAUTHENTICATED: ErrorCode.UNAUTHORIZED,
+    grpc.StatusCode.NOT_FOUND: ErrorCode.UNKNOWN_MODEL,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ErrorCode.TOO_LARGE,
+    grpc.StatusCode.UNAVAILABLE: ErrorCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: ErrorCode.TIMEOUT,
+}
+
+BY_WORDS = {
+    "Token Authorization failed": ErrorCode.UNAUTHORIZED,
+    "Model not found": ErrorCode.UNKNOWN_MODEL,
+    "has no worker to serve": ErrorCode.UNAVAILABLE,
+    "Worker died": ErrorCode.UNAVAILABLE,
+}
+
+
+def from_http(status: int, body: bytes) -> CalvariaError:
+    """From an answer that is no volume and no refusal of ours."""
+    return _refusal(_by_words(_message(body)) or BY_HTTP_STATUS.get(status, ErrorCode.INTERNAL), f"HTTP {status}: {_message(body)}")
+
+
+def from_grpc(status: grpc.StatusCode, details: str) -> CalvariaError:
+    return _refusal(_by_words(details) or BY_GRPC_STATUS.get(status, ErrorCode.INTERNAL), f"{status.name}: {details}")
+
+
+def timed_out() -> CalvariaError:
+    return _refusal(ErrorCode.TIMEOUT)
+
+
+def unreachable(where: str, why: object) -> CalvariaError:
+    return CalvariaError(ErrorCode.UNAVAILABLE, f"No server answers at {where} ({why}). Start one with `calvaria serve`.")
+
+
+def _by_words(text: str) -> ErrorCode | None:
+    return next((code for words, code in BY_WORDS.items() if words in text), None)
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode("utf-8", errors="replace")
+
+
+def _refusal(code: ErrorCode, original: str = "") -> CalvariaError:
+    return CalvariaError(code, f"{ADVICE[code]} ({original})" if original else ADVICE[code])

@@ -1,0 +1,19 @@
+"""The tokens that TorchServe writes into key_file.json when it starts."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from calvaria.errors import CalvariaError, ErrorCode
+
+KEY_FILE = "key_file.json"
+
+
+def read_token(key_file: Path, kind: Literal["inference", "management"] = "inference") -> str | None:
+    """The token for one kind of call; None if there is no file, as with a server that asks for none."""
+    try:
+        return str(json.loads(key_file.read_text())[kind]["key"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CalvariaError(ErrorCode.UNAUTHORIZED, f"{key_file} holds no {kind} token that can be read: {error}") from error

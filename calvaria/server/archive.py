@@ -1,0 +1,41 @@
+"""Model archives for TorchServe: a handler, weights, their configuration and the library version they need."""
+
+import tempfile
+from pathlib import Path
+
+import calvaria
+from calvaria.weights import WEIGHTS
+
+CONFIG = "model-config.yaml"
+VERSION_FILE = "calvaria-version.txt"
+"""In the archive: the version of the library that it was built with, and the only one it runs beside."""
+
+
+def build_archives(models: Path, handler: Path, store: Path) -> list[Path]:
+    """`store`/<name>.mar for every folder `models`/<name> that holds weights; ValueError if there is none."""
+    folders = sorted(path.parent for path in models.glob(f"*/{WEIGHTS}"))
+    if not folders:
+        raise ValueError(f"no folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion")
+    return [build_archive(folder, handler, store) for folder in folders]
+
+
+def build_archive(model: Path, handler: Path, store: Path) -> Path:
+    """`store`/<name>.mar from the folder of one model, which gives it its name."""
+    from model_archiver import ModelArchiver, ModelArchiverConfig
+
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        version = Path(scratch) / VERSION_FILE
+        version.write_text(calvaria.__version__ + "\n")
+        config = ModelArchiverConfig(
+            model_name=model.name,
+            version=calvaria.__version__,
+            handler=str(handler),
+            serialized_file=str(model / WEIGHTS),
+            extra_files=str(version),
+            config_file=str(model / CONFIG),
+            export_path=str(store),
+            force=True,
+        )
+        ModelArchiver.generate_model_archive(config)
+    return store / f"{model.name}.mar"

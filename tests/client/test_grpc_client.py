@@ -1,0 +1,95 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+
+from calvaria.client import GrpcClient
+from calvaria.client.grpc_client import METHOD
+from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import encode
+from calvaria.serving.wire import encode_refusal
+from calvaria.volume import BinaryVolume
+
+VOLUME = BinaryVolume.on_grid(np.random.default_rng(0).random((4, 5, 6)) < 0.5, (1, 2, 3))
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts a gRPC server whose one method is the given function (request, context) -> body, and a client of it."""
+    stops = []
+    (tmp_path / "key_file.json").write_text(json.dumps({"inference": {"key": "secret"}}))
+
+    def start(answer, **client_options) -> GrpcClient:
+        def respond(request, context):
+            return PredictionResponse(prediction=answer(request, context))
+
+        method = grpc.unary_unary_rpc_method_handler(respond, PredictionsRequest.FromString, PredictionResponse.SerializeToString)
+        service, name = METHOD.strip("/").split("/")
+        server = grpc.server(ThreadPoolExecutor(1))
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {name: method})])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        client = GrpcClient(f"127.0.0.1:{port}", key_file=tmp_path / "key_file.json", **client_options)
+        stops.extend([client.close, lambda: server.stop(0).wait()])
+        return client
+
+    yield start
+    for stop in stops:
+        stop()
+
+
+def test_what_goes_over_the_wire(serve):
+    def answer(request, context):
+        assert request.model_name == "completion"
+        assert dict(request.input) == {"volume": encode(VOLUME, "nrrd"), "output": b"implant", "format": b"nrrd", "label": b"2"}
+        assert ("authorization", "Bearer secret") in context.invocation_metadata()
+        return request.input["volume"]
+
+    got = serve(answer).predict("completion", VOLUME, output="implant", label=2)
+    np.testing.assert_array_equal(got.mask, VOLUME.mask)
+
+
+def test_a_refusal_comes_with_status_ok(serve):
+    refusal = CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty: send another.")
+    with pytest.raises(CalvariaError) as caught:
+        serve(lambda request, context: encode_refusal(refusal)).predict("completion", VOLUME)
+    assert (caught.value.code, caught.value.message) == (refusal.code, refusal.message)
+
+
+def test_an_answer_larger_than_grpcs_default_limit(serve):
+    body = bytes(5 * 2**20)
+    assert serve(lambda request, context: body).request("completion", b"x").body == body
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "code"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, "Token Authorization failed.", "unauthorized"),
+        (grpc.StatusCode.INTERNAL, "Model not found: nose\n…ModelNotFoundException", "unknown-model"),
+        (grpc.StatusCode.INTERNAL, 'Model "completion" has no worker to serve inference request', "unavailable"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "gRPC message exceeds maximum size 67108864", "too-large"),
+        (grpc.StatusCode.UNAVAILABLE, "Prediction failed", "unavailable"),
+        (grpc.StatusCode.INTERNAL, "?", "internal"),
+    ],
+)
+def test_torchserves_own_refusals_become_ours(serve, status, details, code):
+    with pytest.raises(CalvariaError) as caught:
+        serve(lambda request, context: context.abort(status, details)).predict("completion", VOLUME)
+    assert caught.value.code.value == code
+
+
+def test_no_answer(serve, tmp_path):
+    import time
+
+    def slow(request, context):
+        time.sleep(0.5)
+        return b""
+
+    with pytest.raises(CalvariaError) as caught:
+        serve(slow, timeout_s=0.1).predict("completion", VOLUME)
+    assert caught.value.code is ErrorCode.TIMEOUT
+    with GrpcClient("127.0.0.1:1", key_file=tmp_path / "none") as nobody, pytest.raises(CalvariaError, match="calvaria serve"):
+        nobody.predict("completion", VOLUME)

@@ -1,0 +1,106 @@
+import json
+
+import httpx
+import numpy as np
+import pytest
+
+from calvaria.client import Client
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import encode
+from calvaria.serving.wire import encode_refusal
+from calvaria.volume import BinaryVolume
+
+VOLUME = BinaryVolume.on_grid(np.random.default_rng(0).random((4, 5, 6)) < 0.5, (1, 2, 3))
+
+
+def client(answer, tmp_path, key: str | None = "secret") -> Client:
+    if key:
+        (tmp_path / "key_file.json").write_text(json.dumps({"inference": {"key": key}}))
+    return Client("http://there:8080/", key_file=tmp_path / "key_file.json", transport=httpx.MockTransport(answer))
+
+
+def torchserve(status: int, kind: str, message: str) -> httpx.Response:
+    return httpx.Response(status, json={"code": status, "type": kind, "message": message})
+
+
+def test_what_goes_over_the_wire(tmp_path):
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        timing = "decode;dur=1.500, network;dur=250.000"
+        return httpx.Response(200, content=encode(VOLUME, "nrrd"), headers={"Server-Timing": timing})
+
+    with client(answer, tmp_path) as calls:
+        got = calls.request("completion", VOLUME, output="implant", format="nrrd", label=2)
+    (request,) = seen
+    assert (request.method, str(request.url)) == ("POST", "http://there:8080/predictions/completion")
+    assert request.content == encode(VOLUME, "nrrd")
+    expected = {"authorization": "Bearer secret", "x-calvaria-output": "implant", "x-calvaria-format": "nrrd", "x-calvaria-label": "2"}
+    assert expected.items() <= dict(request.headers).items()
+    assert got.seconds == {"decode": 0.0015, "network": 0.25}
+    np.testing.assert_array_equal(got.volume.mask, VOLUME.mask)
+
+
+def test_without_a_key_file_no_token_is_sent_and_options_not_given_are_not_sent(tmp_path):
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert "authorization" not in request.headers
+        assert [name for name in request.headers if name.startswith("x-calvaria-")] == ["x-calvaria-format"]
+        return httpx.Response(200, content=encode(VOLUME, "nrrd"))
+
+    assert client(answer, tmp_path, key=None).predict("completion", VOLUME).same_grid(VOLUME)
+
+
+def test_a_path_is_sent_as_it_lies(tmp_path):
+    path = tmp_path / "in.nii.gz"
+    path.write_bytes(encode(VOLUME, "nii.gz"))
+    with client(lambda request: httpx.Response(200, content=request.content), tmp_path) as calls:
+        assert calls.request("completion", path).body == path.read_bytes()
+        assert calls.request("completion", str(path)).body == path.read_bytes()
+
+
+def test_our_refusal_keeps_its_code_and_sentence(tmp_path):
+    refusal = CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty: send another.")
+    calls = client(lambda request: httpx.Response(422, content=encode_refusal(refusal)), tmp_path)
+    with pytest.raises(CalvariaError) as caught:
+        calls.predict("completion", VOLUME)
+    assert (caught.value.code, caught.value.message) == (refusal.code, refusal.message)
+
+
+@pytest.mark.parametrize(
+    ("response", "code", "advice"),
+    [
+        (torchserve(400, "InvalidKeyException", "Token Authorization failed. Token either incorrect, expired"), "unauthorized", "key_file"),
+        (torchserve(401, "InvalidKeyException", "Token Authorization failed."), "unauthorized", "key_file"),
+        (torchserve(404, "ModelNotFoundException", "Model not found: nose"), "unknown-model", "nose"),
+        (httpx.Response(413), "too-large", "max_request_size"),
+        (torchserve(503, "ServiceUnavailableException", 'Model "completion" has no worker to serve'), "unavailable", "Try again"),
+        (torchserve(500, "InternalServerException", "Worker died."), "unavailable", "Try again"),
+        (torchserve(507, "InternalServerException", "Out of resources"), "out-of-memory", "smaller"),
+        (torchserve(500, "Throwable", "?"), "internal", "log"),
+        (httpx.Response(502, text="<html>proxy</html>"), "internal", "HTTP 502"),
+    ],
+)
+def test_torchserves_own_refusals_become_ours_with_advice(tmp_path, response, code, advice):
+    with pytest.raises(CalvariaError, match=advice) as caught:
+        client(lambda request: response, tmp_path).predict("completion", VOLUME)
+    assert caught.value.code.value == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(httpx.ReadTimeout("slow"), ErrorCode.TIMEOUT), (httpx.ConnectError("refused"), ErrorCode.UNAVAILABLE)]
+)
+def test_no_answer(tmp_path, error, code):
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    with pytest.raises(CalvariaError) as caught:
+        client(answer, tmp_path).predict("completion", VOLUME)
+    assert caught.value.code is code
+
+
+def test_a_broken_key_file_is_named(tmp_path):
+    (tmp_path / "key_file.json").write_text("{")
+    with pytest.raises(CalvariaError, match=r"key_file\.json") as caught:
+        client(lambda request: httpx.Response(200), tmp_path, key=None).predict("completion", VOLUME)
+    assert caught.value.code is ErrorCode.UNAUTHORIZED
