@@ -5,11 +5,14 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.geometry import Field
-from calvaria.tasks.task import Prepared, Settings, Task, paste
+from calvaria.tasks.task import Prepared, Settings, Task
 from calvaria.volume import Mask
 
 OPENING_MM = 1.0
 """Radius of the opening that takes films and threads off an implant; half the thinnest plate that is ever printed."""
+
+AROUND = ndimage.generate_binary_structure(3, 3)
+"""A cell and its 26 neighbours."""
 
 
 def finish(prepared: Prepared, probability: Field, settings: Settings) -> dict[str, Mask]:
@@ -19,12 +22,24 @@ def finish(prepared: Prepared, probability: Field, settings: Settings) -> dict[s
     outside of intact bone is never touched. There the interpolated probability, less the defective skull, is the implant.
     """
     defective = prepared.canonical.mask
-    added = (probability > settings.threshold) & ~prepared.sites
+    added = without_coating((probability > settings.threshold) & ~prepared.sites, prepared.sites)
     pieces = large_components(added, settings.smallest_mm3 / prepared.grid.spacing_mm**3)
-    near = ndimage.binary_dilation(pieces, ndimage.generate_binary_structure(3, 3))
-    solid, box = prepared.grid.refine(np.where(near, probability, np.float32(0)), settings.threshold)
-    implant = paste(defective, clean(solid & ~defective[box], prepared, settings), box)
+    implant = np.zeros_like(defective)
+    if pieces.any():
+        field = np.where(ndimage.binary_dilation(pieces, AROUND), probability, np.float32(0))
+        solid, box = prepared.grid.refine(field, settings.threshold)
+        implant[box] = clean(solid & ~defective[box], prepared, settings)
     return {"completed": defective | implant, "implant": implant}
+
+
+def without_coating(added: Mask, given: Mask) -> Mask:
+    """The added cells that fill a gap, without those that merely coat bone.
+
+    What fills a gap has cells that touch no given bone; these, and the added cells around them that reach the gap's edge, stay.
+    A network that finds all bone a little thicker than it is adds cells too, but they form a coat one cell thick.
+    """
+    core = added & ~ndimage.binary_dilation(given, AROUND)
+    return added & ndimage.binary_dilation(core, AROUND)
 
 
 def clean(implant: Mask, prepared: Prepared, settings: Settings) -> Mask:
@@ -38,8 +53,8 @@ def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, f
     """Morphological opening [X, Y, Z] by a ball; by two distance transforms, so that anisotropic spacing is no matter."""
     padded = np.pad(mask, 1)
     core = ndimage.distance_transform_edt(padded, sampling=spacing_mm) > radius_mm
-    if not core.any():
-        return np.zeros_like(mask)
+    if not core.any():  # a distance to nothing is undefined
+        return core[1:-1, 1:-1, 1:-1]
     opened: Mask = ndimage.distance_transform_edt(~core, sampling=spacing_mm) <= radius_mm
     return opened[1:-1, 1:-1, 1:-1] & mask
 

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, WorkingGrid, to_canonical
 from calvaria.volume import BinaryVolume, Mask
@@ -90,10 +88,3 @@ def prepare(volume: BinaryVolume, settings: Settings) -> Prepared:
             "Check the spacing in the header and that the mask is a skull.",
         )
     return Prepared(volume, canonical, grid, sites)
-
-
-def paste(mask: Mask, part: Mask, box: tuple[slice, slice, slice]) -> Mask:
-    """An empty mask like the first with `part` in `box`."""
-    whole = np.zeros_like(mask)
-    whole[box] = part
-    return whole

@@ -1,0 +1,96 @@
+"""From a network's probabilities to an implant, with the probabilities given: what is finishing's own work."""
+
+import numpy as np
+import pytest
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.tasks import TASKS, Settings
+from calvaria.tasks.completion import open_by_ball
+from calvaria.tasks.task import Prepared, prepare
+from calvaria.volume import BinaryVolume, Mask
+
+SETTINGS = Settings(spacing_mm=3.0)
+SPACING_MM = (1.0, 1.5, 1.0)
+
+
+def ball_shell(inner_mm: float, outer_mm: float) -> Mask:
+    """A hollow sphere in a box of 90 mm."""
+    x, y, z = (np.arange(round(90 / s)) * s - 45 + s / 2 for s in SPACING_MM)
+    distance = np.sqrt(x[:, None, None] ** 2 + y[None, :, None] ** 2 + z[None, None, :] ** 2)
+    return np.asarray((distance > inner_mm) & (distance < outer_mm))
+
+
+@pytest.fixture(scope="module")
+def whole() -> Mask:
+    return ball_shell(32, 39)
+
+
+@pytest.fixture(scope="module")
+def defective(whole: Mask) -> Prepared:
+    mask = whole.copy()
+    mask[55:80, :, 55:] = False
+    return prepare(BinaryVolume.on_grid(mask, SPACING_MM), SETTINGS)
+
+
+def dice(a: Mask, b: Mask) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def finish(prepared: Prepared, probability: np.ndarray) -> tuple[Mask, Mask]:
+    outputs = TASKS["completion"].finish(prepared, probability.astype(np.float32), SETTINGS)
+    return outputs["completed"], outputs["implant"]
+
+
+def test_right_probabilities_give_the_missing_piece_at_the_volumes_own_resolution(whole: Mask, defective: Prepared) -> None:
+    completed, implant = finish(defective, defective.grid.coarsen(whole))
+    missing = whole & ~defective.canonical.mask
+    assert dice(implant, missing) > 0.9
+    assert np.array_equal(completed, implant | defective.canonical.mask)
+    assert not (implant & defective.canonical.mask).any()
+
+
+def test_intact_bone_is_left_alone(whole: Mask, defective: Prepared) -> None:
+    """A network that thinks all bone a little thicker than it is must not coat the skull."""
+    thick = defective.grid.coarsen(ball_shell(31, 40))
+    _, implant = finish(defective, thick)
+    far = ~whole
+    far[45:, :, 45:] = False
+    assert not (implant & far).any()
+
+
+def test_crumbs_are_dropped(whole: Mask, defective: Prepared) -> None:
+    probability = defective.grid.coarsen(whole)
+    clean = finish(defective, probability)[1]
+    probability[0, 0, 0] = 1.0
+    assert np.array_equal(finish(defective, probability)[1], clean)
+
+
+def test_no_defect_no_implant(defective: Prepared) -> None:
+    completed, implant = finish(defective, defective.sites.astype(np.float32))
+    assert not implant.any()
+    assert np.array_equal(completed, defective.canonical.mask)
+
+
+def test_an_opening_keeps_plates_and_drops_films() -> None:
+    mask = np.zeros((30, 30, 30), np.bool_)
+    mask[5:25, 5:25, 10:16] = True
+    with_film = mask.copy()
+    with_film[2:28, 2:28, 12] = True
+    opened = open_by_ball(with_film, 1.0, (0.8, 0.8, 0.8))
+    assert dice(opened, mask) > 0.94  # a ball rounds the plate's edges
+    assert not open_by_ball(with_film & ~mask, 1.0, (0.8, 0.8, 0.8)).any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "code"),
+    [
+        (np.zeros((8, 8, 8), np.bool_), ErrorCode.EMPTY_MASK),
+        (np.ones((8, 8, 8), np.bool_), ErrorCode.FULL_MASK),
+        (np.pad(np.ones((1, 1, 1), np.bool_), 4), ErrorCode.EMPTY_MASK),
+    ],
+    ids=["empty", "full", "too small to see"],
+)
+def test_masks_without_a_shape_are_refused(mask: Mask, code: ErrorCode) -> None:
+    with pytest.raises(CalvariaError) as refusal:
+        prepare(BinaryVolume.on_grid(mask, (0.5, 0.5, 0.5)), SETTINGS)
+    assert refusal.value.code is code

@@ -1,0 +1,76 @@
+"""The house's arrows point one way, and importing the library does no work."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "calvaria"
+
+# Each room may import those named; its own files always. `errors` is open to all.
+MAY_IMPORT = {
+    "errors": set(),
+    "volume": set(),
+    "io": {"volume"},
+    "geometry": {"volume"},
+    "threshold": {"volume", "io"},
+    "sparse": set(),
+    "networks": {"sparse"},
+    "tasks": {"volume", "geometry"},
+    "weights": {"networks", "tasks"},
+    "predictor": {"volume", "geometry", "networks", "sparse", "tasks", "weights"},
+    "serving": {"volume", "io", "tasks", "predictor"},
+    "client": {"volume", "io", "serving"},
+    "server": {"client", "serving", "weights"},
+    "synthetic": {"volume", "geometry"},
+    "training": {"volume", "geometry", "synthetic", "networks", "sparse", "tasks", "weights"},
+    "picture": {"volume", "geometry"},
+    "evaluation": {"volume", "io", "geometry", "picture", "predictor", "synthetic", "tasks"},
+}
+ANYTHING = {"cli", "demo"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms_of(modules: set[str]) -> set[str]:
+    names = {module.split(".")[1] for module in modules if module.startswith("calvaria.")}
+    return {name for name in names if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists()}
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    here = room(path)
+    if here in ANYTHING:
+        return
+    assert rooms_of(imports(path)) <= MAY_IMPORT[here] | {here, "errors"}
+
+
+def test_only_the_handler_imports_torchserve() -> None:
+    users = {path for folder in (PACKAGE, ROOT / "handlers", ROOT / "archive", ROOT / "loadtest") for path in folder.rglob("*.py")}
+    users = {path for path in users if any(name == "ts" or name.startswith("ts.") for name in imports(path))}
+    assert {path.parent.name for path in users} == {"handlers"}
+
+
+def test_importing_the_predictor_does_not_pull_in_what_serving_must_not_need() -> None:
+    unwanted = ["calvaria.training", "calvaria.evaluation", "calvaria.synthetic", "ts", "matplotlib", "typer"]
+    code = f"import sys, calvaria.predictor, calvaria.serving.service; sys.exit(', '.join(m for m in {unwanted} if m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == ""

@@ -1,0 +1,79 @@
+"""Volumes in, volumes out: grids, orientations and batches."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import torch
+
+from calvaria.networks import EncoderDecoder, NetworkConfig
+from calvaria.predictor import Predictor
+from calvaria.tasks import TASKS, Settings
+from calvaria.volume import BinaryVolume
+
+
+def ellipsoid_shell(shape: tuple[int, int, int], seed: int) -> BinaryVolume:
+    """A lopsided shell with a notch, so that no two orientations look alike."""
+    rng = np.random.default_rng(seed)
+    axes = [np.linspace(-1.2, 1.2, n) for n in shape]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    radius = np.sqrt((x * rng.uniform(0.9, 1.2)) ** 2 + (y * rng.uniform(0.9, 1.2)) ** 2 + (z + 0.2 * x) ** 2)
+    mask = abs(radius - 0.9) < 0.09
+    mask[: shape[0] // 3, : shape[1] // 3, :] = False
+    return BinaryVolume.on_grid(np.asarray(mask), (2.0, 1.5, 2.5), (11.0, -30.0, 7.5))
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    """Untrained, but with running statistics of real activations, so that it keeps some sites and prunes others."""
+    torch.manual_seed(3)
+    network = EncoderDecoder(NetworkConfig((4, 4, 4, 4, 4, 4, 4)))
+    untrained = Predictor(network, TASKS["completion"], Settings(4.0, smallest_mm3=100.0))
+    network.requires_grad_(True).train()
+    for seed in range(20):
+        untrained.infer([untrained.prepare(ellipsoid_shell((50, 60, 40), seed))])
+    return Predictor(network, untrained.task, untrained.settings)
+
+
+def turned(volume: BinaryVolume, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> BinaryVolume:
+    """The same anatomy in another file order: index axes permuted and reversed, affine to match."""
+    mask = volume.mask.transpose(axes)
+    affine = volume.affine[:, [*axes, 3]].copy()
+    for axis, flip in enumerate(flips):
+        if flip:
+            mask = np.flip(mask, axis)
+            affine[:3, 3] += affine[:3, axis] * (mask.shape[axis] - 1)
+            affine[:3, axis] *= -1
+    return BinaryVolume(mask, affine)
+
+
+def occupied_places(volume: BinaryVolume) -> set[tuple[float, ...]]:
+    index = np.argwhere(volume.mask)
+    return set(map(tuple, (index @ volume.affine[:3, :3].T + volume.affine[:3, 3]).round(4).tolist()))
+
+
+def test_any_axis_order_or_flip_gives_the_same_implant_in_patient_space(predictor: Predictor) -> None:
+    volume = ellipsoid_shell((50, 60, 40), 99)
+    expected = predictor.predict([volume])[0]["implant"]
+    assert expected.occupied > 0
+    for axes, flips in zip(list(permutations(range(3))) * 2, product([False, True], repeat=3), strict=False):
+        answer = predictor.predict([turned(volume, axes, flips)])[0]["implant"]  # type: ignore[arg-type]
+        assert occupied_places(answer) == occupied_places(expected)
+
+
+def test_answers_lie_on_the_inputs_grid_and_add_up(predictor: Predictor) -> None:
+    volume = turned(ellipsoid_shell((50, 60, 40), 5), (2, 0, 1), (True, False, True))
+    outputs = predictor.predict([volume])[0]
+    assert set(outputs) == set(predictor.task.outputs)
+    assert all(np.array_equal(answer.affine, volume.affine) and answer.shape == volume.shape for answer in outputs.values())
+    assert np.array_equal(outputs["completed"].mask, outputs["implant"].mask | volume.mask)
+
+
+def test_a_batch_of_unequal_volumes_is_answered_one_by_one_alike(predictor: Predictor) -> None:
+    volumes = [ellipsoid_shell(shape, seed) for seed, shape in enumerate([(50, 60, 40), (30, 30, 30), (64, 20, 41), (50, 60, 40)])]
+    for alone, together in zip([predictor.predict([v])[0] for v in volumes], predictor.predict(volumes), strict=True):
+        assert all(np.array_equal(alone[name].mask, together[name].mask) for name in predictor.task.outputs)
+
+
+def test_nothing_asked_nothing_answered(predictor: Predictor) -> None:
+    assert predictor.predict([]) == []

@@ -1,0 +1,38 @@
+"""Weights go to disk and come back with their configuration; anything else is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from calvaria.errors import CalvariaError
+from calvaria.networks import EncoderDecoder, NetworkConfig
+from calvaria.tasks import TASKS, Settings
+from calvaria.weights import load_weights, model_folder, save_weights
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    network = EncoderDecoder(NetworkConfig((3, 4, 5, 6, 7, 8, 9), growth=2.5))
+    settings = Settings(spacing_mm=3.5, margin_mm=12.0, threshold=0.4)
+    save_weights(tmp_path / "w", network, TASKS["completion"], settings)
+    loaded, task, its_settings = load_weights(tmp_path / "w")
+    assert (loaded.config, task, its_settings) == (network.config, TASKS["completion"], settings)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), network.state_dict().values(), strict=True))
+
+
+def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(b"not weights at all")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        load_weights(tmp_path / "w")
+
+
+def test_weights_of_another_project_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "w")
+    with pytest.raises(ValueError, match="no weights for any of the tasks completion"):
+        load_weights(tmp_path / "w")
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(CalvariaError, match="no task 'embalming'"):
+        model_folder("embalming")
