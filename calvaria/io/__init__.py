@@ -1,0 +1,18 @@
+"""Files and bytes to `BinaryVolume` and back: NRRD and NIfTI. Hostile input is refused here."""
+
+from calvaria.io.codec import FORMATS, Decoded, decode, decode_image, encode, format_of, read, read_image, write
+from calvaria.io.image import DEFAULT_MAX_VOXELS, Image
+
+__all__ = [
+    "DEFAULT_MAX_VOXELS",
+    "FORMATS",
+    "Decoded",
+    "Image",
+    "decode",
+    "decode_image",
+    "encode",
+    "format_of",
+    "read",
+    "read_image",
+    "write",
+]

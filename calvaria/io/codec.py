@@ -1,0 +1,92 @@
+"""Files and bytes to volumes and back. Everything a client sends enters through here, and whatever is wrong with it is refused here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import nifti, nrrd
+from calvaria.io.image import DEFAULT_MAX_VOXELS, Image
+from calvaria.io.masks import to_mask
+from calvaria.io.streams import is_gzip, open_stream, refusing_bad_gzip
+from calvaria.volume import BinaryVolume
+
+FORMATS = ("nrrd", "nii", "nii.gz")
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A volume and what its file was: `format` is one of FORMATS; `warnings` say what was assumed because the file does not say it."""
+
+    volume: BinaryVolume
+    format: str
+    warnings: tuple[str, ...]
+
+
+def decode(data: bytes | bytearray | memoryview, *, label: int | None = None, max_voxels: int = DEFAULT_MAX_VOXELS) -> Decoded:
+    """A mask from the content of an NRRD or NIfTI file, told apart by their first bytes.
+
+    label       take the voxels that equal this value; by default everything above zero is occupied
+    max_voxels  more are refused, from the header, before memory is taken for them
+
+    The mask is bool [X, Y, Z] in Fortran order. Raises CalvariaError; the data must end where the header says it does.
+    """
+    image = decode_image(data, max_voxels=max_voxels)
+    return Decoded(BinaryVolume(to_mask(image.samples, label), image.affine), image.format, image.warnings)
+
+
+def decode_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Image:
+    """Samples of any type from the content of an NRRD or NIfTI file. Raises CalvariaError."""
+    if len(data) == 0:
+        raise CalvariaError(ErrorCode.EMPTY_BODY, "Nothing was sent; send the content of an NRRD or NIfTI file.")
+    stream = open_stream(data)
+    with refusing_bad_gzip():
+        head = stream.read(nifti.HEADER_BYTES)
+        stream.seek(0)
+        if head.startswith(nrrd.MAGIC):
+            return nrrd.parse(stream, max_voxels)
+        if nifti.is_nifti(head):
+            return nifti.parse(stream, max_voxels, "nii.gz" if is_gzip(data) else "nii")
+    raise CalvariaError(ErrorCode.NOT_A_VOLUME, "This is neither an NRRD nor a NIfTI file; save the mask as .nrrd, .nii or .nii.gz.")
+
+
+def encode(volume: BinaryVolume, format: str) -> bytes:
+    """The content of a file in one of FORMATS; nrrd is gzip-encoded, and samples are unsigned char."""
+    if format == "nrrd":
+        return nrrd.serialise(volume)
+    if format in ("nii", "nii.gz"):
+        return nifti.serialise(volume, compress=format == "nii.gz")
+    raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+
+
+def read(path: Path | str, *, label: int | None = None, max_voxels: int = DEFAULT_MAX_VOXELS) -> Decoded:
+    """A mask from a file; its content, not its suffix, says what it is."""
+    return decode(_content(Path(path)), label=label, max_voxels=max_voxels)
+
+
+def read_image(path: Path | str, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Image:
+    """Samples of any type from a file, a CT for instance."""
+    return decode_image(_content(Path(path)), max_voxels=max_voxels)
+
+
+def write(path: Path | str, volume: BinaryVolume) -> None:
+    """Write a mask; the suffix chooses the format."""
+    content = encode(volume, format_of(path))
+    try:
+        Path(path).write_bytes(content)
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error
+
+
+def format_of(path: Path | str) -> str:
+    """Which of FORMATS a file's suffix names, or BAD_OPTION."""
+    for known in FORMATS:
+        if str(path).lower().endswith(f".{known}"):
+            return known
+    raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} does not say its format; end the name in .{', .'.join(FORMATS)}.")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,73 @@
+"""From samples of any type to a mask, refusing what is not one."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.volume import Mask
+
+_MOST_VALUES = 64  # more distinct values are an image, not labels
+_WHOLE = 1e-3  # masks stored as scaled integers come back as 0.9999999
+_CHUNK = 2**20
+
+
+def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
+    """Where samples [X, Y, Z] are above zero, or equal `label` (at least 1) if one is given.
+
+    Samples that are all 0 or 1 in one byte are viewed, not copied. Raises NOT_BINARY for what looks like CT (negative or fractional values,
+    or more than 64 of them), LABEL_ABSENT where no sample equals the label.
+    """
+    if label is not None:
+        return _labelled(samples, label)
+    if samples.dtype == np.uint8 and samples.max() <= 1:
+        return samples.view(np.bool_)
+    values = _distinct(samples)
+    if values is None or not _labels(values):
+        found = (
+            f"more than {_MOST_VALUES} distinct values"
+            if values is None
+            else f"values from {values.min():g} to {values.max():g}, some negative or fractional"
+        )
+        raise CalvariaError(
+            ErrorCode.NOT_BINARY,
+            f"The volume holds {found}: it looks like CT, not a mask. "
+            "Threshold it first: calvaria threshold ct.nrrd --hu 300 --out skull.nrrd. "
+            "If it is a map of many labels, choose one with the option label.",
+        )
+    mask: Mask = samples > 0.5
+    return mask
+
+
+def _labelled(samples: NDArray[Any], label: int) -> Mask:
+    if label < 1:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"A label is a whole number of at least 1, not {label}.")
+    mask: Mask = samples == label if samples.dtype.kind in "iu" else abs(samples - label) < _WHOLE
+    if not mask.any():
+        values = _distinct(samples)
+        present = "many values" if values is None else ", ".join(f"{value:g}" for value in values[:_MOST_VALUES])
+        raise CalvariaError(ErrorCode.LABEL_ABSENT, f"No voxel has the label {label}; the volume holds {present}.")
+    return mask
+
+
+def _labels(values: NDArray[Any]) -> bool:
+    """Whether distinct values can be labels: whole numbers from zero up (not-a-number is none)."""
+    return bool((values > -_WHOLE).all() and (abs(values - np.rint(values)) < _WHOLE).all())
+
+
+def _distinct(samples: NDArray[Any]) -> NDArray[Any] | None:
+    """The distinct values, sorted, or None as soon as there are too many.
+
+    Neighbours are mostly equal in a mask, so only samples that differ from the one before are looked at; in CT nearly all differ,
+    and the first chunk settles it.
+    """
+    line = samples.reshape(-1, order="A")
+    values = line[:1]
+    for start in range(0, line.size, _CHUNK):
+        chunk = line[start : start + _CHUNK]
+        changed = chunk[1:][chunk[1:] != chunk[:-1]]
+        values = np.unique(np.concatenate([values, chunk[:1], changed]))
+        if values.size > _MOST_VALUES:
+            return None
+    return values

@@ -1,0 +1,118 @@
+"""NIfTI-1 and NIfTI-2 in a single file (.nii), compressed or not. The format: https://nifti.nimh.nih.gov/nifti-1."""
+
+from io import BufferedIOBase
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape
+from calvaria.io.streams import compressed, in_file_order, read_samples
+from calvaria.volume import Affine, BinaryVolume
+
+HEADER_BYTES = 540  # of NIfTI-2, the longer one
+
+_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+_MAX_EXTENSION_BYTES = 2**24
+_SCANNER = 1  # sform and qform code: coordinates of the scanner
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether the first HEADER_BYTES bytes are a NIfTI header's, of a pair of files included."""
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
+
+
+def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Image:
+    """An image from a stream at the start of a NIfTI file. Raises CalvariaError for whatever is wrong with it."""
+    header = _header(stream)
+    try:
+        sizes = [int(size) for size in header.get_data_shape()]
+        dtype = header.get_data_dtype()
+        offset = int(header["vox_offset"])
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header cannot be read: {error}.") from error
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    shape = checked_shape(sizes, max_voxels)
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"Samples of type {dtype} are not real numbers; save the mask as unsigned char.")
+    affine, warnings = _geometry(header)
+    affine = checked_affine(affine, shape)
+    skipped = offset - header.sizeof_hdr
+    if not 0 <= skipped <= _MAX_EXTENSION_BYTES:
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header places the samples at byte {offset:,}, which cannot be.")
+    stream.seek(offset)
+    return Image(_scaled(header, read_samples(stream, shape, dtype)), affine, file_format, tuple(warnings))
+
+
+def serialise(volume: BinaryVolume, *, compress: bool) -> bytes:
+    """A NIfTI-1 file of unsigned char (NIfTI-2 if an axis is longer than 32,767), with equal sform and qform.
+
+    The header holds float32: an origin of 200 mm is kept to about 1e-5 mm. A sheared affine is exact in the sform alone.
+    """
+    header = nib.Nifti1Header() if max(volume.shape) < 2**15 else nib.Nifti2Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(volume.shape)
+    header.set_xyzt_units("mm")
+    header["pixdim"][1:4] = volume.spacing_mm
+    header.set_sform(LPS_FROM_RAS @ volume.affine, code=_SCANNER)
+    header.set_qform(LPS_FROM_RAS @ volume.affine, code=_SCANNER)
+    no_extensions = bytes(4)
+    header["vox_offset"] = header.sizeof_hdr + len(no_extensions)
+    content = b"".join([header.binaryblock, no_extensions, in_file_order(volume.mask)])
+    return compressed(content) if compress else content
+
+
+def _header(stream: BufferedIOBase) -> Any:
+    """The header as it stands in the file, unchecked."""
+    head = stream.read(HEADER_BYTES)
+    if head[4:8] == b"ni2\0" or head[344:348] == b"ni1\0":
+        raise CalvariaError(ErrorCode.DETACHED_HEADER, "The samples of this NIfTI lie in another file (.img); save it as one .nii.")
+    kind: Any = nib.Nifti2Header if head[4:8] == b"n+2\0" else nib.Nifti1Header
+    if len(head) < kind.sizeof_hdr:
+        raise CalvariaError(ErrorCode.TRUNCATED, "The file ends within its NIfTI header; send the file again, whole.")
+    orders = {kind.sizeof_hdr.to_bytes(4, "little"): "<", kind.sizeof_hdr.to_bytes(4, "big"): ">"}
+    if head[:4] not in orders:
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header does not begin with its size, {kind.sizeof_hdr}.")
+    header = kind(head[: kind.sizeof_hdr], endianness=orders[head[:4]], check=False)
+    if header["pixdim"][0] == 0:
+        header["pixdim"][0] = 1  # qfac: "if it is 0, 1 is meant", says the standard
+    return header
+
+
+def _geometry(header: Any) -> tuple[Affine, list[str]]:
+    """Index to LPS mm, and what had to be assumed for it: the sform if there is one, else the qform, else the spacing alone."""
+    spacing = np.array(header["pixdim"][1:4], np.float64)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The voxel spacing (pixdim) is {spacing.tolist()}; each must be above zero.")
+    mm = np.diag([_millimetres(header)] * 3 + [1.0])
+    try:
+        placed = header.get_sform(coded=True)[0]
+        if placed is None:
+            placed = header.get_qform(coded=True)[0]
+    except (HeaderDataError, ValueError) as error:
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The NIfTI orientation cannot be read: {error}.") from error
+    if placed is not None:
+        return mm @ LPS_FROM_RAS @ np.asarray(placed, np.float64), []
+    return mm @ np.diag([*spacing, 1.0]), [
+        "The file has no sform or qform; its axes are taken to run left, posterior and superior from 0, 0, 0 mm."
+    ]
+
+
+def _millimetres(header: Any) -> float:
+    try:
+        return _MM[header.get_xyzt_units()[0]]
+    except KeyError as error:
+        raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header gives an unknown unit of length (xyzt_units).") from error
+
+
+def _scaled(header: Any, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What the samples stand for: NIfTI may store them as (value - intercept) / slope."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0 or (slope, intercept) == (1.0, 0.0):
+        return samples
+    if not np.isfinite(intercept):
+        raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header has a scl_slope and no finite scl_inter.")
+    return samples * np.float32(slope) + np.float32(intercept)

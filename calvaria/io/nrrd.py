@@ -1,0 +1,162 @@
+"""NRRD with an attached header, raw or gzip-encoded. The format: https://teem.sourceforge.net/nrrd/format.html."""
+
+import re
+from io import BufferedIOBase, BytesIO
+from typing import Any
+
+import nrrd
+import numpy as np
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape
+from calvaria.io.streams import compressed, expanding, in_file_order, read_samples
+from calvaria.volume import Affine, BinaryVolume
+
+MAGIC = b"NRRD"
+
+_MAX_HEADER_BYTES = 2**18
+_DETACHED = re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE)
+_FIELDS = "dimension", "type", "encoding", "sizes"
+_TYPE_NAMES = {
+    "i1": "signed char, int8, int8_t",
+    "u1": "uchar, unsigned char, uint8, uint8_t",
+    "i2": "short, short int, signed short, signed short int, int16, int16_t",
+    "u2": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
+    "i4": "int, signed int, int32, int32_t",
+    "u4": "uint, unsigned int, uint32, uint32_t",
+    "i8": "longlong, long long, long long int, signed long long, signed long long int, int64, int64_t",
+    "u8": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
+    "f4": "float",
+    "f8": "double",
+}
+_TYPES = {name: code for code, names in _TYPE_NAMES.items() for name in names.split(", ")}
+_BYTE_ORDERS = {"little": "<", "big": ">"}
+_SPACES = {  # to LPS
+    "left-posterior-superior": np.eye(4),
+    "lps": np.eye(4),
+    "right-anterior-superior": LPS_FROM_RAS,
+    "ras": LPS_FROM_RAS,
+    "left-anterior-superior": np.diag([1.0, -1.0, 1.0, 1.0]),
+    "las": np.diag([1.0, -1.0, 1.0, 1.0]),
+}
+_UNPLACED_SPACES = "scanner-xyz", "3d-right-handed", "3d-left-handed"
+
+
+def parse(stream: BufferedIOBase, max_voxels: int) -> Image:
+    """An image from a stream at the start of an NRRD file. Raises CalvariaError for whatever is wrong with it."""
+    header = _header(stream)
+    dtype = _sample_type(header)
+    if int(header["dimension"]) != len(header["sizes"]):
+        raise CalvariaError(
+            ErrorCode.BAD_HEADER, f"The header says dimension {header['dimension']} and gives {len(header['sizes'])} sizes."
+        )
+    shape = checked_shape([int(size) for size in header["sizes"]], max_voxels)
+    affine, warnings = _geometry(header)
+    affine = checked_affine(affine, shape)
+    data = expanding(stream) if header["encoding"] in ("gzip", "gz") else stream
+    return Image(read_samples(data, shape, dtype), affine, "nrrd", tuple(warnings))
+
+
+def serialise(volume: BinaryVolume) -> bytes:
+    """A gzip-encoded NRRD of unsigned char in left-posterior-superior; the affine is kept to the last bit."""
+    header = [
+        "NRRD0004",
+        "type: unsigned char",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        "sizes: {} {} {}".format(*volume.shape),
+        "space directions: " + " ".join(_vector(axis) for axis in volume.affine[:3, :3].T),
+        "kinds: domain domain domain",
+        "encoding: gzip",
+        "space origin: " + _vector(volume.affine[:3, 3]),
+    ]
+    return "\n".join([*header, "", ""]).encode() + compressed(in_file_order(volume.mask))
+
+
+def _vector(numbers: Affine) -> str:
+    return "({})".format(",".join(repr(float(number)) for number in numbers))
+
+
+def _header(stream: BufferedIOBase) -> dict[str, Any]:
+    """The parsed fields, of which type, dimension, sizes and encoding are present and readable; the stream is left at the data."""
+    text = bytearray()
+    while line := stream.readline(_MAX_HEADER_BYTES):
+        text += line
+        if not line.strip():
+            break
+        if len(text) >= _MAX_HEADER_BYTES:
+            raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header does not end within {_MAX_HEADER_BYTES:,} bytes.")
+    if _DETACHED.search(text):
+        raise CalvariaError(
+            ErrorCode.DETACHED_HEADER, "The samples of this NRRD lie in another file; save it as one .nrrd with an attached header."
+        )
+    try:
+        header: dict[str, Any] = nrrd.read_header(BytesIO(text))
+    except Exception as error:  # the parser raises whatever its steps raise on malformed text
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header cannot be read: {str(error)[:200] or type(error).__name__}.") from error
+    if missing := [field for field in _FIELDS if field not in header]:
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header lacks {' and '.join(missing)}.")
+    if header["encoding"] not in ("raw", "gzip", "gz"):
+        raise CalvariaError(
+            ErrorCode.UNSUPPORTED_ENCODING, f"The NRRD encoding {header['encoding'][:40]!r} is not read; save the file as raw or gzip."
+        )
+    if skips := [field for field in ("line skip", "lineskip", "byte skip", "byteskip") if header.get(field)]:
+        raise CalvariaError(ErrorCode.UNSUPPORTED_ENCODING, f"An NRRD with {' and '.join(skips)} is not read; save it again without.")
+    return header
+
+
+def _sample_type(header: dict[str, Any]) -> np.dtype[Any]:
+    if header["type"] not in _TYPES:
+        raise CalvariaError(
+            ErrorCode.BAD_HEADER, f"The sample type {header['type'][:40]!r} is not a real number; save the mask as unsigned char."
+        )
+    code = _TYPES[header["type"]]
+    if code.endswith("1"):
+        return np.dtype(code)
+    if header.get("endian") not in _BYTE_ORDERS:
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"Samples of type {header['type']!r} need the field endian: little or big.")
+    return np.dtype(_BYTE_ORDERS[header["endian"]] + code)
+
+
+def _geometry(header: dict[str, Any]) -> tuple[Affine, list[str]]:
+    """Index to LPS mm, and what had to be assumed for it."""
+    warnings = []
+    affine = np.eye(4)
+    if "space directions" in header:
+        affine[:3, :3] = _numbers(header, "space directions", (3, 3)).T
+    elif "spacings" in header:
+        spacings = _numbers(header, "spacings", (3,))
+        if not (spacings > 0).all():
+            raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The spacings are {spacings.tolist()}; each must be above zero.")
+        affine[:3, :3] = np.diag(spacings)
+        warnings.append("The file gives spacings but no directions; its axes are taken to run left, posterior and superior.")
+    else:
+        warnings.append("The file has no spacing and no directions; 1 mm voxels along left, posterior and superior are assumed.")
+    for origin in ("space origin", "axis mins", "axismins"):
+        if origin in header:
+            affine[:3, 3] = _numbers(header, origin, (3,))
+            break
+    else:
+        warnings.append("The file has no origin; voxel (0, 0, 0) is placed at 0, 0, 0 mm.")
+    units = header.get("space units", [])
+    if any(unit.lower() not in ("mm", "millimeter", "millimetre", "") for unit in units):
+        warnings.append(f"The space units {' '.join(units)[:60]!r} are not converted; lengths are taken as mm.")
+    return _to_lps(header, warnings) @ affine, warnings
+
+
+def _to_lps(header: dict[str, Any], warnings: list[str]) -> Affine:
+    space = header.get("space", "").lower()
+    if space in _SPACES:
+        return _SPACES[space]
+    if space and space not in _UNPLACED_SPACES:
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The space {space[:40]!r} is not known; save the file in left-posterior-superior.")
+    if "space directions" in header:
+        warnings.append("The file does not say which patient space its directions are in; left-posterior-superior is assumed.")
+    return np.eye(4)
+
+
+def _numbers(header: dict[str, Any], field: str, shape: tuple[int, ...]) -> Affine:
+    numbers = np.asarray(header[field], np.float64)
+    if numbers.shape != shape or not np.isfinite(numbers).all():
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The field {field} must hold {' × '.join(map(str, shape))} finite numbers.")
+    return numbers
