@@ -174,17 +174,18 @@ class WorkingGrid:
     def refine(self, field: Field, threshold: float) -> tuple[Mask, Box]:
         """Where the linear interpolation of a field exceeds `threshold` at source voxel centres.
 
-        `field` is float32 [x, y, z] on this grid. Returns bool [a, b, c] and the box of the source grid it fills: everything outside
-        the box is at or below the threshold, or outside the working grid. Extra memory: two fields interpolated along y and z.
+        `field` is float32 [x, y, z] on this grid. Returns bool [a, b, c] in Fortran order, as most files have it, and the box of the
+        source grid it fills: everything outside the box is at or below the threshold, or outside the working grid. Extra memory: two
+        fields interpolated along x and y.
         """
         self._check(field.shape, self.shape)
         above = bounding_box(field > threshold)
         x, y, z = box = _as_box(axis.reach(cells) for axis, cells in zip(self.axes, above, strict=True))
-        along_z = _interpolate(field, 2, *self.axes[2].neighbours(z))
-        along_y = _interpolate(along_z, 1, *self.axes[1].neighbours(y))
-        mask = np.empty([cells.stop - cells.start for cells in box], np.bool_)
-        for row, below, upper, weight in zip(mask, *self.axes[0].neighbours(x), strict=True):
-            np.greater(along_y[below] + (along_y[upper] - along_y[below]) * weight, threshold, out=row)
+        along_x = _interpolate(np.ascontiguousarray(field.T), 2, *self.axes[0].neighbours(x))  # [z, y, X]: planes are contiguous
+        along_y = _interpolate(along_x, 1, *self.axes[1].neighbours(y))
+        mask = np.empty([voxels.stop - voxels.start for voxels in box], np.bool_, order="F")
+        for plane, below, upper, weight in zip(mask.T, *self.axes[2].neighbours(z), strict=True):
+            np.greater(along_y[below] + (along_y[upper] - along_y[below]) * weight, threshold, out=plane)
         return mask, box
 
     @staticmethod
