@@ -65,6 +65,50 @@ def train(
     run(task, config or model_folder(task) / "train.toml", out, device)
 
 
+ServerFolder = Annotated[Path, typer.Option(help="Folder that holds config.properties; key_file.json and logs/ are written into it.")]
+
+
+@app.command()
+def serve(
+    folder: ServerFolder = Path(),
+    timeout_s: Annotated[float, typer.Option(help="Give up if no model is ready after this many seconds.")] = 120.0,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the server when interrupted.")] = False,
+) -> None:
+    """Start TorchServe, wait until its models are ready, and say how to call it."""
+    from calvaria.server.server import Server
+    from calvaria.server.usage import how_to_call
+
+    server = Server(folder)
+    typer.echo("Starting TorchServe …")
+    server.start(timeout_s)
+    typer.echo(how_to_call(server))
+    if foreground:
+        server.serve_until_interrupted()
+
+
+@app.command()
+def stop(folder: ServerFolder = Path()) -> None:
+    """Stop the server that `calvaria serve` started."""
+    from calvaria.server.server import Server
+
+    typer.echo("The server has stopped." if Server(folder).stop() else "No server was running.")
+
+
+@app.command()
+def status(folder: ServerFolder = Path()) -> None:
+    """Say whether the server's workers are ready; exit status 1 unless all are."""
+    from calvaria.server.server import Server
+
+    server = Server(folder)
+    workers = server.workers() if server.running else []
+    for worker in workers:
+        typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
+    if not workers:
+        typer.echo("No server is running.")
+    if not workers or not all(worker.ready for worker in workers):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line; a refusal is printed as its sentence and code, with exit status 2."""
     try:

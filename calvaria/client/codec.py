@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
 from calvaria.serving.wire import decode_refusal
 from calvaria.volume import BinaryVolume
@@ -68,7 +69,11 @@ def encode_source(source: Source) -> bytes:
 
 def encode_options(**options: str | int | None) -> dict[str, str]:
     """Options as text by name, without those not given."""
-    return {name: str(value) for name, value in options.items() if value is not None}
+    texts = {name: str(value) for name, value in options.items() if value is not None}
+    for name, text in texts.items():
+        if not text.isprintable():
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{name} cannot be {text!r}.")
+    return texts
 
 
 def accept(body: bytes, seconds: Mapping[str, float] | None = None) -> Answer:

@@ -33,10 +33,10 @@ class Client(Caller):
         self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), transport=transport, trust_env=False)
 
     def send(self, model: str, body: bytes, options: Mapping[str, str]) -> Answer:
-        headers = {"content-type": "application/octet-stream"} | {HEADER_PREFIX + name: text for name, text in options.items()}
         token = read_token(self.key_file)
-        if token:
-            headers["authorization"] = f"Bearer {token}"
+        headers = {b"content-type": b"application/octet-stream"}
+        headers |= {b"authorization": f"Bearer {token}".encode()} if token else {}
+        headers |= {f"{HEADER_PREFIX}{name}".encode(): text.encode() for name, text in options.items()}
         try:
             response = self._http.post(f"{self.url}/predictions/{model}", content=body, headers=headers)
         except httpx.TimeoutException as error:

@@ -1,9 +1,9 @@
 """One TorchServe: started, known to be ready, stopped with everything it started."""
 
-import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import httpx
-import psutil
 
 from calvaria.client.tokens import KEY_FILE, read_token
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.java import find_java_home
+from calvaria.server.processes import STOP_TIMEOUT_S, Launched, end
 from calvaria.server.settings import CONFIG, Settings, is_free
 
 log = logging.getLogger(__name__)
@@ -27,9 +26,8 @@ log = logging.getLogger(__name__)
 RUN_FOLDER = ".run"
 LOGS = "logs"
 STATE = "server.json"
-STOP_TIMEOUT_S = 15.0
 POLL_S = 0.2
-WORKER_FAILURES = ("Backend worker error", "Failed to start worker", "Load model failed", "failed to initialize")
+WORKER_DEATH = "Backend worker process died"
 SHOWN_LINES = 12
 
 
@@ -40,7 +38,6 @@ class Worker:
     model: str
     pid: int
     ready: bool
-    memory_bytes: int
 
 
 class Server:
@@ -79,32 +76,39 @@ class Server:
 
     def stop(self) -> bool:
         """End the server and every process it started; whether there was one."""
-        state = self._state()
-        process = _alive(state)
-        if process:
-            _end_tree(process)
+        launched = Launched.read(self._state_file)
+        processes = launched.processes() if launched else []
+        if processes:
+            end(processes)
         if self._process:
             self._process.wait(STOP_TIMEOUT_S)
             self._process = None
-        if state:
-            shutil.rmtree(state["scratch"], ignore_errors=True)
+        if launched:
+            shutil.rmtree(launched.scratch, ignore_errors=True)
             self._state_file.unlink(missing_ok=True)
             self.key_file.unlink(missing_ok=True)
-        return process is not None
+        return bool(processes)
 
     @property
     def running(self) -> bool:
         """Whether its process lives; it may not be ready."""
-        return _alive(self._state()) is not None
+        launched = Launched.read(self._state_file)
+        return bool(launched and launched.processes())
 
     def workers(self) -> list[Worker]:
         """Every model's workers; httpx.HTTPError if the management API does not answer."""
         return [worker for model in self.settings.models for worker in self._workers_of(model)]
 
-    def wait(self) -> None:
-        """Until the server ends by itself."""
-        if self._process:
-            self._process.wait()
+    def serve_until_interrupted(self) -> None:
+        """Until the server ends by itself, or this program is interrupted or terminated; then stop it."""
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        try:
+            if self._process:
+                self._process.wait()
+        except KeyboardInterrupt:
+            log.info("interrupted")
+        finally:
+            self.stop()
 
     def __enter__(self) -> "Server":
         self.start()
@@ -145,25 +149,24 @@ class Server:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
             )
-        created = psutil.Process(self._process.pid).create_time()
-        self._state_file.write_text(json.dumps({"pid": self._process.pid, "created": created, "scratch": scratch}))
+        Launched.now(self._process.pid, scratch).write(self._state_file)
 
     def _wait_until_ready(self, timeout_s: float) -> None:
         start = time.monotonic()
         while not self._ready():
             if self._process and self._process.poll() is not None:
-                raise _unavailable("The server ended while starting." + self._end_of_logs())
-            if self._worker_failed():
-                raise _unavailable("The server's worker failed to load its model." + self._end_of_logs())
+                raise _unavailable(f"The server ended while starting:\n{self._end_of_logs()}")
+            if complaint := self._worker_complaint():
+                raise _unavailable(f"The server's worker could not load its model:\n{complaint}")
             if time.monotonic() - start > timeout_s:
-                raise _unavailable(f"The server was not ready after {timeout_s:g} seconds." + self._end_of_logs())
+                raise _unavailable(f"The server was not ready after {timeout_s:g} seconds:\n{self._end_of_logs()}")
             time.sleep(POLL_S)
         log.info("ready after %.1f s", time.monotonic() - start)
 
     def _ready(self) -> bool:
         try:
             described = {model: self._workers_of(model) for model in self.settings.models}
-        except (httpx.HTTPError, KeyError, ValueError):
+        except (httpx.HTTPError, KeyError, ValueError, CalvariaError):  # the last: a key file that is half written
             return False
         return all(workers and all(worker.ready for worker in workers) for workers in described.values())
 
@@ -173,15 +176,17 @@ class Server:
         answer = httpx.get(f"{self.settings.url('management')}/models/{model}", headers=headers, timeout=10, trust_env=False)
         answer.raise_for_status()
         described = answer.json()[0]["workers"]
-        return [Worker(model, int(each["pid"]), each["status"] == "READY", int(each["memoryUsage"])) for each in described]
+        return [Worker(model, int(each["pid"]), each["status"] == "READY") for each in described]
 
-    def _worker_failed(self) -> bool:
-        return any(sign in line for line in self._lines(self.folder / LOGS / "ts_log.log") for sign in WORKER_FAILURES)
+    def _worker_complaint(self) -> str:
+        """What a worker that could not load its model said; empty if none has died."""
+        lines = [line.split("MODEL_LOG - ")[-1] for line in self._lines(self.folder / LOGS / "model_log.log")]
+        deaths = [i for i, line in enumerate(lines) if WORKER_DEATH in line]
+        return "\n".join(lines[max(deaths[0] - SHOWN_LINES, 0) : deaths[0]]) if deaths else ""
 
     def _end_of_logs(self) -> str:
-        files = [self.folder / RUN_FOLDER / "stderr.log", self.folder / LOGS / "ts_log.log", self.folder / LOGS / "model_log.log"]
-        ends = [f"\nEnd of {path}:\n" + "\n".join(lines[-SHOWN_LINES:]) for path in files if (lines := self._lines(path))]
-        return "".join(ends)
+        lines = self._lines(self.folder / RUN_FOLDER / "stderr.log") + self._lines(self.folder / LOGS / "ts_log.log")
+        return "\n".join([line for line in lines if "ACCESS_LOG" not in line][-SHOWN_LINES:])
 
     def _lines(self, path: Path) -> list[str]:
         """What was written to a log since this server was started."""
@@ -194,42 +199,6 @@ class Server:
     @property
     def _state_file(self) -> Path:
         return self.folder / RUN_FOLDER / STATE
-
-    def _state(self) -> Mapping[str, Any]:
-        try:
-            state: dict[str, Any] = json.loads(self._state_file.read_text())
-        except (OSError, ValueError):
-            return {}
-        return state
-
-
-def _alive(state: Mapping[str, Any]) -> psutil.Process | None:
-    """The process that was started, unless it has ended or its number belongs to another by now."""
-    try:
-        process = psutil.Process(state["pid"])
-        lives = process.create_time() == state["created"] and process.status() != psutil.STATUS_ZOMBIE
-    except (KeyError, psutil.Error):
-        return None
-    return process if lives else None
-
-
-def _end_tree(root: psutil.Process) -> None:
-    """Ask the server to end, so that it ends its workers, and kill what is left after a while."""
-    tree = [*root.children(recursive=True), root]
-    for process in tree:
-        if "java" in _name(process):
-            process.terminate()
-    _, left = psutil.wait_procs(tree, STOP_TIMEOUT_S)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, STOP_TIMEOUT_S)
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return str(process.name())
-    except psutil.Error:
-        return ""
 
 
 def _without_overrides(environment: Mapping[str, str]) -> dict[str, str]:

@@ -44,8 +44,8 @@ class Request:
     def from_parts(cls, parts: Mapping[str, bytes | bytearray | str], headers: Mapping[str, Any]) -> "Request":
         """From what a server hands over: `body` or the part `volume` is the file, other parts and our headers are options."""
         body = parts.get(VOLUME_PART, parts.get("body", b""))
-        named = {str(name).lower(): value for name, value in headers.items() if isinstance(value, str)}
-        options = {name.removeprefix(HEADER_PREFIX): value for name, value in named.items() if name.startswith(HEADER_PREFIX)}
+        ours = {name.lower(): value for name, value in headers.items() if name.lower().startswith(HEADER_PREFIX) and isinstance(value, str)}
+        options = {name.removeprefix(HEADER_PREFIX): _header_text(value) for name, value in ours.items()}
         options |= {name: _text(value) for name, value in parts.items() if name not in (VOLUME_PART, "body")}
         return cls(body.encode() if isinstance(body, str) else body, options)
 
@@ -179,6 +179,11 @@ def _refusal(error: Exception) -> CalvariaError:
             ErrorCode.OUT_OF_MEMORY, "The server has not enough memory for this volume. Send a smaller one, or try again later."
         )
     return CalvariaError(ErrorCode.INTERNAL, "The server failed on this volume; its log says why. The volume may be sent again.")
+
+
+def _header_text(value: str) -> str:
+    """What the client wrote: servers read the bytes of a header as Latin-1, ours are UTF-8."""
+    return value.encode("latin-1", errors="replace").decode("utf-8", errors="replace")
 
 
 def _text(value: bytes | bytearray | str) -> str:
