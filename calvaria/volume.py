@@ -64,7 +64,7 @@ class BinaryVolume:
     @property
     def direction(self) -> NDArray[np.float64]:
         """Unit vectors of the index axes in patient space (LPS), one per column [3, 3]."""
-        return self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
+        return np.asarray(self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @cached_property
     def occupied(self) -> int:

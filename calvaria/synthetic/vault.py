@@ -1,0 +1,54 @@
+"""The brain case: its outer surface as a signed distance, and the thickness of its bone, on a lattice in the head's frame."""
+
+import numpy as np
+
+from calvaria.synthetic.lattice import Field
+from calvaria.synthetic.shape import HeadShape
+
+
+def _bump(t: Field, width: float) -> Field:
+    return np.exp(-np.square(t / np.float32(width)))
+
+
+def outer_surface(head: HeadShape, x: Field, y: Field, z: Field) -> Field:
+    """Distance to the outer surface of the brain case, mm, negative inside. x, y, z: head's frame, mm."""
+    half_length, half_width = head.length / 2, head.width / 2
+    aside = np.abs(x)
+    y = y + np.float32(head.skew) * x
+    from_widest = (y - np.float32(head.widest_y)) / np.float32(half_length)
+    taper = np.where(from_widest < 0, np.float32(head.frontal_taper), np.float32(head.occipital_taper)) * from_widest**2
+    across = x / (np.float32(half_width) * (1 - 0.75 * taper))
+    along = y / np.float32(half_length)
+    top = np.float32(head.height) * (1 + np.float32(head.vertex_shift) * along.clip(-1, 1))
+    up = np.where(z > 0, z / top, z / np.float32(head.depth))
+    along = along - np.float32(head.forehead_slope) * (up.clip(0, 1) ** 2) * (along < 0) * along.clip(-1, 0).__neg__()
+
+    seen_above, seen_in_front = head.exponents
+    ring = (np.abs(across) ** seen_above + np.abs(along) ** seen_above) ** np.float32(seen_in_front / seen_above)
+    level = (ring + np.abs(up) ** seen_in_front) ** np.float32(1 / seen_in_front)
+    radius = np.sqrt(x * x + y * y + z * z)
+    distance = radius * (1 - 1 / np.maximum(level, np.float32(0.05)))
+
+    frontal, parietal = head.bosses
+    bulge = np.float32(frontal) * _bump(aside - 30, 18) * _bump(y + half_length - 12, 25) * _bump(z - 22, 20)
+    bulge += np.float32(parietal) * _bump(aside - half_width + 12, 22) * _bump(y - 28, 26) * _bump(z - 32, 22)
+    bulge += np.float32(head.occiput) * _bump(aside, 38) * _bump(y - half_length + 5, 22) * _bump(z + 12, 24)
+    bulge -= np.float32(head.temple_pinch) * _bump(aside - half_width + 12, 24) * _bump(y + 46, 22) * _bump(z + 26, 26)
+    bulge += np.float32(2.5) * _bump(aside - 14, 16) * _bump(y + half_length, 18) * _bump(z + 24, 9)
+    return distance - bulge
+
+
+def thickness(head: HeadShape, x: Field, y: Field, z: Field) -> Field:
+    """Thickness of the brain case's bone near its surface, mm. x, y, z: head's frame, mm."""
+    half_length, half_width = head.length / 2, head.width / 2
+    aside = np.abs(x)
+    factor = 1 + np.float32(0.12) * _bump(z - head.height, 40) + np.float32(0.15) * _bump(y + half_length, 30)
+    factor -= np.float32(head.thin_temples) * _bump(aside - half_width, 24) * _bump(y + 18, 46) * _bump(z + 30, 30)
+    factor -= np.float32(0.45) * _bump(aside - 28, 18) * _bump(y - 55, 22) * _bump(z + 60, 18)
+    bone = np.float32(head.thickness) * factor
+    frontal, occipital = head.crest
+    bone += np.float32(frontal) * _bump(aside, 3.2) * (y < 0) * _bump(z + 2, 26)
+    bone += np.float32(occipital) * _bump(aside, 9) * (y > 0) * _bump(z + 28, 30)
+    bone += np.float32(3.5) * _bump(aside, 13) * (y > 0) * _bump(z + 22, 14)
+    bone += np.float32(2.0) * (y > 30) * _bump(z + 26, 7) * _bump(aside, 60)
+    return bone
