@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.geometry import Box, Canonical, Field, to_canonical
+from calvaria.synthetic.braincase import BrainCase, Vector
 from calvaria.synthetic.regions import Region, flap, spheres, towards
-from calvaria.synthetic.vault import Vault, Vector
 from calvaria.volume import BinaryVolume, Mask
 
 Shape = Callable[[np.random.Generator, Vector, Vector], Region]
 """(random, point on the outer surface in mm, unit vector outward) -> what is cut away there"""
 
-Draw = Callable[[Vault, np.random.Generator], list[Region]]
+Draw = Callable[[BrainCase, np.random.Generator], list[Region]]
 SMALLEST_CM3 = {"small": 0.3}
 USUAL_SMALLEST_CM3 = 1.5
 LARGEST_SHARE = 0.35
@@ -39,10 +39,10 @@ class Defect:
 def _at(azimuth_deg: tuple[float, float], elevation_deg: tuple[float, float], shape: Shape, mirrored: bool = True) -> Draw:
     """One region where a ray from the brain case's centre leaves bone, its direction drawn from ranges and on either side."""
 
-    def draw(vault: Vault, rng: np.random.Generator) -> list[Region]:
+    def draw(case: BrainCase, rng: np.random.Generator) -> list[Region]:
         side = rng.choice([-1.0, 1.0]) if mirrored else 1.0
         direction = towards(side * rng.uniform(*azimuth_deg), rng.uniform(*elevation_deg))
-        surface = vault.surface(direction)
+        surface = case.surface(direction)
         return [] if surface is None else [shape(rng, surface, direction)]
 
     return draw
@@ -67,17 +67,17 @@ def _published(rng: np.random.Generator, surface: Vector, direction: Vector) -> 
     return spheres(rng, surface, direction, float(np.clip(rng.normal(28, 8), 14, 46)), int(rng.integers(8)))
 
 
-def _two(vault: Vault, rng: np.random.Generator) -> list[Region]:
+def _two(case: BrainCase, rng: np.random.Generator) -> list[Region]:
     each = _at((0, 180), (10, 80), _either(_round(14, 26), _sawn(16, 28, (0, 4, 5), 0.1)))
-    return [*each(vault, rng), *each(vault, rng)]
+    return [*each(case, rng), *each(case, rng)]
 
 
-def _at_cut_edge(vault: Vault, rng: np.random.Generator) -> list[Region]:
+def _at_cut_edge(case: BrainCase, rng: np.random.Generator) -> list[Region]:
     """Reaching the lowest slices of a scan of the upper head; in a taller scan, low on the side or back of the head."""
-    lowest = max(vault.low_mm, vault.centre_mm[2] - 45)
-    origin = np.array([*vault.centre_mm[:2], lowest + rng.uniform(0, 20)])
+    lowest = max(case.low_mm, case.centre_mm[2] - 45)
+    origin = np.array([*case.centre_mm[:2], lowest + rng.uniform(0, 20)])
     direction = towards(rng.choice([-1, 1]) * rng.uniform(60, 180), 0)
-    surface = vault.surface(direction, origin)
+    surface = case.surface(direction, origin)
     return [] if surface is None else [spheres(rng, surface, direction, rng.uniform(18, 36), int(rng.integers(3)))]
 
 
@@ -107,10 +107,10 @@ def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None) -> Defec
     rng = np.random.default_rng([seed, 1])
     kind = kind or str(rng.choice(list(DEFECT_KINDS)))
     canonical = to_canonical(skull.mask, skull.affine)
-    vault = Vault.of(canonical)
+    case = BrainCase.of(canonical)
     smallest = SMALLEST_CM3.get(kind, USUAL_SMALLEST_CM3) * 1000 / skull.voxel_mm3
     for _ in range(ATTEMPTS):
-        pieces = [_cut(canonical, vault, region, smallest) for region in DEFECT_KINDS[kind](vault, rng)]
+        pieces = [_cut(canonical, region, smallest) for region in DEFECT_KINDS[kind](case, rng)]
         if pieces and all(size for _, _, size in pieces) and sum(size for _, _, size in pieces) < LARGEST_SHARE * skull.occupied:
             implant = np.zeros_like(canonical.mask)
             for piece, box, _ in pieces:
@@ -120,7 +120,7 @@ def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None) -> Defec
     raise ValueError(f"no defect of kind {kind} could be cut: is this the mask of a skull, in millimetres?")
 
 
-def _cut(canonical: Canonical, vault: Vault, region: Region, smallest: float) -> tuple[Mask, Box, int]:
+def _cut(canonical: Canonical, region: Region, smallest: float) -> tuple[Mask, Box, int]:
     """The bone inside a region: a mask, its box on the canonical grid, and its size; size 0 where it is smaller than `smallest`."""
     spacing = np.array(canonical.volume.spacing_mm)
     middle = np.linalg.solve(canonical.affine[:3, :3], region.middle_mm - canonical.affine[:3, 3])

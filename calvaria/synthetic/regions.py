@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.geometry import Field
-from calvaria.synthetic.vault import Vector
+from calvaria.synthetic.braincase import Vector
 
 WAVES = 5
 
