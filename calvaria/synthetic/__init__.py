@@ -1,0 +1,6 @@
+"""Skulls and defects from a seed: the only data that weights are trained on."""
+
+from calvaria.synthetic.defects import DEFECT_KINDS, Defect, cut_defect
+from calvaria.synthetic.skull import make_skull
+
+__all__ = ["DEFECT_KINDS", "Defect", "cut_defect", "make_skull"]
