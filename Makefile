@@ -1,0 +1,65 @@
+# Everything a newcomer needs. `make` alone says what there is.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/installed
+TORCH := $(shell grep '^torch==' requirements.lock)
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve stop test lint types archive train lock proto clean
+
+help: ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+
+setup: $(INSTALLED) ## make .venv with the locked dependencies and Calvaria in it
+
+# The builds of torch differ: without an NVIDIA GPU the small one for CPUs, from PyTorch's own index where that can be reached.
+$(INSTALLED): requirements.lock pyproject.toml
+	@echo "Making $(VENV) with the versions in requirements.lock: two to five minutes on a usual connection."
+	$(PYTHON) -m venv $(VENV)
+	@if command -v nvidia-smi > /dev/null; then $(PIP) install --quiet "$(TORCH)"; \
+	else $(PIP) install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) --timeout 15 --retries 0 "$(TORCH)" \
+		|| { echo "PyTorch's CPU index cannot be reached: torch comes from the default index."; $(PIP) install --quiet "$(TORCH)"; }; fi
+	$(PIP) install --quiet --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+demo: setup archive ## complete a skull through TorchServe; VOLUME=defective.nrrd [TRUTH=implant.nrrd], or VOLUME=skull.nrrd CUT=7
+	$(BIN)/calvaria demo $(if $(VOLUME),--volume "$(VOLUME)") $(if $(TRUTH),--truth "$(TRUTH)") $(if $(CUT),--cut $(CUT))
+
+serve: setup archive ## start the server on this machine, and say how to call it
+	$(BIN)/calvaria serve
+
+stop: setup ## end the server
+	$(BIN)/calvaria stop
+
+test: lint types archive ## lint, types and all tests, with a real TorchServe
+	$(BIN)/pytest
+
+lint: setup ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## check types
+	$(BIN)/mypy
+
+archive: setup ## build archive/model_store/*.mar
+	$(BIN)/python archive/build.py
+
+train: setup ## fit the completion network into runs/completion, going on where it stopped
+	$(BIN)/calvaria train completion --out runs/completion
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--extra serve --extra dev --output-file requirements.lock pyproject.toml
+	sed -i -e 's/+cpu$$//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d' -e '/^#/d' -e '/^$$/d' requirements.lock
+
+proto: setup ## generate the gRPC messages from calvaria/client/inference.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. calvaria/client/inference.proto
+
+clean: ## remove what was built; .venv and trained runs stay
+	rm -rf archive/model_store out logs .run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find calvaria handlers archive loadtest tests -name __pycache__ -prune -exec rm -rf {} +
