@@ -7,7 +7,7 @@ import grpc
 from calvaria.errors import CalvariaError, ErrorCode
 
 ADVICE = {
-    ErrorCode.UNAUTHORIZED: "The server wants a valid token. Give the client its key_file.json; tokens expire, and change when it restarts.",
+    ErrorCode.UNAUTHORIZED: "The server wants a valid token. Give the client its key_file.json; tokens expire and change when it restarts.",
     ErrorCode.UNKNOWN_MODEL: "The server has no such model. `calvaria status` names those it has.",
     ErrorCode.TOO_LARGE: "The request is larger than the server accepts. Send the volume gzip-compressed, or raise max_request_size.",
     ErrorCode.UNAVAILABLE: "The server cannot take the request now: its queue is full, or its worker is starting. Try again in a moment.",

@@ -1,0 +1,223 @@
+"""The whole service, through a real TorchServe with a model of random weights."""
+
+import gzip
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from calvaria.client import Client, GrpcClient
+from calvaria.client.codec import Caller
+from calvaria.client.tokens import read_token
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import decode, encode
+from calvaria.server.server import Server
+from calvaria.server.usage import how_to_call
+from calvaria.serving.service import STAGES
+from calvaria.volume import BinaryVolume
+
+pytestmark = pytest.mark.server
+
+
+def skull_like(shape: tuple[int, int, int], seed: int = 0) -> BinaryVolume:
+    """A hollow ellipsoid with a hole, 4 mm voxels."""
+    axes = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in shape)]
+    radius = np.sqrt(sum(axis**2 for axis in axes))
+    mask = (radius < 0.95) & (radius > 0.7)
+    corner = np.random.default_rng(seed).integers(0, np.array(shape) // 2)
+    mask[tuple(slice(i, i + n // 3) for i, n in zip(corner, shape, strict=True))] = False
+    return BinaryVolume.on_grid(mask, (4.0, 4.0, 4.0), (-10, 20, 30))
+
+
+def nrrd(sizes: str = "8 8 8", data: bytes = bytes(512), **fields: str | None) -> bytes:
+    """NRRD bytes from a header that may lie. A field given as None is left out."""
+    axes = len(sizes.split())
+    header: dict[str, str | None] = {"type": "uint8", "dimension": str(axes), "sizes": sizes, "encoding": "raw"}
+    if axes == 3:
+        header |= {"space": "left-posterior-superior", "space directions": "(1,0,0) (0,1,0) (0,0,1)"}
+    header |= {name.replace("_", " "): value for name, value in fields.items()}
+    lines = [f"{name}: {value}\n" for name, value in header.items() if value is not None]
+    return ("NRRD0004\n" + "".join(lines) + "\n").encode() + data
+
+
+SOME = (np.arange(512) % 3 == 0).astype(np.uint8).tobytes()
+GOOD = encode(skull_like((24, 26, 28)), "nrrd")
+BOMB = gzip.compress(bytes(2**28), 9)
+
+BAD_INPUTS: dict[str, tuple[bytes, dict[str, str], ErrorCode]] = {
+    "empty body": (b"", {}, ErrorCode.EMPTY_BODY),
+    "not a volume": (b"hello", {}, ErrorCode.NOT_A_VOLUME),
+    "JSON": (b'{"volume": 1}', {}, ErrorCode.NOT_A_VOLUME),
+    "truncated NRRD": (GOOD[:-200], {}, ErrorCode.TRUNCATED),
+    "truncated NIfTI": (encode(skull_like((24, 26, 28)), "nii.gz")[:-200], {}, ErrorCode.TRUNCATED),
+    "header claims more voxels": (nrrd("8 8 9", SOME), {}, ErrorCode.TRUNCATED),
+    "header claims wider voxels": (nrrd(data=SOME, type="uint16", endian="little"), {}, ErrorCode.TRUNCATED),
+    "header claims fewer voxels": (nrrd("8 8 7", SOME), {}, ErrorCode.BAD_HEADER),
+    "header of an unknown type": (nrrd(data=SOME, type="uint7"), {}, ErrorCode.BAD_HEADER),
+    "2-D": (nrrd("16 32", SOME), {}, ErrorCode.WRONG_DIMENSION),
+    "4-D": (nrrd("8 8 4 2", SOME), {}, ErrorCode.WRONG_DIMENSION),
+    "zero spacing": (nrrd(data=SOME, space_directions="(1,0,0) (0,0,0) (0,0,1)"), {}, ErrorCode.BAD_GEOMETRY),
+    "negative spacing": (nrrd(data=SOME, spacings="1 -1 1", space=None, space_directions=None), {}, ErrorCode.BAD_GEOMETRY),
+    "too many voxels": (nrrd("100000 100000 100000", b""), {}, ErrorCode.TOO_LARGE),
+    "gzip bomb in a NRRD": (nrrd(data=BOMB, encoding="gzip"), {}, ErrorCode.BAD_HEADER),
+    "gzip bomb": (BOMB, {}, ErrorCode.NOT_A_VOLUME),
+    "all-zero": (nrrd(data=bytes(512)), {}, ErrorCode.EMPTY_MASK),
+    "full": (nrrd(data=bytes([1]) * 512), {}, ErrorCode.FULL_MASK),
+    "detached header": (nrrd(data=b"", data_file="/etc/passwd"), {}, ErrorCode.DETACHED_HEADER),
+    "absent label": (GOOD, {"label": "7"}, ErrorCode.LABEL_ABSENT),
+    "unknown option": (GOOD, {"colour": "red"}, ErrorCode.UNKNOWN_OPTION),
+    "bad option": (GOOD, {"output": "nösé"}, ErrorCode.BAD_OPTION),
+}
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[Client]:
+    with Client(server.settings.url("inference"), key_file=server.key_file, timeout_s=120) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def grpc(server: Server) -> Iterator[GrpcClient]:
+    with GrpcClient(server.settings.grpc_target, key_file=server.key_file, timeout_s=120) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def same_worker(server: Server) -> Iterator[None]:
+    """No test may cost the server its worker."""
+    before = server.workers()
+    yield
+    assert server.workers() == before
+    assert all(worker.ready for worker in before)
+
+
+def outcome(client: Caller, body: bytes, options: dict[str, str]) -> bytes | tuple[ErrorCode, str]:
+    try:
+        return client.send("completion", body, options).body
+    except CalvariaError as error:
+        return error.code, error.message
+
+
+def counted(server: Server) -> dict[str, float]:
+    """The metrics port's samples by name and those labels that tell them apart."""
+    text = httpx.get(server.settings.url("metrics") + "/metrics", trust_env=False).text
+    samples = re.findall(
+        r"^(calvaria_\w+)\{(?:(?:Code|Stage|Worker)=\"([^\"]*)\",)?ModelName[^}]*?(le=[^}]*)?\} (\S+)$", text, re.MULTILINE
+    )
+    return {f"{name} {label}".strip(): float(value) for name, label, bucket, value in samples if not bucket}
+
+
+def risen(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    return {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name)}
+
+
+def bearer(server: Server, token: str | None = None) -> dict[bytes, bytes]:
+    return {b"authorization": f"Bearer {token or read_token(server.key_file)}".encode()}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input_is_refused_alike_over_both_transports(name, server, http, grpc):
+    body, options, code = BAD_INPUTS[name]
+    over_http, over_grpc = outcome(http, body, options), outcome(grpc, body, options)
+    assert over_http == over_grpc
+    assert over_http[0] is code
+    headers = bearer(server) | {f"X-CALVARIA-{key.upper()}".encode(): value.encode() for key, value in options.items()}
+    response = httpx.put(f"{http.url}/predictions/completion", content=body, headers=headers, trust_env=False)  # as curl -T does
+    assert (response.status_code, response.headers["content-type"]) == (int(code.status), "application/json")
+    assert response.json() == {"error": {"code": code.value, "message": over_http[1], "status": int(code.status)}}
+
+
+def test_good_requests_among_bad_ones_get_what_they_get_alone(server, http, grpc):
+    good = [(encode(skull_like(shape, seed), "nrrd"), {}) for seed, shape in enumerate([(24, 26, 28), (40, 20, 16), (16, 33, 25)])]
+    requests = [(body, options) for body, options, _ in BAD_INPUTS.values()] + good * 3
+    alone = [outcome(http, *request) for request in requests]
+    calls = [(client, *request) for request in requests for client in (http, grpc)]
+    np.random.default_rng(0).shuffle(order := list(range(len(calls))))
+    before = counted(server)
+    with ThreadPoolExecutor(12) as pool:
+        futures = {i: pool.submit(outcome, *calls[i]) for i in order}
+    for i, future in futures.items():
+        assert future.result() == alone[i // 2]
+
+    rise = risen(before, counted(server))
+    codes = [code.value for _, _, code in BAD_INPUTS.values()] * 2 + ["ok"] * 2 * len(good * 3)
+    for code in set(codes):
+        assert rise[f"calvaria_requests_total {code}"] == codes.count(code)
+    assert rise["calvaria_batch_size_sum"] == len(calls)
+    assert rise["calvaria_batch_size_count"] < len(calls), "no two requests shared a batch, so this test saw nothing"
+    for stage in ("network", "finish", "encode"):
+        assert rise[f"calvaria_stage_seconds_count {stage}"] == codes.count("ok")
+        assert rise[f"calvaria_stage_seconds_sum {stage}"] > 0
+    decoded = [code for code in codes if code in ("ok", "empty-mask", "full-mask")]
+    assert rise["calvaria_stage_seconds_count prepare"] == len(decoded)
+    assert rise["calvaria_occupied_voxels_total"] == 2 * (3 * sum(decode(body).volume.occupied for body, _ in good) + 512)
+
+
+def test_memory_is_shown(server, http):
+    http.predict("completion", GOOD)
+    (worker,) = server.workers()
+    shown = counted(server)[f"calvaria_worker_memory_bytes {worker.pid}"]
+    assert shown == pytest.approx(psutil.Process(worker.pid).memory_info().rss, rel=0.2)
+
+
+@pytest.mark.parametrize("format", ["nrrd", "nii", "nii.gz"])
+@pytest.mark.parametrize("output", ["completed", "implant"])
+def test_the_answer_lies_on_the_inputs_grid(http, grpc, format, output):
+    volume = skull_like((24, 26, 28))
+    over_http = http.request("completion", encode(volume, format), output=output)
+    over_grpc = grpc.request("completion", encode(volume, format), output=output)
+    assert over_http.body == over_grpc.body
+    assert decode(over_http.body).format == format
+    assert over_http.volume.same_grid(volume)
+    assert over_http.volume.occupied > 0
+    assert (over_http.volume.mask & volume.mask).any() == (output == "completed")
+    assert tuple(over_http.seconds) == STAGES
+
+
+def test_multipart_with_fields_or_json(server, http):
+    expected = http.request("completion", GOOD, output="implant").body
+    for fields in ({"output": "implant"}, {"options": '{"output": "implant"}'}):
+        url = f"{http.url}/predictions/completion"
+        response = httpx.post(url, files={"volume": GOOD}, data=fields, headers=bearer(server), timeout=60, trust_env=False)
+        assert response.content == expected
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "image/png"])
+def test_a_wrong_content_type_does_no_harm(server, http, content_type):
+    headers = bearer(server) | {b"content-type": content_type.encode()}
+    response = httpx.post(f"{http.url}/predictions/completion", content=GOOD, headers=headers, timeout=60, trust_env=False)
+    assert response.content == http.request("completion", GOOD).body
+
+
+def test_what_torchserve_itself_refuses(server, http, grpc, tmp_path):
+    key_file = tmp_path / "key_file.json"
+    key_file.write_text('{"inference": {"key": "wrong"}}')
+    strangers = [Client(http.url, key_file=key_file), GrpcClient(grpc.target, key_file=key_file)]
+    nobodies = [Client(http.url, key_file=tmp_path / "none"), GrpcClient(grpc.target, key_file=tmp_path / "none")]
+    for client in strangers + nobodies:
+        with client:
+            assert outcome(client, GOOD, {})[0] is ErrorCode.UNAUTHORIZED
+    too_large = bytes(int(server.settings.values["max_request_size"]) + 1)
+    for client in (http, grpc):
+        assert outcome(client, too_large, {})[0] is ErrorCode.TOO_LARGE
+        with pytest.raises(CalvariaError) as caught:
+            client.predict("nose", GOOD)
+        assert caught.value.code is ErrorCode.UNKNOWN_MODEL
+
+
+def test_the_lines_that_serve_prints_work(server, http, tmp_path, monkeypatch):
+    volume = skull_like((24, 26, 28))
+    (tmp_path / "in.nrrd").write_bytes(encode(volume, "nrrd"))
+    monkeypatch.chdir(tmp_path)
+    _, shell, python, _ = how_to_call(server).split("\n\n")
+    subprocess.run(shell, shell=True, check=True, timeout=60)
+    names: dict[str, BinaryVolume] = {}
+    exec(python, names)
+    expected = http.predict("completion", volume).mask
+    np.testing.assert_array_equal(decode((tmp_path / "completion.nrrd").read_bytes()).volume.mask, expected)
+    np.testing.assert_array_equal(names["answer"].mask, expected)
