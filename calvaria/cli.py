@@ -109,6 +109,22 @@ def status(folder: ServerFolder = Path()) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def threshold(
+    ct: Annotated[Path, typer.Argument(help="A CT volume in Hounsfield units: .nrrd, .nii or .nii.gz.")],
+    out: Annotated[Path, typer.Option(help="Where the mask goes; its suffix chooses the format.")],
+    hu: Annotated[float, typer.Option(help="Bone is what reaches this many Hounsfield units.")] = 300.0,
+) -> None:
+    """Make a bone mask from a CT volume: the largest component at or above a threshold."""
+    from calvaria.io import format_of, read_image, write
+    from calvaria.threshold import threshold
+
+    format_of(out)  # a name without a format is refused before the work is done
+    bone = threshold(read_image(ct), hu)
+    write(out, bone)
+    typer.echo(f"{out}: {bone.occupied} voxels, {bone.occupied * bone.voxel_mm3 / 1000:.1f} cm³")
+
+
 def main() -> None:
     """Run the command line; a refusal is printed as its sentence and code, with exit status 2."""
     try:

@@ -52,8 +52,8 @@ def _labelled(samples: NDArray[Any], label: int) -> Mask:
 
 
 def _labels(values: NDArray[Any]) -> bool:
-    """Whether distinct values can be labels: whole numbers from zero up (not-a-number is none)."""
-    return bool((values > -_WHOLE).all() and (abs(values - np.rint(values)) < _WHOLE).all())
+    """Whether distinct values can be labels: whole numbers from zero up."""
+    return bool(np.isfinite(values).all() and (values > -_WHOLE).all() and (abs(values - np.rint(values)) < _WHOLE).all())
 
 
 def _distinct(samples: NDArray[Any]) -> NDArray[Any] | None:

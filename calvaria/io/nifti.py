@@ -31,8 +31,8 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Image:
         sizes = [int(size) for size in header.get_data_shape()]
         dtype = header.get_data_dtype()
         offset = int(header["vox_offset"])
-    except (HeaderDataError, ValueError, OverflowError) as error:
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header cannot be read: {error}.") from error
+    except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header holds what cannot be: {error}.") from error
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     shape = checked_shape(sizes, max_voxels)
@@ -87,7 +87,7 @@ def _geometry(header: Any) -> tuple[Affine, list[str]]:
     spacing = np.array(header["pixdim"][1:4], np.float64)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The voxel spacing (pixdim) is {spacing.tolist()}; each must be above zero.")
-    mm = np.diag([_millimetres(header)] * 3 + [1.0])
+    mm = _millimetres(header)
     try:
         placed = header.get_sform(coded=True)[0]
         if placed is None:
@@ -95,8 +95,8 @@ def _geometry(header: Any) -> tuple[Affine, list[str]]:
     except (HeaderDataError, ValueError) as error:
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The NIfTI orientation cannot be read: {error}.") from error
     if placed is not None:
-        return mm @ LPS_FROM_RAS @ np.asarray(placed, np.float64), []
-    return mm @ np.diag([*spacing, 1.0]), [
+        return np.array([[-mm], [-mm], [mm], [1.0]]) * placed, []  # NIfTI's space is RAS
+    return np.diag([*(mm * spacing), 1.0]), [
         "The file has no sform or qform; its axes are taken to run left, posterior and superior from 0, 0, 0 mm."
     ]
 

@@ -91,7 +91,8 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
             ErrorCode.DETACHED_HEADER, "The samples of this NRRD lie in another file; save it as one .nrrd with an attached header."
         )
     try:
-        header: dict[str, Any] = nrrd.read_header(BytesIO(text))
+        with np.errstate(invalid="ignore"):  # a size too large for an integer is seen to later
+            header: dict[str, Any] = nrrd.read_header(BytesIO(text))
     except Exception as error:  # the parser raises whatever its steps raise on malformed text
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header cannot be read: {str(error)[:200] or type(error).__name__}.") from error
     if missing := [field for field in _FIELDS if field not in header]:

@@ -33,17 +33,17 @@ def expanding(stream: BufferedIOBase) -> BufferedIOBase:
     return igzip.IGzipFile(fileobj=stream, mode="rb")
 
 
-def in_file_order(mask: Mask) -> NDArray[np.uint8]:
+def in_file_order(mask: Mask) -> memoryview:
     """The samples of a mask [X, Y, Z] as they lie in a file, X the fastest."""
     if not mask.flags.f_contiguous:
         ordered = np.empty(mask.shape, np.bool_, order="F")
         for x in range(0, len(mask), _SLAB):  # numpy's transposing copy of a whole 512³ mask takes six times as long
             ordered[x : x + _SLAB] = mask[x : x + _SLAB]
         mask = ordered
-    return mask.reshape(-1, order="F").view(np.uint8)
+    return mask.reshape(-1, order="F").view(np.uint8).data
 
 
-def compressed(data: bytes | NDArray[np.uint8]) -> bytes:
+def compressed(data: bytes | memoryview) -> bytes:
     """Gzip, the same bytes for the same data."""
     packed: bytes = igzip.compress(data, _GZIP_LEVEL, mtime=0)
     return packed
@@ -56,7 +56,7 @@ def refusing_bad_gzip() -> Iterator[None]:
         yield
     except EOFError as error:
         raise CalvariaError(ErrorCode.TRUNCATED, "The gzip data ends in the middle; send the file again, whole.") from error
-    except (BadGzipFile, IsalError) as error:
+    except (BadGzipFile, IsalError) as error:  # type: ignore[misc]  # isal's stub declares the class as if it were an instance
         raise CalvariaError(ErrorCode.TRUNCATED, "The gzip data is damaged; write the file again, or send it uncompressed.") from error
 
 

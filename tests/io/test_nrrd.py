@@ -1,0 +1,200 @@
+"""NRRD, with pynrrd as the other side."""
+
+import gzip
+import io
+
+import nrrd
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
+from volume_files import ball, by_pynrrd, nrrd_text
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import decode, encode
+from calvaria.volume import BinaryVolume
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "gz"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "<i2", ">i2", "<u4", ">i4", "i8", "u8", "<f4", ">f8"])
+def test_what_pynrrd_wrote_is_read(dtype, encoding):
+    mask = ball()
+    decoded = decode(by_pynrrd(mask.astype(dtype), encoding=encoding))
+    assert np.array_equal(decoded.volume.mask, mask)
+    assert decoded.volume.mask.flags.f_contiguous
+    assert decoded.format == "nrrd"
+    assert decoded.warnings == ()
+    expected = np.diag([0.5, 0.6, 0.7, 1.0])
+    expected[:3, 3] = 1, -2, 3
+    assert np.array_equal(decoded.volume.affine, expected)
+
+
+def test_an_nrrd_that_is_compressed_as_a_whole_is_read():
+    mask = ball()
+    for encoding in ("raw", "gzip"):
+        assert np.array_equal(decode(gzip.compress(by_pynrrd(mask.astype("u1"), encoding=encoding))).volume.mask, mask)
+
+
+def test_gzip_data_in_several_members_is_read():
+    header, _ = nrrd_text(encoding="gzip").split(b"\n\n")
+    samples = bytes([0, 1] * 12)
+    decoded = decode(header + b"\n\n" + gzip.compress(samples[:7]) + gzip.compress(samples[7:]))
+    assert decoded.volume.occupied == 12
+
+
+@st.composite
+def affines(draw: st.DrawFn) -> np.ndarray:
+    """Turned and a little sheared axes of any handedness."""
+    affine = np.eye(4)
+    turned = Rotation.from_euler("xyz", draw(st.tuples(*[st.floats(-180, 180)] * 3)), degrees=True).as_matrix()
+    sheared = np.eye(3) + np.triu(np.full((3, 3), draw(st.floats(-0.3, 0.3))), 1)
+    affine[:3, :3] = turned @ sheared * draw(st.tuples(*[st.floats(0.01, 20)] * 3)) * draw(st.sampled_from([-1, 1]))
+    affine[:3, 3] = draw(st.tuples(*[st.floats(-1e4, 1e4)] * 3))
+    return affine
+
+
+@given(mask=hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6)), affine=affines(), in_order=st.sampled_from("CF"))
+def test_what_is_written_comes_back_to_the_last_bit_and_pynrrd_agrees(mask, affine, in_order):
+    content = encode(BinaryVolume(np.array(mask, order=in_order), affine), "nrrd")
+    decoded = decode(content)
+    assert np.array_equal(decoded.volume.mask, mask)
+    assert np.array_equal(decoded.volume.affine, affine)
+    assert decoded.warnings == ()
+
+    file = io.BytesIO(content)
+    header = nrrd.read_header(file)
+    assert np.array_equal(nrrd.read_data(header, file), mask)
+    assert header["space"] == "left-posterior-superior"
+    assert np.array_equal(header["space directions"].T, affine[:3, :3])
+    assert np.array_equal(header["space origin"], affine[:3, 3])
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [
+        ("left-posterior-superior", (1, 1, 1)),
+        ("LPS", (1, 1, 1)),
+        ("right-anterior-superior", (-1, -1, 1)),
+        ("RAS", (-1, -1, 1)),
+        ("left-anterior-superior", (1, -1, 1)),
+        ("LAS", (1, -1, 1)),
+    ],
+)
+def test_every_patient_space_becomes_lps(space, signs):
+    directions = np.array([[0.5, 0.1, 0], [0, 0.6, 0], [0, 0.2, 0.7]])
+    volume = decode(nrrd_text(space=space, space_directions="(0.5,0.1,0) (0,0.6,0) (0,0.2,0.7)", space_origin="(1,2,3)")).volume
+    assert np.allclose(volume.affine[:3, :3], (directions * signs).T)
+    assert np.allclose(volume.affine[:3, 3], np.multiply([1, 2, 3], signs))
+
+
+@pytest.mark.parametrize(
+    ("changes", "affine", "warning"),
+    [
+        ({"space": None, "space_directions": None, "space_origin": None}, np.eye(4), "no spacing and no directions"),
+        ({"space": None, "space_directions": None, "space_origin": None, "spacings": "1 2 3"}, np.diag([1, 2, 3, 1]), "no directions"),
+        ({"space_origin": None}, np.eye(4), "no origin"),
+        ({"space": "scanner-xyz"}, np.eye(4), "which patient space"),
+        ({"space": None, "space_dimension": "3"}, np.eye(4), "which patient space"),
+        ({"space_units": '"cm" "cm" "cm"'}, np.eye(4), "not converted"),
+    ],
+)
+def test_missing_geometry_is_assumed_with_a_warning(changes, affine, warning):
+    decoded = decode(nrrd_text(**changes))
+    assert np.array_equal(decoded.volume.affine, affine)
+    assert any(warning in sentence for sentence in decoded.warnings)
+
+
+def test_old_style_geometry_places_the_first_voxel():
+    volume = decode(nrrd_text(space=None, space_directions=None, space_origin=None, spacings="1 2 3", axis_mins="4 5 6")).volume
+    assert volume.spacing_mm == (1, 2, 3)
+    assert volume.origin_mm == (4, 5, 6)
+
+
+def test_carriage_returns_comments_and_keys_do_no_harm():
+    header, samples = nrrd_text(sizes="2 3 4\nSegment0_Name:=bone: all of it\n# a comment").split(b"\n\n")
+    assert decode(header.replace(b"\n", b"\r\n") + b"\r\n\r\n" + samples).volume.occupied == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"encoding": "bzip2"}, ErrorCode.UNSUPPORTED_ENCODING),
+        ({"encoding": "ascii"}, ErrorCode.UNSUPPORTED_ENCODING),
+        ({"encoding": "hex"}, ErrorCode.UNSUPPORTED_ENCODING),
+        ({"line_skip": "1"}, ErrorCode.UNSUPPORTED_ENCODING),
+        ({"byte_skip": "-1"}, ErrorCode.UNSUPPORTED_ENCODING),
+        ({"data_file": "/etc/passwd"}, ErrorCode.DETACHED_HEADER),
+        ({"datafile": "skull.raw"}, ErrorCode.DETACHED_HEADER),
+        ({"Data_File": "skull.raw"}, ErrorCode.DETACHED_HEADER),
+        ({"data_file": "LIST\na.raw\nb.raw"}, ErrorCode.DETACHED_HEADER),
+        ({"data_file": "skull%03d.raw 1 5 1"}, ErrorCode.DETACHED_HEADER),
+        ({"type": "block"}, ErrorCode.BAD_HEADER),
+        ({"type": "quaternion"}, ErrorCode.BAD_HEADER),
+        ({"type": "short", "endian": "middle"}, ErrorCode.BAD_HEADER),
+        ({"type": "short"}, ErrorCode.BAD_HEADER),
+        ({"type": None}, ErrorCode.BAD_HEADER),
+        ({"sizes": None}, ErrorCode.BAD_HEADER),
+        ({"encoding": None}, ErrorCode.BAD_HEADER),
+        ({"dimension": None}, ErrorCode.BAD_HEADER),
+        ({"dimension": "three"}, ErrorCode.BAD_HEADER),
+        ({"dimension": "4"}, ErrorCode.BAD_HEADER),
+        ({"sizes": "2 3 0"}, ErrorCode.BAD_HEADER),
+        ({"sizes": "2 3 -4"}, ErrorCode.BAD_HEADER),
+        ({"sizes": "-2 3 -4"}, ErrorCode.BAD_HEADER),
+        ({"sizes": "two three four"}, ErrorCode.BAD_HEADER),
+        ({"sizes": "2 3 3"}, ErrorCode.BAD_HEADER),  # the data is longer
+        ({"sizes": "2 3 5"}, ErrorCode.TRUNCATED),
+        ({"type": "double", "endian": "little"}, ErrorCode.TRUNCATED),
+        ({"sizes": "200000 300000 400000"}, ErrorCode.TOO_LARGE),
+        ({"sizes": "4294967296 4294967296 4294967296"}, ErrorCode.TOO_LARGE),
+        ({"dimension": "2", "sizes": "4 6"}, ErrorCode.WRONG_DIMENSION),
+        ({"dimension": "4", "sizes": "1 2 3 4"}, ErrorCode.WRONG_DIMENSION),
+        ({"space": None, "space_directions": None, "spacings": "0 1 1"}, ErrorCode.BAD_GEOMETRY),
+        ({"space": None, "space_directions": None, "spacings": "1 -1 1"}, ErrorCode.BAD_GEOMETRY),
+        ({"space": None, "space_directions": None, "spacings": "1 nan 1"}, ErrorCode.BAD_GEOMETRY),
+        ({"space": None, "space_directions": None, "spacings": "1 1"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_directions": "(0,0,0) (0,1,0) (0,0,1)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_directions": "(1,0,0) (1,0,0) (0,0,1)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_directions": "(1,0,0) (0,nan,0) (0,0,1)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_directions": "(1,0,0) (0,1e308,0) (0,0,1)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_directions": "none (0,1,0) (0,0,1)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_directions": "(1,0,0) (0,1,0)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_directions": "(0.0000004,0,0) (0,0.0000004,0) (0,0,0.0000004)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_origin": "(0,0)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space_origin": "(0,inf,0)"}, ErrorCode.BAD_GEOMETRY),
+        ({"space": "middle-earth"}, ErrorCode.BAD_GEOMETRY),
+    ],
+    ids=str,
+)
+def test_a_bad_header_is_refused_with_its_code(changes, code):
+    with pytest.raises(CalvariaError) as refusal:
+        decode(nrrd_text(**changes))
+    assert refusal.value.code is code
+    assert refusal.value.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"NRRD",
+        b"NRRD0005",
+        b"NRRD0005\n\n",
+        b"NRRD0099\n\n",
+        b"NRRD0005\nno colon here\n\n",
+        b"NRRD0005\n" + b"#" * 2**20,
+        b"NRRD\n" * 10**6,
+    ],
+    ids=lambda content: f"{content[:20]!r}, {len(content)} bytes",
+)
+def test_what_merely_begins_like_an_nrrd_is_a_bad_header(content):
+    with pytest.raises(CalvariaError) as refusal:
+        decode(content)
+    assert refusal.value.code is ErrorCode.BAD_HEADER
+
+
+def test_a_volume_in_kilometres_is_refused_before_a_grid_is_laid_over_it():
+    with pytest.raises(CalvariaError, match="2 m³") as refusal:
+        decode(by_pynrrd(np.ones((30, 30, 30), "u1"), {"spacings": [90.0, 90.0, 90.0]}))
+    assert refusal.value.code is ErrorCode.BAD_GEOMETRY
