@@ -1,14 +1,57 @@
-"""What several folders of tests need: a real server with a model of random weights, started once."""
+"""What several folders of tests need: a predictor without a network, and a real server with a model of random weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
 
+import numpy as np
 import pytest
+from hypothesis import settings
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.server import Server
+from calvaria.tasks.completion import COMPLETION
+from calvaria.volume import BinaryVolume
+
+settings.register_profile("calvaria", deadline=None)  # a busy machine is not a failing test
+settings.load_profile("calvaria")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class FakePrepared:
+    volume: BinaryVolume
+
+
+class FakePredictor:
+    """Completes a volume by its own mirror image along the first axis. `fail` may raise for a batch, given its volumes."""
+
+    task = COMPLETION
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.fail: Callable[[list[BinaryVolume]], None] = lambda volumes: None
+
+    def prepare(self, volume: BinaryVolume) -> FakePrepared:
+        if not volume.occupied:
+            raise CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty.")
+        return FakePrepared(volume)
+
+    def infer(self, batch: Sequence[FakePrepared]) -> list[np.ndarray]:
+        self.batches.append(len(batch))
+        self.fail([prepared.volume for prepared in batch])
+        return [prepared.volume.mask[::-1] for prepared in batch]
+
+    def finish(self, prepared: FakePrepared, inferred: np.ndarray) -> dict[str, BinaryVolume]:
+        volume = prepared.volume
+        return {"completed": volume.like(volume.mask | inferred), "implant": volume.like(inferred & ~volume.mask)}
+
+
+@pytest.fixture
+def predictor() -> FakePredictor:
+    return FakePredictor()
 
 
 @pytest.fixture(scope="session")
