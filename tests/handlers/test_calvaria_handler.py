@@ -1,0 +1,127 @@
+"""The handler between a stand-in for TorchServe's side and a stand-in for the predictor."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import yaml
+
+import calvaria
+from calvaria.errors import ErrorCode
+from calvaria.io import decode, encode
+from calvaria.serving.service import STAGES, Service
+from calvaria.volume import BinaryVolume
+
+pytest.importorskip("ts", reason="TorchServe is not installed")
+from ts.context import Context, RequestProcessor
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.model_loader import TsModelLoader
+from ts.utils.util import list_classes_from_module
+
+ROOT = Path(__file__).resolve().parents[2]
+HANDLER = ROOT / "handlers" / "calvaria_handler.py"
+VOLUME = BinaryVolume.on_grid(np.random.default_rng(0).random((6, 5, 4)) < 0.3, (1, 1, 1))
+GOOD = encode(VOLUME, "nrrd")
+
+# How TorchServe's front end reads a line of metrics; anything else is dropped.
+METRIC_LINE = re.compile(r"\s*([\w\s]+)\.([\w\s]+):([0-9\-,.e]+)\|#([^|]*)(\|#type:([^|,]+))?\|#hostname:([^,]+),([^,]+)(,(.*))?")
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("calvaria_handler", HANDLER)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def handler(module, predictor):
+    handler = module.CalvariaHandler()
+    handler.service = Service(predictor)
+    return handler
+
+
+def context(headers: list[Mapping[str, object]], folder: Path = ROOT) -> Context:
+    metrics = MetricsCacheYamlImpl(str(ROOT / "metrics.yaml"))
+    metrics.initialize_cache()
+    metrics.model_name = "completion"
+    made = Context("completion", str(folder), {}, 4, None, "0.12.0", metrics=metrics, model_yaml_config={"limits": {"max_voxels": 1000}})
+    made.request_processor = [RequestProcessor(dict(each)) for each in headers]
+    made.request_ids = metrics.request_ids = {i: f"request-{i}" for i in range(len(headers))}
+    return made
+
+
+def test_one_class_and_no_other_way_to_load_it(module):
+    assert [each.__name__ for each in list_classes_from_module(module)] == ["CalvariaHandler"]
+    assert not hasattr(module, "handle")
+
+
+def test_every_item_gets_its_own_status_type_and_times(handler):
+    data = [{"body": bytearray(GOOD)}, {"body": bytearray()}, {"volume": bytearray(GOOD), "output": bytearray(b"implant")}, {"body": b"?"}]
+    asked = context([{"X-Calvaria-Format": "nii", "body": {"content-type": "text/plain"}}, {}, {}, {}])
+    bodies = handler.handle(data, asked)
+    assert [asked.get_response_status(i) for i in range(4)] == [
+        (200, "OK"),
+        (400, "Bad Request"),
+        (200, "OK"),
+        (415, "Unsupported Media Type"),
+    ]
+    types = [asked.get_response_content_type(i) for i in range(4)]
+    assert types == ["application/x-nifti", "application/json", "application/x-nrrd", "application/json"]
+    assert decode(bodies[0]).format == "nii"
+    assert json.loads(bodies[1])["error"]["code"] == "empty-body"
+    np.testing.assert_array_equal(decode(bodies[2]).volume.mask, VOLUME.mask[::-1] & ~VOLUME.mask)
+    timing = asked.get_response_headers(0)["Server-Timing"]
+    assert re.fullmatch(", ".join(rf"{stage};dur=\d+\.\d{{3}}" for stage in STAGES), timing)
+
+
+def test_phrases_are_one_line_of_ascii():
+    from http import HTTPStatus
+
+    for code in ErrorCode:
+        assert HTTPStatus(code.status).phrase.isascii()
+        assert HTTPStatus(code.status).phrase.isprintable()
+
+
+def test_metrics_are_lines_that_torchserve_can_read_and_metrics_yaml_declares(handler, caplog):
+    declared = yaml.safe_load((ROOT / "metrics.yaml").read_text())["model_metrics"]
+    dimensions = {metric["name"]: (kind, metric["dimensions"]) for kind, metrics in declared.items() for metric in metrics}
+    caplog.set_level("INFO")
+    handler.handle([{"body": GOOD}, {"body": b""}], context([{}, {}]))
+    lines = [record.message.removeprefix("[METRICS]") for record in caplog.records if record.message.startswith("[METRICS]")]
+    emitted = [METRIC_LINE.fullmatch(line) for line in lines]
+    assert all(emitted), lines
+    for match in emitted:
+        kind, names = dimensions[match[1]]
+        assert match[6].lower() == kind
+        assert [each.split(":")[0] for each in match[4].split(",")] == names
+    codes = [re.search(r"Code:([\w-]+)", match[4])[1] for match in emitted if match[1] == "calvaria_requests_total"]
+    assert codes == ["ok", "empty-body"]
+    assert {match[1] for match in emitted} | {"calvaria_gpu_memory_bytes"} == set(dimensions)
+
+
+@pytest.mark.parametrize(("version", "fits"), [(calvaria.__version__, True), ("0.0.9", False)])
+def test_an_archive_beside_another_version_is_refused(module, predictor, tmp_path, monkeypatch, version, fits):
+    monkeypatch.setattr(module.Predictor, "load", lambda folder, device: predictor)
+    (tmp_path / "calvaria-version.txt").write_text(version + "\n")
+    handler = module.CalvariaHandler()
+    if fits:
+        handler.initialize(context([], tmp_path))
+        assert handler.service.limits.max_voxels == 1000
+    else:
+        with pytest.raises(RuntimeError, match=rf"0\.0\.9.*{re.escape(calvaria.__version__)}"):
+            handler.initialize(context([], tmp_path))
+
+
+def test_torchserve_loads_it(predictor, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(HANDLER.parent)
+    loaded, function = TsModelLoader()._load_handler_file(HANDLER.name)
+    assert (loaded.__name__, function) == ("calvaria_handler", None)

@@ -1,0 +1,103 @@
+"""Starting and stopping a real TorchServe, and what happens when that goes wrong."""
+
+import signal
+import socket
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+import calvaria
+from calvaria.cli import app
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.server.processes import Launched
+from calvaria.server.server import Server
+
+pytestmark = pytest.mark.server
+
+CONFIG = Path(__file__).resolve().parents[2] / "config.properties"
+
+
+def refusal(server: Server) -> str:
+    with pytest.raises(CalvariaError) as caught:
+        server.start(timeout_s=60)
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+    assert not server.running
+    return caught.value.message
+
+
+def processes_of(server: Server) -> list[psutil.Process]:
+    launched = Launched.read(server.folder / ".run" / "server.json")
+    assert launched is not None
+    roots = launched.processes()
+    return list({*roots}.union(*(root.children(recursive=True) for root in roots)))
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_serve_status_and_stop_from_the_command_line(model_store, tmp_path):
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    folder = ["--folder", str(tmp_path)]
+    run = CliRunner().invoke
+    assert run(app, ["status", *folder]).exit_code == 1
+    served = run(app, ["serve", *folder])
+    assert served.exit_code == 0, served.output
+    assert "Ready at http://127.0.0.1:" in served.output
+    try:
+        status = run(app, ["status", *folder])
+        assert (status.exit_code, "completion: worker" in status.output) == (0, True)
+        with pytest.raises(CalvariaError, match="already runs"):
+            server.start()
+        processes = processes_of(server)
+        assert len(processes) >= 3, "torchserve, Java and a worker"
+    finally:
+        stopped = run(app, ["stop", *folder])
+    assert "has stopped" in stopped.output
+    assert all(is_gone(process) for process in processes)
+    assert not server.key_file.exists()
+    assert "No server was running" in run(app, ["stop", *folder]).output
+
+
+def test_stop_ends_java_even_if_its_launcher_was_killed(model_store, tmp_path):
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    server.start()
+    processes = processes_of(server)
+    launcher = next(process for process in processes if "ts.model_server" in process.cmdline())
+    launcher.send_signal(signal.SIGKILL)
+    launcher.wait(10)
+    assert server.running
+    assert server.stop()
+    assert all(is_gone(process) for process in processes)
+
+
+def test_a_taken_port_is_named(model_store, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"Port {port} is taken" in refusal(Server.apart(tmp_path, CONFIG, model_store, grpc_inference_port=str(port)))
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    empty = tmp_path / "store"
+    empty.mkdir()
+    assert "archive/build.py" in refusal(Server.apart(tmp_path, CONFIG, empty))
+    assert "archive of completion" in refusal(Server.apart(tmp_path, CONFIG, empty, load_models="completion.mar"))
+
+
+def test_java_that_does_not_start_is_quoted(model_store, tmp_path):
+    assert "Invalid maximum heap size" in refusal(Server.apart(tmp_path, CONFIG, model_store, vmargs="-Xmx3zz"))
+
+
+def test_an_archive_of_another_version_is_refused_naming_both(model_store, tmp_path):
+    old = tmp_path / "store"
+    old.mkdir()
+    with zipfile.ZipFile(model_store / "completion.mar") as new, zipfile.ZipFile(old / "completion.mar", "w") as changed:
+        for name in new.namelist():
+            changed.writestr(name, b"0.0.9\n" if name == "calvaria-version.txt" else new.read(name))
+    message = refusal(Server.apart(tmp_path, CONFIG, old))
+    assert f"built with calvaria 0.0.9, but calvaria {calvaria.__version__} is installed" in message

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from calvaria.server.settings import CONFIG, Settings, is_free
+from calvaria.serving.service import Limits
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.read(ROOT / CONFIG)
+
+
+def test_written_settings_read_the_same(settings, tmp_path):
+    settings.write(tmp_path / CONFIG)
+    assert Settings.read(tmp_path / CONFIG).values == settings.values
+    assert settings.values["vmargs"].startswith("-Xmx"), "only the first = separates"
+
+
+def test_elsewhere_everything_is_found_and_no_port_is_shared(settings, tmp_path):
+    one, two = settings.elsewhere(), settings.elsewhere(tmp_path)
+    assert len(set(one.ports + settings.ports)) == 10
+    assert all(is_free(port) for port in one.ports)
+    assert Path(one.values["metrics_config"]).is_file()
+    assert one.model_store.is_absolute()
+    assert two.model_store == tmp_path
+    assert one.url("inference") == f"http://127.0.0.1:{one.ports[0]}"
+    assert one.grpc_target == f"127.0.0.1:{one.ports[3]}"
+
+
+def test_models_are_those_in_the_store_or_those_listed(settings, tmp_path):
+    (tmp_path / "b.mar").touch()
+    (tmp_path / "a.mar").touch()
+    assert settings.elsewhere(tmp_path).models == ["a", "b"]
+    assert Settings(tmp_path, {"load_models": "a.mar,other=b.mar", "model_store": "."}).models == ["a", "other"]
+
+
+def test_the_shipped_configuration_is_closed(settings):
+    values = settings.values
+    for name in ("inference", "management", "metrics"):
+        assert settings.url(name).startswith("http://127.0.0.1:")
+    assert values["grpc_inference_address"] == values["grpc_management_address"] == "127.0.0.1"
+    assert values["disable_token_authorization"] == values["enable_model_api"] == "false"
+    assert int(values["token_expiration_min"]) > 60
+    assert "*" not in values["allowed_urls"].removesuffix("/.*")
+
+
+def test_no_answer_can_be_so_large_that_its_worker_is_killed(settings):
+    for path in ROOT.glob("models/*/model-config.yaml"):
+        limits = Limits(**yaml.safe_load(path.read_text())["limits"])
+        assert limits.max_answer_mib * 2**20 < int(settings.values["max_response_size"])
+
+
+def test_a_full_queue_fits_in_the_heap(settings):
+    heap = int(settings.values["vmargs"].removeprefix("-Xmx").removesuffix("g")) * 2**30
+    for path in ROOT.glob("models/*/model-config.yaml"):
+        queue = yaml.safe_load(path.read_text())["jobQueueSize"]
+        assert queue * int(settings.values["max_request_size"]) < heap
