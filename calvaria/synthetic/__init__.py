@@ -1,4 +1,4 @@
-"""Skulls and defects from a seed: the only data that weights are trained on."""
+"""Skulls and cranial defects from a seed."""
 
 from calvaria.synthetic.defects import DEFECT_KINDS, Defect, cut_defect
 from calvaria.synthetic.skull import make_skull

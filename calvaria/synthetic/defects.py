@@ -1,154 +1,155 @@
-"""Cutting defects into skulls: where surgeons, tumours and accidents open the vault, from a seed.
-
-Everything is decided in patient space on the canonical axes, so that a head loses the same piece however its file is laid out.
-The random kind follows the recipe published for the AutoImplant challenge's data: a sphere of radius N(70, 20) voxels of 0.4 mm
-near bone in the vault, with up to seven spheres of about half its size on its surface, then an elastic warp.
-"""
+"""Cranial defects from a seed: a piece of the vault or brow is taken out, and what was taken is the implant."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
-from numpy.typing import NDArray
 
-from calvaria.geometry import Box, Canonical, Field, to_canonical
-from calvaria.synthetic.braincase import BrainCase, Vector
-from calvaria.synthetic.regions import Region, flap, spheres, towards
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import to_canonical
+from calvaria.synthetic.cuts import Cut, outline, spheres
+from calvaria.synthetic.vault_map import VaultMap, to_patient
 from calvaria.volume import BinaryVolume, Mask
 
-Shape = Callable[[np.random.Generator, Vector, Vector], Region]
-"""(random, point on the outer surface in mm, unit vector outward) -> what is cut away there"""
-
-Draw = Callable[[BrainCase, np.random.Generator], list[Region]]
-SMALLEST_CM3 = {"small": 0.3}
-USUAL_SMALLEST_CM3 = 1.5
-LARGEST_SHARE = 0.35
-ATTEMPTS = 40
+SMALLEST_MM3 = 1500.0
+"""No implant is smaller, but those of kind "small"."""
+TRIES = 12
 
 
 @dataclass(frozen=True, eq=False)
 class Defect:
-    """A skull with a piece missing, and the piece: both on the skull's grid, disjoint, together the skull."""
+    """A skull with a piece missing, and the piece, both on the skull's grid: disjoint, and together the skull."""
 
     defective: BinaryVolume
     implant: BinaryVolume
     kind: str
 
 
-def _at(azimuth_deg: tuple[float, float], elevation_deg: tuple[float, float], shape: Shape, mirrored: bool = True) -> Draw:
-    """One region where a ray from the brain case's centre leaves bone, its direction drawn from ranges and on either side."""
-
-    def draw(case: BrainCase, rng: np.random.Generator) -> list[Region]:
-        side = rng.choice([-1.0, 1.0]) if mirrored else 1.0
-        direction = towards(side * rng.uniform(*azimuth_deg), rng.uniform(*elevation_deg))
-        surface = case.surface(direction)
-        return [] if surface is None else [shape(rng, surface, direction)]
-
-    return draw
-
-
-def _round(low_mm: float, high_mm: float, most: int = 3) -> Shape:
-    return lambda rng, surface, direction: spheres(rng, surface, direction, rng.uniform(low_mm, high_mm), int(rng.integers(most + 1)))
-
-
-def _sawn(low_mm: float, high_mm: float, corners: tuple[int, ...], wobble: float) -> Shape:
-    def shape(rng: np.random.Generator, surface: Vector, direction: Vector) -> Region:
-        return flap(rng, surface, direction, rng.uniform(low_mm, high_mm), int(rng.choice(corners)), wobble)
-
-    return shape
-
-
-def _either(first: Shape, second: Shape) -> Shape:
-    return lambda rng, surface, direction: (first if rng.random() < 0.5 else second)(rng, surface, direction)
-
-
-def _published(rng: np.random.Generator, surface: Vector, direction: Vector) -> Region:
-    return spheres(rng, surface, direction, float(np.clip(rng.normal(28, 8), 14, 46)), int(rng.integers(8)))
-
-
-def _two(case: BrainCase, rng: np.random.Generator) -> list[Region]:
-    each = _at((0, 180), (10, 80), _either(_round(14, 26), _sawn(16, 28, (0, 4, 5), 0.1)))
-    return [*each(case, rng), *each(case, rng)]
-
-
-def _at_cut_edge(case: BrainCase, rng: np.random.Generator) -> list[Region]:
-    """Reaching the lowest slices of a scan of the upper head; in a taller scan, low on the side or back of the head."""
-    lowest = max(case.low_mm, case.centre_mm[2] - 45)
-    origin = np.array([*case.centre_mm[:2], lowest + rng.uniform(0, 20)])
-    direction = towards(rng.choice([-1, 1]) * rng.uniform(60, 180), 0)
-    surface = case.surface(direction, origin)
-    return [] if surface is None else [spheres(rng, surface, direction, rng.uniform(18, 36), int(rng.integers(3)))]
-
-
-EVERYWHERE = (0, 180), (5, 85)
-DEFECT_KINDS: dict[str, Draw] = {
-    "bilateral": _at((0, 30), (55, 90), _either(_round(28, 46), _sawn(32, 52, (0, 4, 5, 6), 0.1))),
-    "frontoorbital": _at((8, 48), (2, 32), _either(_round(22, 38), _sawn(24, 40, (0, 3, 4, 5), 0.1))),
-    "parietotemporal": _at((65, 125), (5, 45), _either(_round(24, 42), _sawn(26, 46, (0, 4, 5, 6), 0.1))),
-    "random": _at(*EVERYWHERE, _published),
-    "irregular": _at(*EVERYWHERE, _sawn(22, 42, (0,), 0.28)),
-    "two": _two,
-    "small": _at(*EVERYWHERE, _either(_round(7, 13, most=0), _sawn(7, 14, (0, 4), 0.1))),
-    "large": _at(*EVERYWHERE, _either(_round(42, 56), _sawn(45, 60, (0, 4, 5), 0.12))),
-    "craniotomy": _at((30, 150), (8, 60), _sawn(24, 48, (3, 4, 5, 6), 0.04)),
-    "edge": _at_cut_edge,
-}
-"""Kinds of defects: the AutoImplant challenge's classes (bilateral, frontoorbital, parietotemporal, random) and harder ones."""
+Plan = Callable[[VaultMap, np.random.Generator, float], list[Cut]]
+"""A defect's cuts, from the vault, chance, and a factor of size."""
 
 
 def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None) -> Defect:
-    """Remove a piece of the vault; `kind` is one of `DEFECT_KINDS`, drawn from the seed if None.
+    """Cut a defect of a seed into a skull of any orientation and spacing.
 
-    ValueError for an unknown kind, or where no piece of sensible size can be cut (a mask that is no skull).
+    `kind` is one of DEFECT_KINDS, or None to let the seed choose. The same anatomy on a flipped or transposed grid loses the same bone.
+    Raises CalvariaError BAD_OPTION for another kind, EMPTY_MASK for an empty mask and BAD_GEOMETRY where no bone can be taken out.
     """
     if kind is not None and kind not in DEFECT_KINDS:
-        raise ValueError(f"no kind of defect is called {kind!r}; there are {', '.join(DEFECT_KINDS)}")
-    rng = np.random.default_rng([seed, 1])
-    kind = kind or str(rng.choice(list(DEFECT_KINDS)))
+        raise CalvariaError(ErrorCode.BAD_OPTION, f'There is no defect kind "{kind}". Choose one of: {", ".join(DEFECT_KINDS)}.')
+    if not skull.occupied:
+        raise CalvariaError(ErrorCode.EMPTY_MASK, "The volume is empty: there is no skull to cut a defect into.")
+    rng = np.random.default_rng([seed, 7])
+    chosen = kind or str(rng.choice(list(DEFECT_KINDS)))
+    plan, smallest = _PLANS[chosen], SMALLEST_MM3 if chosen != "small" else 60.0
     canonical = to_canonical(skull.mask, skull.affine)
-    case = BrainCase.of(canonical)
-    smallest = SMALLEST_CM3.get(kind, USUAL_SMALLEST_CM3) * 1000 / skull.voxel_mm3
-    for _ in range(ATTEMPTS):
-        pieces = [_cut(canonical, region, smallest) for region in DEFECT_KINDS[kind](case, rng)]
-        if pieces and all(size for _, _, size in pieces) and sum(size for _, _, size in pieces) < LARGEST_SHARE * skull.occupied:
-            implant = np.zeros_like(canonical.mask)
-            for piece, box, _ in pieces:
-                implant[box] |= piece
-            removed = canonical.from_canonical(implant)
-            return Defect(skull.like(skull.mask & ~removed), skull.like(np.ascontiguousarray(removed)), kind)
-    raise ValueError(f"no defect of kind {kind} could be cut: is this the mask of a skull, in millimetres?")
+    upright = canonical.volume()
+    vault = VaultMap.of(upright)
+    for attempt in range(TRIES):
+        taken = _taken(upright, vault, plan(vault, rng, 1 + 0.1 * attempt))
+        if np.count_nonzero(taken) * skull.voxel_mm3 >= smallest:
+            implant = canonical.from_canonical(taken)
+            return Defect(skull.like(skull.mask & ~implant), skull.like(implant), chosen)
+    raise CalvariaError(ErrorCode.BAD_GEOMETRY, f'No defect of kind "{chosen}" fits this volume. Check that it is a skull, in millimetres.')
 
 
-def _cut(canonical: Canonical, region: Region, smallest: float) -> tuple[Mask, Box, int]:
-    """The bone inside a region: a mask, its box on the canonical grid, and its size; size 0 where it is smaller than `smallest`."""
-    spacing = np.array(canonical.volume.spacing_mm)
-    middle = np.linalg.solve(canonical.affine[:3, :3], region.middle_mm - canonical.affine[:3, 3])
-    low = np.maximum(np.floor(middle - region.reach_mm / spacing).astype(int), 0)
-    high = np.minimum(np.ceil(middle + region.reach_mm / spacing).astype(int) + 1, canonical.mask.shape)
-    if (high <= low).any():
-        return np.zeros((0, 0, 0), np.bool_), (slice(0, 0),) * 3, 0
-    box = slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
-    x, y, z = _places(canonical.affine, box)
-    piece = canonical.mask[box] & (region.inside(x, y, z) < 0)
-    labels = cc3d.connected_components(piece, connectivity=26)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    whole = sizes >= max(1, 0.1 * sizes.max())
-    kept = whole[labels]
-    size = int(sizes[whole].sum())
-    return kept, box, size if size >= smallest else 0
+def _taken(skull: BinaryVolume, vault: VaultMap, cuts: list[Cut]) -> Mask:
+    """The bone that the cuts take, bool [X, Y, Z]; only voxels near them are looked at."""
+    taken = np.zeros(skull.shape, dtype=np.bool_)
+    per_mm = np.linalg.norm(np.linalg.inv(skull.affine[:3, :3]), axis=1)
+    for cut in cuts:
+        middle = np.linalg.solve(skull.affine, [*cut.centre_mm.tolist(), 1.0])[:3]
+        low = np.floor(middle - cut.reach_mm * per_mm).astype(int).clip(0)
+        high = (np.ceil(middle + cut.reach_mm * per_mm).astype(int) + 1).clip(0)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        voxels = np.argwhere(skull.mask[box])
+        places = to_patient(skull.affine, voxels + low)
+        inside = voxels[cut.takes(places) & (vault.depth_mm(places) < cut.depth_mm)]
+        taken[box][tuple(inside.T)] = True
+    return taken
 
 
-def _places(affine: NDArray[np.float64], box: Box) -> list[Field]:
-    """Patient coordinates x, y, z (mm) of the voxels of a box, each only as large as it needs to be to broadcast."""
-    i, j, k = (np.arange(span.start, span.stop, dtype=np.float32) for span in box)
-    index = i[:, None, None], j[:, None], k
+def _aim(vault: VaultMap, rng: np.random.Generator, azimuth: tuple[float, float], elevation: tuple[float, float]) -> tuple[float, float]:
+    """A direction (degrees) within the ranges, on either side, preferably one in which bone lies."""
+    side = rng.choice([-1, 1])
+    return float(side * rng.uniform(*azimuth)), float(rng.uniform(*elevation))
 
-    def along(row: NDArray[np.float64]) -> Field:
-        place: Field = np.float32(row[3]).reshape(1, 1, 1)
-        for step, number in zip(row[:3], index, strict=True):
-            place = place + np.float32(step) * number if step else place
-        return place
 
-    return [along(row) for row in affine[:3]]
+def _outlined(vault: VaultMap, rng: np.random.Generator, aim: tuple[float, float], radius: float, **options: float) -> Cut:
+    return outline(vault.outermost(*aim), vault.centre_mm, rng, radius, **options)
+
+
+def _bilateral(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    if rng.random() < 0.5:  # one opening across the midline
+        aim = float(rng.uniform(-12, 12)), float(rng.uniform(25, 80))
+        return [_outlined(vault, rng, aim, size * rng.uniform(34, 50), waves=0.12, stretch=rng.uniform(0.7, 1.1))]
+    azimuth, elevation = rng.uniform(50, 115), rng.uniform(10, 45)
+    radius = size * rng.uniform(20, 36)
+    return [_outlined(vault, rng, (side * azimuth, elevation), radius * rng.uniform(0.85, 1.15), waves=0.12) for side in (-1, 1)]
+
+
+def _frontoorbital(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    return [_outlined(vault, rng, _aim(vault, rng, (15, 50), (2, 25)), size * rng.uniform(24, 38), waves=0.12, depth=28)]
+
+
+def _parietotemporal(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    return [
+        _outlined(vault, rng, _aim(vault, rng, (65, 130), (5, 45)), size * rng.uniform(30, 48), waves=0.1, stretch=rng.uniform(0.75, 1.25))
+    ]
+
+
+def _anywhere(vault: VaultMap, rng: np.random.Generator) -> tuple[float, float]:
+    """A direction drawn evenly over the upper part of the sphere."""
+    return _aim(vault, rng, (0, 180), (0, 0))[0], float(np.degrees(np.arcsin(rng.uniform(-0.05, 1))))
+
+
+def _random(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    return [spheres(vault.outermost(*_anywhere(vault, rng)), rng, size)]
+
+
+def _irregular(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    return [
+        _outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(20, 42), waves=rng.uniform(0.2, 0.35), ragged=rng.uniform(0.5, 2.5))
+    ]
+
+
+def _two(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    return [_outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(14, 30), waves=0.15) for _ in range(2)]
+
+
+def _small(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    return [_outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(6, 13), waves=0.12)]
+
+
+def _large(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    return [_outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(45, 62), waves=0.12, stretch=rng.uniform(0.8, 1.25))]
+
+
+def _craniotomy(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    corners = float(rng.integers(3, 7))
+    return [
+        _outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(20, 42), waves=0.04, corners=corners, stretch=rng.uniform(0.7, 1.4))
+    ]
+
+
+def _edge(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
+    """Low on the side or the back, through the edge of the scan where that lies within reach."""
+    azimuth = float(rng.choice([-1, 1]) * rng.uniform(60, 180))
+    drop = np.degrees(np.arctan2(vault.bottom_mm + 12 - vault.centre_mm[2], 72))
+    return [_outlined(vault, rng, (azimuth, float(np.clip(drop, -30, 25))), size * rng.uniform(28, 45), waves=0.12)]
+
+
+_PLANS: dict[str, Plan] = {
+    "bilateral": _bilateral,
+    "frontoorbital": _frontoorbital,
+    "parietotemporal": _parietotemporal,
+    "random": _random,
+    "irregular": _irregular,
+    "two": _two,
+    "small": _small,
+    "large": _large,
+    "craniotomy": _craniotomy,
+    "edge": _edge,
+}
+DEFECT_KINDS: tuple[str, ...] = tuple(_PLANS)
+"""The kinds of defects that can be cut."""

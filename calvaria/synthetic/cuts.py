@@ -1,0 +1,111 @@
+"""Shapes of cuts in patient space, as tests on points: what lies inside is taken."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from calvaria.synthetic.vault_map import Points
+
+VAULT_DEPTH_MM = 20.0
+"""No deeper below the outermost bone than this: thicker than any vault, not as deep as the skull base."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Points [n, 3] (patient mm) for which `takes` is true, less than `reach_mm` from `centre_mm` and `depth_mm` below the surface."""
+
+    centre_mm: Points
+    reach_mm: float
+    takes: Callable[[Points], np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]
+    depth_mm: float = VAULT_DEPTH_MM
+
+
+class _Waves:
+    """A smooth random displacement of points: a sum of plane waves about `length_mm` long, each component of deviation `size_mm`."""
+
+    def __init__(self, rng: np.random.Generator, length_mm: float, size_mm: float, count: int = 5):
+        self.vectors = (rng.standard_normal((3, count)) * 2.2 / length_mm).astype(np.float32)
+        self.phases = rng.uniform(0, 2 * np.pi, count).astype(np.float32)
+        self.shifts = (rng.standard_normal((count, 3)) * size_mm * np.sqrt(2 / count)).astype(np.float32)
+
+    def __call__(self, places: Points) -> Points:
+        return np.sin(places @ self.vectors + self.phases) @ self.shifts
+
+
+def spheres(on_bone: Points, rng: np.random.Generator, size: float) -> Cut:
+    """A sphere of radius N(28, 8) mm about a point near the bone, with up to seven of N(16, 4) mm on its surface, fused and bent."""
+    radius = size * float(np.clip(rng.normal(28, 8), 12, 48))
+    main = on_bone + rng.normal(0, 4, 3).astype(np.float32)
+    count = int(rng.integers(0, 8))
+    ways = rng.standard_normal((count, 3))
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    centres = np.concatenate([main[None], main + radius * ways]).astype(np.float32)
+    radii = np.concatenate([[radius], size * rng.normal(16, 4, count).clip(6, 26)]).astype(np.float32)
+    bend = _Waves(rng, float(rng.uniform(25, 50)), float(rng.uniform(1, 4)))
+    fillet = np.float32(4.0)
+
+    def takes(places: Points) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        bent = places + bend(places - main)
+        total = np.zeros(len(places), dtype=np.float32)
+        for centre, r in zip(centres, radii, strict=True):
+            total += np.exp(((r - np.linalg.norm(bent - centre, axis=1)) / fillet).clip(-30, 30))
+        return total > 1
+
+    return Cut(main, float((np.linalg.norm(centres - main, axis=1) + radii).max()) + 16, takes)
+
+
+def outline(
+    on_bone: Points,
+    inside: Points,
+    rng: np.random.Generator,
+    radius: float,
+    *,
+    waves: float = 0.1,
+    stretch: float = 1.0,
+    corners: float = 0.0,
+    ragged: float = 0.0,
+    depth: float = VAULT_DEPTH_MM,
+) -> Cut:
+    """An opening about `radius` mm wide from its middle `on_bone`, drawn on the surface and carried inwards.
+
+    Its walls point at a place beneath, between the surface's own centre (walls perpendicular to the bone) and far away (straight walls).
+    waves: how much the radius varies around, relative; stretch: aspect ratio; corners: of a rounded polygon, 0 for none;
+    ragged: deviation of the fine edge, mm.
+    """
+    normal = on_bone - inside
+    curvature = float(np.linalg.norm(normal))
+    normal = normal / np.float32(curvature)
+    focus_mm = curvature * float(rng.uniform(0.9, 1.6))
+    focus = on_bone - np.float32(focus_mm) * normal
+    first = np.cross(normal, rng.standard_normal(3))
+    first /= np.linalg.norm(first)
+    plane = np.stack([first, np.cross(normal, first)], axis=1).astype(np.float32)
+    orders = np.arange(2, 8)
+    shape = (waves * rng.standard_normal((2, len(orders))) / (orders / 2)).astype(np.float32)
+    turn = float(rng.uniform(0, 2 * np.pi))
+    rough = _Waves(rng, 7.0, ragged, count=8)
+
+    def takes(places: Points) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        if ragged:
+            places = places + rough(places - on_bone)
+        ray = places - focus
+        height = ray @ normal
+        across = ray @ plane * np.array([np.sqrt(stretch), 1 / np.sqrt(stretch)], dtype=np.float32)
+        angle = np.arctan2(across[:, 1], across[:, 0])
+        away = np.float32(focus_mm) * np.arctan2(np.hypot(across[:, 0], across[:, 1]), height)
+        around = angle[:, None] * orders.astype(np.float32)
+        limit = 1 + np.cos(around) @ shape[0] + np.sin(around) @ shape[1]
+        if corners:
+            limit = limit * _polygon(angle + turn, corners)
+        return away < np.float32(radius) * limit.clip(0.35, 1.8)
+
+    reach = radius * 1.8 * max(stretch, 1 / stretch) ** 0.5
+    return Cut(on_bone, reach, takes, depth)
+
+
+def _polygon(angle: Points, corners: float) -> Points:
+    """Radius of a regular polygon with rounded corners, about 1, at angles."""
+    wedge = 2 * np.pi / corners
+    edge = 1 / np.cos((angle % wedge) - wedge / 2)
+    return np.minimum(edge, 1 + 0.55 * (1 / np.cos(wedge / 2) - 1)) * np.float32(0.92)

@@ -1,0 +1,129 @@
+"""Solids and hollows of skull base and face as signed distances on a lattice. Numbers are mm of the average head."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calvaria.synthetic.lattice import Field
+from calvaria.synthetic.sculpture import Point, Sculpture, Space
+from calvaria.synthetic.shape import HeadShape
+
+
+@dataclass(frozen=True)
+class Face:
+    """Distances in mm, negative inside. Walls between two hollows stay sharp because each hollow is a field of its own."""
+
+    solid: Field
+    orbits: Field
+    sinuses: Field
+    nose: Field
+    holes: Field
+    cells: Field  # where bone is a foam of air cells
+
+
+def sculpt_face(head: HeadShape, seed: int, space: Space) -> Face:
+    """Base and face of a head."""
+    rng = np.random.default_rng([seed, 2])
+
+    def near(x: float, y: float, z: float, spread: float = 1.5) -> Point:
+        dx, dy, dz = rng.uniform(-spread, spread, 3)
+        return (x + dx if x else 0.0), y + dy, z + dz
+
+    solid, orbits, sinuses, nose, holes, cells = (Sculpture(space) for _ in range(6))
+    _orbits(orbits, solid, near)
+    _sinuses(sinuses, solid, near, rng)
+    np.maximum(sinuses.distance, np.float32(1.1) - orbits.distance, out=sinuses.distance)
+    _nose(nose, solid, near)
+    _cheeks(solid, near)
+    _base(solid, holes, cells, near)
+    _jaws(solid, near, rng, lower=head.jaw)
+    nose_wall = np.minimum(orbits.distance, sinuses.distance)
+    np.maximum(nose.distance, np.float32(1.0) - nose_wall, out=nose.distance)
+    return Face(solid.distance, orbits.distance, sinuses.distance, nose.distance, holes.distance, cells.distance)
+
+
+def _orbits(orbits: Sculpture, solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
+    apex, opening = near(11, -33, -41), near(32, -68, -46)
+    orbits.capsule(apex, opening, 4, 17.2, blend=0)
+    front = (-(orbits.space.y + 58) - (48 - np.abs(orbits.space.x)) * np.float32(0.6)) * np.float32(0.85)
+    wall = np.float32(1.4) + np.float32(1.8) * ((np.abs(orbits.space.x) - 34) / 10).clip(0, 1)
+    solid.add(np.maximum(orbits.distance - wall, front))
+    orbits.capsule(opening, (opening[0] + 6, opening[1] - 22, opening[2] - 2), 17.2, 22, blend=0)
+
+
+def _sinuses(sinuses: Sculpture, solid: Sculpture, near, rng) -> None:  # type: ignore[no-untyped-def]
+    size = rng.uniform(0.75, 1.05)
+    centre = near(27, -60, -76)
+    radii = (13 * size, 16 * size, 16 * size)
+    sinuses.ellipsoid(centre, radii, blend=0)
+    solid.ellipsoid(centre, (radii[0] + 1.8, radii[1] + 1.8, radii[2] + 1.8))
+    sinuses.ellipsoid(near(6.5, -22, -50), (5.6, rng.uniform(6, 12), rng.uniform(4, 8)), blend=0)
+
+
+def _nose(nose: Sculpture, solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
+    solid.ellipsoid((0, -57, -52), (16, 27, 23))
+    solid.ellipsoid((0, -54, -76), (17, 30, 18))
+    solid.chain([(near(3, -86, -30), 3.0), (near(3.4, -96, -50), 2.0)])
+    nose.ellipsoid((0, -54, -76), (13.5, 40, 13))
+    nose.capsule((0, -80, -78), (0, -92, -62), 12, 7)
+    nose.capsule((0, -30, -74), (0, -18, -82), 12, 13)
+
+
+def _cheeks(solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
+    root, bow, front = near(63, -3, -55), near(67, -22, -57), near(60, -42, -58)
+    cheek, corner = near(48, -58, -60), near(47, -64, -29)
+    solid.chain([(root, 4.0), (bow, 2.7), (front, 3.2), (cheek, 6.5)])
+    solid.ellipsoid(cheek, (10, 7, 9))
+    solid.chain([(cheek, 6.0), ((37, -64, -74), 6.0)])
+    solid.chain([(cheek, 4.5), (near(50, -60, -42), 3.2), (corner, 4.5)])
+    solid.chain([(corner, 4.5), (near(33, -78, -27), 3.6), (near(14, -83, -28), 4.0), ((0, -84, -27), 5.0)])
+    solid.chain([((9, -82, -30), 3.4), (near(14, -78, -50), 3.0), (near(18, -75, -66), 4.0)])
+    solid.chain([((18, -75, -64), 3.0), (near(33, -72, -66), 3.2), (cheek, 4.0)])
+
+
+def _base(solid: Sculpture, holes: Sculpture, cells: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
+    tip = near(52, 17, -69, 2.5)
+    solid.ellipsoid(tip, (11.5, 14, 17))
+    cells.ellipsoid((tip[0], tip[1], tip[2] + 3), (9, 11, 15))
+    petrous = near(57, 19, -52), near(15, -5, -48)
+    solid.capsule(*petrous, 11, 7.5)
+    cells.capsule((48, 13, -51), (20, -2, -48), 7.5, 4.5)
+    cells.capsule((60, 14, -54), (54, 26, -40), 8, 5)
+    solid.ellipsoid((0, -20, -50), (15, 17, 11))
+    solid.ellipsoid(near(17, 5, -71), (6, 11, 6))
+    solid.capsule((0, -8, -48), (0, 0, -65), 8, 6)
+    solid.chain([((14, -30, -52), 3.5), (near(16, -32, -86), 2.4)])
+    solid.chain([((22, -24, -52), 3.0), (near(23, -30, -82), 2.0)])
+    cells.ellipsoid((0, -56, -44), (12.5, 21, 12))
+    holes.capsule(near(0, 18, -90), (0, 18, -50), 15.5, 14.5)
+    for place in (near(24, 9, -56), near(19, -5, -60), near(25, -16, -52), near(20, -32, -50)):
+        holes.capsule((place[0], place[1], place[2] + 9), (place[0] + 1, place[1], place[2] - 14), 3.2)
+    holes.capsule((74, 1, -55), (42, 4, -54), 4.2)
+    holes.capsule((26, 7, -46), (20, 15, -45), 3.0)
+    holes.capsule((14, -34, -42), (9, -24, -40), 2.6)
+
+
+def _jaws(solid: Sculpture, near, rng, *, lower: bool) -> None:  # type: ignore[no-untyped-def]
+    level = rng.uniform(-98, -93)
+    arch = [(0.0, -83.0), (12.0, -80.0), (21.0, -70.0), (26.0, -56.0), (28.0, -44.0)]
+    for drop, radius in ((0, 5.5), (-7, 5.0)):
+        solid.chain([((x, y, level + drop), radius) for x, y in arch])
+    solid.ellipsoid((0, -60, level + 3), (24, 23, 3.2))
+    solid.ellipsoid((25, -56, level + 5), (10, 16, 8))
+    bite = level - 19
+    along = np.linspace(0.06, 0.98, 8)
+    for share in along:
+        if rng.random() < 0.06:
+            continue
+        x = float(np.interp(share * 4, range(5), [p[0] for p in arch]))
+        y = float(np.interp(share * 4, range(5), [p[1] for p in arch]))
+        solid.capsule((x, y, level - 7), (x, y - 1, bite), 3.0, 3.4, blend=1)
+        if lower:
+            solid.capsule((x, y - 1, bite), (x, y, bite - 12), 3.4, 2.6, blend=1)
+    if lower:
+        chin = bite - 20
+        solid.chain([((50, -9, -62), 5.5), (near(48, -6, -82), 4.5), (near(46, -10, chin + 10), 6.0), (near(38, -44, chin), 6.5)])
+        solid.chain([((38, -44, chin), 6.5), (near(19, -76, chin - 3), 6.5), ((0, -86, chin - 4), 7.5)])
+        solid.chain([((47, -34, -68), 2.5), (near(46, -26, -88), 4.0), ((46, -12, -100), 5.0)])
+        for drop in (6, 12):
+            solid.chain([((x * 1.05, y + 1, chin + drop), 5.0) for x, y in arch])
