@@ -125,6 +125,46 @@ def threshold(
     typer.echo(f"{out}: {bone.occupied} voxels, {bone.occupied * bone.voxel_mm3 / 1000:.1f} cm³")
 
 
+@app.command()
+def demo(
+    volume: Annotated[Path | None, typer.Option(help="A defective skull: .nrrd, .nii or .nii.gz; default: a generated one.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="The true implant, or the whole skull, to score against.")] = None,
+    cut: Annotated[int | None, typer.Option(help="Take the volume for a whole skull and cut the defect of this seed into it.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the answers and the picture.")] = Path("out"),
+    folder: ServerFolder = Path(),
+) -> None:
+    """Complete one skull through a TorchServe that is started for it, over HTTP and over gRPC."""
+    from calvaria.demo import demonstrate
+
+    demonstrate(folder, out, volume, truth, cut)
+
+
+@app.command()
+def evaluate(
+    whole: Annotated[Path | None, typer.Option(help="A whole skull to cut defects into, instead of generated ones.")] = None,
+    cases: Annotated[int, typer.Option(help="How many defects; each on a skull of its own where skulls are generated.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the first case; the next ones count up.")] = 0,
+    spacing_mm: Annotated[float, typer.Option(help="Voxel size of generated skulls.")] = 1.0,
+    working: Annotated[bool, typer.Option("--working", help="Score on the model's working grid instead of the skull's own.")] = False,
+    out: Annotated[Path, typer.Option(help="CSV file with a row per case and method.")] = Path("out/evaluation.csv"),
+    models: Annotated[Path | None, typer.Option(help="Folder with a folder per task that holds its weights.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Score completion and plain baselines on skulls with a piece cut out."""
+    from calvaria.evaluation.cases import cuts_of, generated
+    from calvaria.evaluation.evaluate import report
+    from calvaria.io import read
+    from calvaria.predictor import Predictor
+    from calvaria.weights import model_folder
+
+    predictor = Predictor.load(model_folder("completion", models), device=device)
+    chosen = cuts_of(read(whole).volume, cases, seed, whole.stem) if whole else generated(cases, seed, spacing_mm)
+    if working:
+        chosen = (case.at_working_resolution(predictor.settings.spacing_mm) for case in chosen)
+    title = f"{whole.name if whole else 'generated skulls'}, {cases} defects{', on the working grid' if working else ''}"
+    report(predictor, chosen, cases, title, out)
+
+
 def main() -> None:
     """Run the command line; a refusal is printed as its sentence and code, with exit status 2."""
     try:

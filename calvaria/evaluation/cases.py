@@ -1,0 +1,49 @@
+"""Cases to score a task on: skulls with a piece cut out, the piece being the truth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.synthetic import cut_defect, make_skull
+from calvaria.volume import BinaryVolume
+
+FIRST_SEEN_SEED = 900_000
+"""Generated skulls from this seed on were seen in training, or chose among its checkpoints; evaluation keeps below."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A defective skull and its true implant on one grid; `kind` is the kind of defect."""
+
+    name: str
+    kind: str
+    defective: BinaryVolume
+    implant: BinaryVolume
+
+    def at_working_resolution(self, spacing_mm: float) -> "Case":
+        """The same on isotropic cells of `spacing_mm`: a cell is bone where more than half of it is, before and after the cut."""
+        defective = to_canonical(self.defective.mask, self.defective.affine)
+        implant = to_canonical(self.implant.mask, self.implant.affine)
+        whole = BinaryVolume(defective.mask | implant.mask, defective.affine)
+        grid = WorkingGrid.over(whole, spacing_mm, margin_mm=12 * spacing_mm)
+        before, after = (grid.coarsen(mask) > 0.5 for mask in (whole.mask, defective.mask))
+        return Case(self.name, self.kind, BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
+
+
+def cut(skull: BinaryVolume, seed: int, name: str = "skull") -> Case:
+    """Cut the defect of a seed into a whole skull; CalvariaError where no bone can be taken out."""
+    defect = cut_defect(skull, seed)
+    return Case(f"{name}, cut {seed}", defect.kind, defect.defective, defect.implant)
+
+
+def cuts_of(skull: BinaryVolume, count: int, seed: int, name: str) -> Iterator[Case]:
+    """One skull with `count` different defects, one at a time."""
+    return (cut(skull, each, name) for each in range(seed, seed + count))
+
+
+def generated(count: int, seed: int, spacing_mm: float) -> Iterator[Case]:
+    """`count` generated skulls that no training saw, each with a defect of its own."""
+    if not 0 <= seed <= FIRST_SEEN_SEED - count:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"Skulls to score on have seeds from 0 to {FIRST_SEEN_SEED - 1}: others were trained on.")
+    return (cut(make_skull(each, spacing_mm), each, f"generated {each}") for each in range(seed, seed + count))
