@@ -43,7 +43,7 @@ def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None) -> Defec
     chosen = kind or str(rng.choice(list(DEFECT_KINDS)))
     plan, smallest = _PLANS[chosen], SMALLEST_MM3 if chosen != "small" else 60.0
     canonical = to_canonical(skull.mask, skull.affine)
-    upright = canonical.volume()
+    upright = canonical.volume
     vault = VaultMap.of(upright)
     for attempt in range(TRIES):
         taken = _taken(upright, vault, plan(vault, rng, 1 + 0.1 * attempt))

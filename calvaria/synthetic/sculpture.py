@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Sculpture:
 
     def chain(self, points: Sequence[tuple[Point, float]], blend: float = 2.0) -> None:
         """Rods through points, each with its radius."""
-        for (a, radius_a), (b, radius_b) in zip(points, points[1:], strict=False):
+        for (a, radius_a), (b, radius_b) in pairwise(points):
             self.capsule(a, b, radius_a, radius_b, blend)
 
     def ellipsoid(self, centre: Point, radii: Point, blend: float = 2.0) -> None:

@@ -90,7 +90,7 @@ def _grid(
 ) -> tuple[list[NDArray[np.float64]], list[float]]:
     low, high = _extent(head)
     left, right, front, back, above = head.margins_mm
-    low, high = low - [left, front, 0], high + [right, back, above]
+    low, high = low - [left, front, 0], high + np.array([right, back, above])
     counts = np.ceil((high - low) / spacing).astype(int) if shape is None else np.asarray(shape)
     centre, half = (low + high) / 2, (counts - 1) / 2 * spacing
     origin = centre - half
