@@ -15,8 +15,13 @@ from calvaria.volume import Affine, BinaryVolume
 MAGIC = b"NRRD"
 
 _MAX_HEADER_BYTES = 2**18
-_DETACHED = re.compile(rb"^data ?file\s*:", re.IGNORECASE | re.MULTILINE)
-_FIELDS = "dimension", "type", "encoding", "sizes"
+_MAX_FIELDS_BYTES = 2**13  # of the fields that are read; the parser's time grows with the square of a line
+_DETACHED = re.compile(rb"data ?file\s*:(?!=)", re.IGNORECASE)
+_READ = re.compile(
+    rb"NRRD\d|(dimension|type|encoding|endian|sizes|spacings|axis ?mins|line ?skip|byte ?skip"
+    rb"|space|space dimension|space directions|space origin|space units)\s*:(?!=)"
+)
+_REQUIRED = "dimension", "type", "encoding", "sizes"
 _TYPE_NAMES = {
     "i1": "signed char, int8, int8_t",
     "u1": "uchar, unsigned char, uint8, uint8_t",
@@ -79,23 +84,13 @@ def _vector(numbers: Affine) -> str:
 
 def _header(stream: BufferedIOBase) -> dict[str, Any]:
     """The parsed fields, of which type, dimension, sizes and encoding are present and readable; the stream is left at the data."""
-    text = bytearray()
-    while line := stream.readline(_MAX_HEADER_BYTES):
-        text += line
-        if not line.strip():
-            break
-        if len(text) >= _MAX_HEADER_BYTES:
-            raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header does not end within {_MAX_HEADER_BYTES:,} bytes.")
-    if _DETACHED.search(text):
-        raise CalvariaError(
-            ErrorCode.DETACHED_HEADER, "The samples of this NRRD lie in another file; save it as one .nrrd with an attached header."
-        )
+    text = _field_lines(stream)
     try:
         with np.errstate(invalid="ignore"):  # a size too large for an integer is seen to later
             header: dict[str, Any] = nrrd.read_header(BytesIO(text))
     except Exception as error:  # the parser raises whatever its steps raise on malformed text
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header cannot be read: {str(error)[:200] or type(error).__name__}.") from error
-    if missing := [field for field in _FIELDS if field not in header]:
+    if missing := [field for field in _REQUIRED if field not in header]:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header lacks {' and '.join(missing)}.")
     if header["encoding"] not in ("raw", "gzip", "gz"):
         raise CalvariaError(
@@ -104,6 +99,22 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
     if skips := [field for field in ("line skip", "lineskip", "byte skip", "byteskip") if header.get(field)]:
         raise CalvariaError(ErrorCode.UNSUPPORTED_ENCODING, f"An NRRD with {' and '.join(skips)} is not read; save it again without.")
     return header
+
+
+def _field_lines(stream: BufferedIOBase) -> bytes:
+    """The header's lines, up to the blank one, that matter here: neither comments, nor labels, nor keys of other programs."""
+    size, text = 0, b""
+    while (line := stream.readline(_MAX_HEADER_BYTES)).strip():
+        size += len(line)
+        if _DETACHED.match(line):
+            raise CalvariaError(
+                ErrorCode.DETACHED_HEADER, "The samples of this NRRD lie in another file; save it as one .nrrd with an attached header."
+            )
+        if _READ.match(line):
+            text += line
+        if size >= _MAX_HEADER_BYTES or len(text) > _MAX_FIELDS_BYTES:
+            raise CalvariaError(ErrorCode.BAD_HEADER, "The NRRD header is far longer than a volume's header is.")
+    return text
 
 
 def _sample_type(header: dict[str, Any]) -> np.dtype[Any]:

@@ -113,7 +113,7 @@ def test_old_style_geometry_places_the_first_voxel():
 
 
 def test_carriage_returns_comments_and_keys_do_no_harm():
-    header, samples = nrrd_text(sizes="2 3 4\nSegment0_Name:=bone: all of it\n# a comment").split(b"\n\n")
+    header, samples = nrrd_text(sizes='2 3 4\nSegment0_Name:=bone: all of it\ntype:=head\n# a comment\nlabels: "unclosed').split(b"\n\n")
     assert decode(header.replace(b"\n", b"\r\n") + b"\r\n\r\n" + samples).volume.occupied == 12
 
 
@@ -139,6 +139,7 @@ def test_carriage_returns_comments_and_keys_do_no_harm():
         ({"encoding": None}, ErrorCode.BAD_HEADER),
         ({"dimension": None}, ErrorCode.BAD_HEADER),
         ({"dimension": "three"}, ErrorCode.BAD_HEADER),
+        ({"space_units": '"a" ' * 10_000}, ErrorCode.BAD_HEADER),
         ({"dimension": "4"}, ErrorCode.BAD_HEADER),
         ({"sizes": "2 3 0"}, ErrorCode.BAD_HEADER),
         ({"sizes": "2 3 -4"}, ErrorCode.BAD_HEADER),
