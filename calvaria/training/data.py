@@ -3,6 +3,7 @@
 An example is a pure function of the run's seed and the example's number, so a resumed run sees what an uninterrupted one would.
 """
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch.utils.data import Dataset
 
 from calvaria.errors import CalvariaError
@@ -44,7 +46,9 @@ class SkullStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [seed for seed in seeds if not self._path(seed).exists()]
         yield from (seed for seed in seeds if seed not in set(missing))
-        with ProcessPoolExecutor(workers) as pool:
+        # Forking a process whose threads are at work is unsafe, and threads inside each worker would only fight over the cores.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=threadpool_limits, initargs=(1,)) as pool:
             yield from pool.map(self._make, missing)
 
     def load(self, seed: int) -> BinaryVolume:

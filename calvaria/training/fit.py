@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Subset
 
 from calvaria.networks import EncoderDecoder
@@ -118,7 +119,14 @@ def validation_examples(config: TrainConfig, folder: Path) -> CompletionExamples
 def _batches(examples: CompletionExamples, config: TrainConfig, done: int) -> Iterable[list[Example]]:
     rest = Subset(examples, range(done * config.optimizer.batch, len(examples)))
     # One process beside this one keeps up with two cores of training.
-    return DataLoader(rest, batch_size=config.optimizer.batch, collate_fn=list, num_workers=1, prefetch_factor=8)
+    return DataLoader(
+        rest,
+        batch_size=config.optimizer.batch,
+        collate_fn=list,
+        num_workers=1,
+        prefetch_factor=8,
+        worker_init_fn=lambda _: threadpool_limits(1) and None,
+    )
 
 
 def _save(path: Path, config: TrainConfig, network: EncoderDecoder, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
