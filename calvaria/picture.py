@@ -20,7 +20,7 @@ BORDER_CELLS = 4
 SMOOTHING_CELLS = 0.8
 
 WIDTH, LARGE_HEIGHT, SMALL_HEIGHT, TITLE_HEIGHT, CAPTION_HEIGHT = 1500, 620, 250, 60, 36
-OVERSAMPLING = 1.5
+OVERSAMPLING = 4 / 3
 
 BONE = 0.80, 0.70, 0.54
 IMPLANT = 0.02, 0.30, 0.62
@@ -160,7 +160,7 @@ class _Page:
 
 
 def _shrunk(pixels: Pixels, width: int, height: int) -> Pixels:
-    channels = [Image.fromarray(pixels[..., c]).resize((width, height), Image.Resampling.BOX) for c in range(3)]
+    channels = [Image.fromarray(pixels[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(3)]
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
