@@ -21,7 +21,7 @@ class GrpcClient(Caller):
     target  host:port of the server's gRPC inference
     """
 
-    def __init__(self, target: str = "127.0.0.1:7070", *, key_file: Path | str = KEY_FILE, timeout_s: float = 300.0):
+    def __init__(self, target: str = "127.0.0.1:7070", *, key_file: Path | str = KEY_FILE, timeout_s: float = 600.0):
         self.target = target
         self.key_file = Path(key_file)
         self.timeout_s = timeout_s

@@ -25,7 +25,7 @@ class Client(Caller):
         url: str = "http://127.0.0.1:8080",
         *,
         key_file: Path | str = KEY_FILE,
-        timeout_s: float = 300.0,
+        timeout_s: float = 600.0,
         transport: httpx.BaseTransport | None = None,
     ):
         self.url = url.rstrip("/")
