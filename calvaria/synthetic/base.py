@@ -43,9 +43,10 @@ def floor_tables(head_seed: int) -> tuple[Field, Field]:
     lumps = gaussian_filter(rng.standard_normal(floor.shape), 4) * 4 * np.sqrt(np.pi) * 2
     floor = gaussian_filter(floor, 1.2) + vary(0.6, 0.4) * lumps
 
-    bone = 2.6 + 0 * floor
-    bone += vary(11, 3) * np.exp(-((aside / 17) ** 4) - ((y + 22) / 16) ** 4)  # sphenoid
-    bone += vary(6, 2) * np.exp(-((aside / 15) ** 4)) * np.exp(-(((y + 2) / 12) ** 2))  # clivus
+    bone = 2.4 + 0 * floor
+    bone += vary(2.6, 1.2) * _step(wing - 3 - y, 2) * np.exp(-(((aside - 27) / 17) ** 4))  # orbital roofs, hollowed from below
+    bone += vary(7, 3) * np.exp(-((aside / 17) ** 4) - ((y + 22) / 16) ** 4)  # sphenoid
+    bone += vary(4.5, 2) * np.exp(-((aside / 15) ** 4)) * np.exp(-(((y + 2) / 12) ** 2))  # clivus
     bone += vary(9, 2) * np.exp(-(((y - ridge) / 10) ** 2)) * _step(aside - 8, 3)  # petrous
     bone += vary(2.2, 1) * np.exp(-(((y - wing) / 7) ** 2))  # wings of the sphenoid
     bone *= 1 + 0.18 * gaussian_filter(rng.standard_normal(floor.shape), 5) * 5 * np.sqrt(np.pi) * 2

@@ -82,7 +82,7 @@ def outline(
     first /= np.linalg.norm(first)
     plane = np.stack([first, np.cross(normal, first)], axis=1).astype(np.float32)
     orders = np.arange(2, 8)
-    shape = (waves * rng.standard_normal((2, len(orders))) / (orders / 2)).astype(np.float32)
+    shape = (waves * rng.standard_normal((2, len(orders))) / (orders / 2) ** 1.6).astype(np.float32)
     turn = float(rng.uniform(0, 2 * np.pi))
     rough = _Waves(rng, 7.0, ragged, count=8)
 

@@ -89,7 +89,7 @@ def _bilateral(vault: VaultMap, rng: np.random.Generator, size: float) -> list[C
 
 
 def _frontoorbital(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [_outlined(vault, rng, _aim(vault, rng, (15, 50), (2, 25)), size * rng.uniform(24, 38), waves=0.12, depth=28)]
+    return [_outlined(vault, rng, _aim(vault, rng, (12, 50), (-14, 18)), size * rng.uniform(24, 38), waves=0.12, depth=28)]
 
 
 def _parietotemporal(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
@@ -128,7 +128,7 @@ def _large(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
 def _craniotomy(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
     corners = float(rng.integers(3, 7))
     return [
-        _outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(20, 42), waves=0.04, corners=corners, stretch=rng.uniform(0.7, 1.4))
+        _outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(20, 42), waves=0.02, corners=corners, stretch=rng.uniform(0.7, 1.4))
     ]
 
 

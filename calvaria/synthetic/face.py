@@ -18,6 +18,7 @@ class Face:
     sinuses: Field
     nose: Field
     holes: Field
+    frontal: Field  # air within the bone of the forehead
     cells: Field  # where bone is a foam of air cells
 
 
@@ -29,24 +30,25 @@ def sculpt_face(head: HeadShape, seed: int, space: Space) -> Face:
         dx, dy, dz = rng.uniform(-spread, spread, 3)
         return (x + dx if x else 0.0), y + dy, z + dz
 
-    solid, orbits, sinuses, nose, holes, cells = (Sculpture(space) for _ in range(6))
+    solid, orbits, sinuses, nose, holes, frontal, cells = (Sculpture(space) for _ in range(7))
     _orbits(orbits, solid, near)
     _sinuses(sinuses, solid, near, rng)
     np.maximum(sinuses.distance, np.float32(1.1) - orbits.distance, out=sinuses.distance)
     _nose(nose, solid, near)
+    _forehead(frontal, near, rng, head.sinus)
     _cheeks(solid, near)
     _base(solid, holes, cells, near)
     _jaws(solid, near, rng, lower=head.jaw)
     nose_wall = np.minimum(orbits.distance, sinuses.distance)
     np.maximum(nose.distance, np.float32(1.0) - nose_wall, out=nose.distance)
-    return Face(solid.distance, orbits.distance, sinuses.distance, nose.distance, holes.distance, cells.distance)
+    return Face(solid.distance, orbits.distance, sinuses.distance, nose.distance, holes.distance, frontal.distance, cells.distance)
 
 
 def _orbits(orbits: Sculpture, solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
     apex, opening = near(11, -33, -41), near(32, -68, -46)
     orbits.capsule(apex, opening, 4, 17.2, blend=0)
     front = (-(orbits.space.y + 58) - (48 - np.abs(orbits.space.x)) * np.float32(0.6)) * np.float32(0.85)
-    wall = np.float32(1.4) + np.float32(1.8) * ((np.abs(orbits.space.x) - 34) / 10).clip(0, 1)
+    wall = np.float32(1.2) + np.float32(2.0) * ((np.abs(orbits.space.x) - 34) / 10).clip(0, 1)
     solid.add(np.maximum(orbits.distance - wall, front))
     orbits.capsule(opening, (opening[0] + 6, opening[1] - 22, opening[2] - 2), 17.2, 22, blend=0)
 
@@ -57,16 +59,26 @@ def _sinuses(sinuses: Sculpture, solid: Sculpture, near, rng) -> None:  # type: 
     radii = (13 * size, 16 * size, 16 * size)
     sinuses.ellipsoid(centre, radii, blend=0)
     solid.ellipsoid(centre, (radii[0] + 1.8, radii[1] + 1.8, radii[2] + 1.8))
-    sinuses.ellipsoid(near(6.5, -22, -50), (5.6, rng.uniform(6, 12), rng.uniform(4, 8)), blend=0)
+    sinuses.ellipsoid(near(6.5, -22, -50), (6.2, rng.uniform(7, 13), rng.uniform(5, 8.5)), blend=0)
 
 
 def _nose(nose: Sculpture, solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
-    solid.ellipsoid((0, -57, -52), (16, 27, 23))
+    solid.ellipsoid((0, -57, -50), (15.5, 27, 20))
     solid.ellipsoid((0, -54, -76), (17, 30, 18))
     solid.chain([(near(3, -86, -30), 3.0), (near(3.4, -96, -50), 2.0)])
     nose.ellipsoid((0, -54, -76), (13.5, 40, 13))
     nose.capsule((0, -80, -78), (0, -92, -62), 12, 7)
     nose.capsule((0, -30, -74), (0, -18, -82), 12, 13)
+
+
+def _forehead(frontal: Sculpture, near, rng, size: float) -> None:  # type: ignore[no-untyped-def]
+    if size < 0.15:
+        return
+    for side in (-1, 1):
+        share = size * rng.uniform(0.5, 1.25)
+        for aside in (6.5, 6.5 + 9 * share, 6.5 + 17 * share):
+            centre = near(side * aside, -86, -25, 1.0)
+            frontal.ellipsoid(centre, (6.0, 12.0, rng.uniform(4, 16) * share + 2), blend=1, one_side=True)
 
 
 def _cheeks(solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
@@ -82,19 +94,21 @@ def _cheeks(solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
 
 
 def _base(solid: Sculpture, holes: Sculpture, cells: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
-    tip = near(52, 17, -69, 2.5)
-    solid.ellipsoid(tip, (11.5, 14, 17))
-    cells.ellipsoid((tip[0], tip[1], tip[2] + 3), (9, 11, 15))
+    tip = near(53, 16, -65, 2.5)
+    solid.ellipsoid(tip, (10.5, 14, 15), blend=5)
+    cells.ellipsoid((tip[0], tip[1], tip[2] + 4), (8, 10.5, 12))
     petrous = near(57, 19, -52), near(15, -5, -48)
     solid.capsule(*petrous, 11, 7.5)
-    cells.capsule((48, 13, -51), (20, -2, -48), 7.5, 4.5)
-    cells.capsule((60, 14, -54), (54, 26, -40), 8, 5)
-    solid.ellipsoid((0, -20, -50), (15, 17, 11))
+    cells.capsule((50, 14, -52), (32, 4, -52), 6.5, 4.0)
+    cells.capsule((60, 14, -54), (55, 24, -42), 6, 4)
+    for part in range(3):  # the inner ear
+        holes.ellipsoid(near(34 - 6 * part, 8 - 4 * part, -46, 2.0), (3.4, 2.2, 2.8), blend=0)
+    solid.ellipsoid((0, -20, -49), (14, 17, 10))
     solid.ellipsoid(near(17, 5, -71), (6, 11, 6))
     solid.capsule((0, -8, -48), (0, 0, -65), 8, 6)
     solid.chain([((14, -30, -52), 3.5), (near(16, -32, -86), 2.4)])
     solid.chain([((22, -24, -52), 3.0), (near(23, -30, -82), 2.0)])
-    cells.ellipsoid((0, -56, -44), (12.5, 21, 12))
+    cells.ellipsoid((0, -56, -49), (14.6, 26.0, 18.8))
     holes.capsule(near(0, 18, -90), (0, 18, -50), 15.5, 14.5)
     for place in (near(24, 9, -56), near(19, -5, -60), near(25, -16, -52), near(20, -32, -50)):
         holes.capsule((place[0], place[1], place[2] + 9), (place[0] + 1, place[1], place[2] - 14), 3.2)

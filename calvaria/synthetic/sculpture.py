@@ -60,9 +60,9 @@ class Sculpture:
         for (a, radius_a), (b, radius_b) in pairwise(points):
             self.capsule(a, b, radius_a, radius_b, blend)
 
-    def ellipsoid(self, centre: Point, radii: Point, blend: float = 2.0) -> None:
+    def ellipsoid(self, centre: Point, radii: Point, blend: float = 2.0, *, one_side: bool = False) -> None:
         """An ellipsoid along the head's axes."""
-        for side in _sides(centre, centre):
+        for side in [(1, 1, 1)] if one_side else _sides(centre, centre):
             box = self.space.around(_times(centre, side), max(radii) + 7)
             offsets = [
                 v[box] - np.float32(c) for v, c in zip((self.space.x, self.space.y, self.space.z), _times(centre, side), strict=True)

@@ -31,6 +31,7 @@ class HeadShape:
     warp_mm: float  # standard deviation of the smooth asymmetric deformation
     thickness: float  # of the vault, its mean
     thickness_noise: float
+    thick_ends: float  # how much thicker forehead and occiput are than the sides, share
     thin_temples: float  # share of thickness lost there
     crest: tuple[float, float]  # height of the frontal and occipital inner crests
     sinus: float  # size of the frontal sinus, 0 none
@@ -38,7 +39,7 @@ class HeadShape:
     face_length: float  # relative height of the face
     diploe: float  # how much marrow space opens within thick bone
     roughness_mm: float  # thresholding noise of the surface
-    suture_mm: float  # half width of the sutures; 0: closed
+    threshold_mm: float  # how much thicker the chosen threshold shows all bone
     jaw: bool
     rotation: NDArray[np.float64]  # [3, 3] head frame to patient frame
     centre_mm: NDArray[np.float64]  # [3] origin of the head's frame in patient space
@@ -71,17 +72,17 @@ def draw_shape(seed: int) -> HeadShape:
         return mean + deviation * float(np.clip(rng.standard_normal(), -reach, reach))
 
     length = around(180, 8.5, 2.3)
-    width = float(np.clip(length * around(0.795, 0.04), 128, 162))
+    width = float(np.clip(length * around(0.785, 0.042), 126, 162))
     tilt = np.radians([around(0, 6), around(0, 2.5), around(0, 4)])
     extent = rng.choice(3, p=[0.4, 0.35, 0.25])  # brain case only, down to the upper jaw, whole head
-    lowest = [between(-76, -46), between(-105, -72), between(-165, -105)][int(extent)]
+    lowest = [between(-80, -48), between(-108, -76), between(-165, -108)][int(extent)]
     centre = rng.uniform(-60, 60, 3)
     return HeadShape(
         length=length,
         width=width,
         height=around(69, 4),
         depth=around(72, 3),
-        exponents=(between(2.05, 2.45), between(2.1, 2.7)),
+        exponents=(between(2.0, 2.4), between(1.95, 2.5)),
         widest_y=between(5, 30),
         frontal_taper=between(0.08, 0.24),
         occipital_taper=between(0.0, 0.12),
@@ -91,17 +92,18 @@ def draw_shape(seed: int) -> HeadShape:
         bosses=(between(-0.5, 3.0), between(-0.5, 4.0)),
         occiput=between(-4, 6),
         skew=around(0, 0.02),
-        warp_mm=between(0.8, 2.4),
-        thickness=float(np.clip(around(6.3, 1.2), 4.0, 9.0)),
-        thickness_noise=between(0.06, 0.16),
+        warp_mm=between(0.8, 2.6),
+        thickness=float(np.clip(around(6.6, 1.3), 4.0, 9.5)),
+        thickness_noise=between(0.07, 0.2),
+        thick_ends=between(0.0, 0.3),
         thin_temples=between(0.35, 0.68),
         crest=(between(0, 8), between(2, 8)),
         sinus=float(max(0.0, around(0.75, 0.4))),
         base=around(1.0, 0.04),
         face_length=around(1.0, 0.06),
         diploe=float(max(0.0, around(0.3, 0.5))),
-        roughness_mm=between(0.12, 0.4),
-        suture_mm=float(max(0.0, between(-0.3, 0.7))),
+        roughness_mm=between(0.04, 0.22),
+        threshold_mm=between(-0.2, 0.45),
         jaw=bool(rng.random() < 0.8),
         rotation=_rotation(*tilt),
         centre_mm=centre,

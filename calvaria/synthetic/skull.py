@@ -52,7 +52,7 @@ class _Texture:
     @classmethod
     def draw(cls, seed: int) -> "_Texture":
         rng = np.random.default_rng([seed, 3])
-        return cls(*(Noise(rng, grain) for grain in (1.3, 4.5, 2.2, 3.4, 22.0)))
+        return cls(*(Noise(rng, grain) for grain in (1.3, 4.5, 2.2, 4.4, 22.0)))
 
 
 def make_skull(seed: int, spacing_mm: float | tuple[float, float, float] = 1.0, shape: tuple[int, int, int] | None = None) -> BinaryVolume:
@@ -123,12 +123,12 @@ def _slab(head: HeadShape, axes: list[Axis], split: int, vault: _Vault, lower: _
     places = vault.lattice.matrices(axes)
     outer, bone = interpolate(places, vault.outer), interpolate(places, vault.bone)
     rough = np.float32(head.roughness_mm) * texture.grain.on(axes)
-    rough += np.float32(0.1 + 0.6 * head.roughness_mm) * texture.surface.on(axes)
+    rough += np.float32(0.08 + 0.8 * head.roughness_mm) * texture.surface.on(axes)
     under = outer + bone  # positive: still within the bone's thickness
     depth = np.minimum(-outer, under)
     if lower is not None:
         depth[..., :split] = _base_and_face([axes[0], axes[1], axes[2][:split]], outer[..., :split], under[..., :split], lower, texture)
-    depth += rough
+    depth += rough + np.float32(head.threshold_mm)
     open_marrow = (texture.marrow.on(axes) - 4.2 + np.float32(head.diploe) * (1 + texture.region.on(axes))) * np.float32(1.2)
     np.minimum(depth, np.maximum(-open_marrow, np.float32(1.4) - depth), out=depth)
     return np.asarray(depth > 0)
@@ -139,8 +139,9 @@ def _base_and_face(axes: list[Axis], outer: Field, under: Field, lower: _Lower, 
     floor, floor_bone = interpolate(places, lower.floor), interpolate(places, lower.floor_bone)
     depth = np.minimum(np.minimum(-outer, floor + floor_bone), np.maximum(under, -floor))
     face = lower.face
+    np.minimum(depth, np.maximum(interpolate(places, face.frontal), 1.7 - depth), out=depth)
     depth = np.maximum(depth, -interpolate(places, face.solid))
-    foam = np.minimum(-interpolate(places, face.cells), (np.abs(texture.cells.on(axes)) - 0.35) * np.float32(2.0))
+    foam = np.minimum(-interpolate(places, face.cells), (np.abs(texture.cells.on(axes)) - 0.2) * np.float32(2.2))
     np.minimum(depth, -foam, out=depth)
     for hollow in (face.orbits, face.sinuses, face.holes):
         np.minimum(depth, interpolate(places, hollow), out=depth)
@@ -152,7 +153,7 @@ def _head_frame(head: HeadShape, seed: int, lattice: Lattice) -> tuple[Field, Fi
     """Every node's place in the head's frame, mm, gently deformed so that no head is symmetric."""
     x, y, z = (a.reshape(shape) for a, shape in zip(lattice.axes_mm(), ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True))
     rng = np.random.default_rng([seed, 4])
-    bends = [Noise(rng, 48.0) for _ in range(3)]
+    bends = [Noise(rng, 55.0) for _ in range(3)]
     x, y, z = (v - np.float32(c) for v, c in zip((x, y, z), head.centre_mm, strict=True))
     turn = head.rotation.T.astype(np.float32)
     a, b, c = (
@@ -167,7 +168,7 @@ def _vault_fields(head: HeadShape, seed: int, lattice: Lattice) -> _Vault:
     rng = np.random.default_rng([seed, 5])
     waves, patches = Noise(rng, 24.0), Noise(rng, 13.0)
     axes = lattice.axes_mm()
-    outer = outer_surface(head, *place) + np.float32(0.35 * head.warp_mm) * waves.on(axes)
+    outer = outer_surface(head, *place) + np.float32(0.17 * head.warp_mm) * waves.on(axes)
     bone = thickness(head, *place) * (1 + np.float32(head.thickness_noise) * patches.on(axes))
     return _Vault(lattice, outer, np.maximum(bone, np.float32(1.3)))
 

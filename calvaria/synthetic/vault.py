@@ -43,9 +43,12 @@ def thickness(head: HeadShape, x: Field, y: Field, z: Field) -> Field:
     half_length, half_width = head.length / 2, head.width / 2
     aside = np.abs(x)
     factor = 1 + np.float32(0.12) * _bump(z - head.height, 40) + np.float32(0.15) * _bump(y + half_length, 30)
+    ends = np.square(y / np.float32(half_length)) - np.square(x / np.float32(half_width))
+    factor += np.float32(head.thick_ends) * ends.clip(-1.2, 1.2)
     factor -= np.float32(head.thin_temples) * _bump(aside - half_width, 24) * _bump(y + 18, 46) * _bump(z + 30, 30)
     factor -= np.float32(0.45) * _bump(aside - 28, 18) * _bump(y - 55, 22) * _bump(z + 60, 18)
     bone = np.float32(head.thickness) * factor
+    bone += np.float32(5.0 * head.sinus) * _bump(aside - 11, 17) * _bump(y + half_length, 26) * _bump(z + 20, 13)
     frontal, occipital = head.crest
     bone += np.float32(frontal) * _bump(aside, 3.2) * (y < 0) * _bump(z + 2, 26)
     bone += np.float32(occipital) * _bump(aside, 9) * (y > 0) * _bump(z + 28, 30)
