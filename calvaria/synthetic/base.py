@@ -3,59 +3,19 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Field
-from calvaria.synthetic.shape import HeadShape
 
 REACH_MM = 100
-"""The table spans plus and minus this along x and y, a sample per mm of the average head."""
+"""The tables span plus and minus this along x and y, a sample per mm of the average head."""
+
+SADDLE = ((-100, -36), (-34, -36), (-29, -34), (-25, -39), (-20, -44), (-15, -41), (-12, -34), (-9, -37), (2, -63), (8, -92), (100, -95))
+"""The floor in the midline as (y, z), mm: roof of the nose, the pit of the pituitary with its two walls, the clivus, the foramen magnum."""
 
 
-def _step(t: Field, width: float) -> Field:
-    return 1 / (1 + np.exp(-np.clip(t / width, -30, 30)))
-
-
-def floor_tables(head_seed: int) -> tuple[Field, Field]:
-    """Height of the floor and thickness of its bone over (x, y), mm of the average head, float32 [201, 201] each."""
-    rng = np.random.default_rng([head_seed, 1])
-    axis = np.arange(-REACH_MM, REACH_MM + 1, dtype=np.float32)
-    aside, y = np.abs(axis)[:, None], axis[None, :]
-
-    def vary(mean: float, spread: float) -> float:
-        return float(mean + rng.uniform(-spread, spread))
-
-    front = vary(-31, 2) + vary(5, 2) * np.exp(-(((aside - 27) / 14) ** 2) - ((y + 55) / 20) ** 2)
-    front -= vary(5, 2.5) * np.exp(-((aside / 6) ** 2))
-    front += vary(8, 5) * np.exp(-((aside / 1.3) ** 2) - ((y + 66) / 9) ** 2)  # crista galli
-    middle = vary(-51, 3) + 12 * np.exp(-((aside / 17) ** 2)) + 0.006 * np.maximum(aside - 42, 0) ** 2 + 0 * y
-    back = np.full_like(front, -95)
-
-    wing = vary(-27, 2) - vary(0.38, 0.1) * (aside - 12)
-    ridge = vary(-9, 2) + vary(0.66, 0.07) * (aside - 10)
-    floor = middle + (front - middle) * _step(wing - y, 1.6)
-    floor = floor + (back - floor) * _step(y - ridge - 2, 2.2)
-    before = np.where(y < ridge, vary(14, 3), 5.0)
-    crest = vary(-37, 2) + 0.04 * aside - 0.045 * (y - ridge) ** 2 * (14 / before)
-    floor = np.where(aside > 9, np.maximum(floor, np.maximum(crest, -95)), floor)
-
-    saddle = np.interp(axis, [-100, -34, -29, -25, -20, -15, -12, -9, 2, 8, 100], [-36, -36, -34, -39, -44, -41, -34, -37, -63, -92, -95])
-    saddle = saddle[None, :] + vary(0, 2)
-    floor = floor + (saddle - floor) * np.exp(-((aside / 13) ** 4)) * _step(y + 32, 1.5)
-    lumps = gaussian_filter(rng.standard_normal(floor.shape), 4) * 4 * np.sqrt(np.pi) * 2
-    floor = gaussian_filter(floor, 1.2) + vary(0.6, 0.4) * lumps
-
-    bone = 2.4 + 0 * floor
-    bone += vary(2.6, 1.2) * _step(wing - 3 - y, 2) * np.exp(-(((aside - 27) / 17) ** 4))  # orbital roofs, hollowed from below
-    bone += vary(7, 3) * np.exp(-((aside / 17) ** 4) - ((y + 22) / 16) ** 4)  # sphenoid
-    bone += vary(4.5, 2) * np.exp(-((aside / 15) ** 4)) * np.exp(-(((y + 2) / 12) ** 2))  # clivus
-    bone += vary(9, 2) * np.exp(-(((y - ridge) / 10) ** 2)) * _step(aside - 8, 3)  # petrous
-    bone += vary(2.2, 1) * np.exp(-(((y - wing) / 7) ** 2))  # wings of the sphenoid
-    bone *= 1 + 0.18 * gaussian_filter(rng.standard_normal(floor.shape), 5) * 5 * np.sqrt(np.pi) * 2
-    return floor.astype(np.float32), gaussian_filter(np.maximum(bone, 1.2), 1.0).astype(np.float32)
-
-
-def floor_fields(head: HeadShape, head_seed: int, x: Field, y: Field, z: Field) -> tuple[Field, Field]:
-    """Distance to the floor (positive above it) and thickness of its bone, mm. x, y, z: average head's frame."""
-    height, bone = floor_tables(head_seed)
+def floor_fields(seed: int, x: Field, y: Field, z: Field) -> tuple[Field, Field]:
+    """Distance to the floor (positive above it) and thickness of its bone, mm. x, y, z: average head's frame, mm."""
+    height, bone = _tables(seed)
     slope = np.sqrt(1 + np.square(np.gradient(height, axis=0)) + np.square(np.gradient(height, axis=1)))
     places = np.stack([x.ravel(), y.ravel()]) + REACH_MM
 
@@ -65,3 +25,73 @@ def floor_fields(head: HeadShape, head_seed: int, x: Field, y: Field, z: Field) 
 
     distance = (z - look_up(height)) / look_up(np.minimum(slope, 4))
     return distance.clip(-14, 14), look_up(bone)
+
+
+class _Chance:
+    """Draws of one base, in a fixed order."""
+
+    def __init__(self, seed: int):
+        self.rng = generator(seed, Part.BASE)
+
+    def vary(self, mean: float, spread: float) -> float:
+        return float(mean + self.rng.uniform(-spread, spread))
+
+    def lumps(self, shape: tuple[int, ...], size_mm: float) -> Field:
+        """Smooth unit-variance noise."""
+        return np.asarray(gaussian_filter(self.rng.standard_normal(shape), size_mm) * size_mm * np.sqrt(np.pi) * 2)
+
+
+def _tables(seed: int) -> tuple[Field, Field]:
+    """Height of the floor and thickness of its bone over (x, y), mm of the average head, float32 [201, 201] each."""
+    draw = _Chance(seed)
+    axis = np.arange(-REACH_MM, REACH_MM + 1, dtype=np.float32)
+    aside, y = np.abs(axis)[:, None], axis[None, :]
+    front, middle = _front_fossa(draw, aside, y), _middle_fossa(draw, aside)
+
+    wing = draw.vary(-27, 2) - draw.vary(0.38, 0.1) * (aside - 12)  # y of the edge between front and middle fossa
+    ridge = draw.vary(-9, 2) + draw.vary(0.66, 0.07) * (aside - 10)  # y of the petrous ridge, between middle and back fossa
+    floor = middle + (front - middle) * _step(wing - y, 1.6)
+    floor = floor + (-95 - floor) * _step(y - ridge - 2, 2.2)  # deeper than the brain case, which is then the floor itself
+    width = np.where(y < ridge, draw.vary(14, 3), 5.0)
+    crest = draw.vary(-37, 2) + 0.04 * aside - 0.045 * (y - ridge) ** 2 * (14 / width)
+    floor = np.where(aside > 9, np.maximum(floor, np.maximum(crest, -95)), floor)
+
+    saddle = np.interp(axis, *zip(*SADDLE, strict=True))[None, :] + draw.vary(0, 2)
+    floor = floor + (saddle - floor) * _near(aside, 13, 4) * _step(y + 32, 1.5)
+    lumps = draw.lumps(floor.shape, 4)
+    floor = gaussian_filter(floor, 1.2) + draw.vary(0.6, 0.4) * lumps
+    return floor.astype(np.float32), _bone(draw, aside, y, wing, ridge)
+
+
+def _front_fossa(draw: _Chance, aside: Field, y: Field) -> Field:
+    """Arched over the orbits, sunk over the nose, where a crest rises in the midline."""
+    height = draw.vary(-31, 2) + draw.vary(5, 2) * np.exp(-(((aside - 27) / 14) ** 2) - ((y + 55) / 20) ** 2)
+    height -= draw.vary(5, 2.5) * _near(aside, 6, 2)
+    height += draw.vary(8, 5) * np.exp(-((aside / 1.3) ** 2) - ((y + 66) / 9) ** 2)
+    return np.asarray(height)
+
+
+def _middle_fossa(draw: _Chance, aside: Field) -> Field:
+    return np.asarray(draw.vary(-51, 3) + 12 * _near(aside, 17, 2) + 0.006 * np.maximum(aside - 42, 0) ** 2)
+
+
+def _bone(draw: _Chance, aside: Field, y: Field, wing: Field, ridge: Field) -> Field:
+    """Thickness of the floor's bone."""
+    bone = np.full((aside.shape[0], y.shape[1]), 2.4)
+    bone += draw.vary(2.6, 1.2) * _step(wing - 3 - y, 2) * _near(aside - 27, 17, 4)  # orbital roofs, hollowed from below
+    bone += draw.vary(7, 3) * np.exp(-((aside / 17) ** 4) - ((y + 22) / 16) ** 4)  # sphenoid
+    bone += draw.vary(4.5, 2) * _near(aside, 15, 4) * _near(y + 2, 12, 2)  # clivus
+    bone += draw.vary(9, 2) * _near(y - ridge, 10, 2) * _step(aside - 8, 3)  # petrous bone
+    bone += draw.vary(2.2, 1) * _near(y - wing, 7, 2)  # wings of the sphenoid
+    bone *= 1 + 0.18 * draw.lumps(bone.shape, 5)
+    return np.asarray(gaussian_filter(np.maximum(bone, 1.2), 1.0), dtype=np.float32)
+
+
+def _step(t: Field, width: float) -> Field:
+    """From 0 to 1 where t crosses 0."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(t / width, -30, 30))))
+
+
+def _near(t: Field, width: float, power: int) -> Field:
+    """1 where t is 0, falling to 1/e at `width`."""
+    return np.exp(-((t / width) ** power))

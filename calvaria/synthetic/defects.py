@@ -7,6 +7,7 @@ import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
+from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.cuts import Cut, outline, spheres
 from calvaria.synthetic.vault_map import VaultMap, to_patient
 from calvaria.volume import BinaryVolume, Mask
@@ -39,7 +40,7 @@ def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None) -> Defec
         raise CalvariaError(ErrorCode.BAD_OPTION, f'There is no defect kind "{kind}". Choose one of: {", ".join(DEFECT_KINDS)}.')
     if not skull.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, "The volume is empty: there is no skull to cut a defect into.")
-    rng = np.random.default_rng([seed, 7])
+    rng = generator(seed, Part.DEFECT)
     chosen = kind or str(rng.choice(list(DEFECT_KINDS)))
     plan, smallest = _PLANS[chosen], SMALLEST_MM3 if chosen != "small" else 60.0
     canonical = to_canonical(skull.mask, skull.affine)
@@ -69,8 +70,8 @@ def _taken(skull: BinaryVolume, vault: VaultMap, cuts: list[Cut]) -> Mask:
     return taken
 
 
-def _aim(vault: VaultMap, rng: np.random.Generator, azimuth: tuple[float, float], elevation: tuple[float, float]) -> tuple[float, float]:
-    """A direction (degrees) within the ranges, on either side, preferably one in which bone lies."""
+def _aim(rng: np.random.Generator, azimuth: tuple[float, float], elevation: tuple[float, float]) -> tuple[float, float]:
+    """A direction (azimuth, elevation; degrees) within the ranges, on either side."""
     side = rng.choice([-1, 1])
     return float(side * rng.uniform(*azimuth)), float(rng.uniform(*elevation))
 
@@ -89,47 +90,41 @@ def _bilateral(vault: VaultMap, rng: np.random.Generator, size: float) -> list[C
 
 
 def _frontoorbital(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [_outlined(vault, rng, _aim(vault, rng, (12, 50), (-14, 18)), size * rng.uniform(24, 38), waves=0.12, depth=28)]
+    return [_outlined(vault, rng, _aim(rng, (12, 50), (-14, 18)), size * rng.uniform(24, 38), waves=0.12, depth=28)]
 
 
 def _parietotemporal(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [
-        _outlined(vault, rng, _aim(vault, rng, (65, 130), (5, 45)), size * rng.uniform(30, 48), waves=0.1, stretch=rng.uniform(0.75, 1.25))
-    ]
+    return [_outlined(vault, rng, _aim(rng, (65, 130), (5, 45)), size * rng.uniform(30, 48), waves=0.1, stretch=rng.uniform(0.75, 1.25))]
 
 
-def _anywhere(vault: VaultMap, rng: np.random.Generator) -> tuple[float, float]:
+def _anywhere(rng: np.random.Generator) -> tuple[float, float]:
     """A direction drawn evenly over the upper part of the sphere."""
-    return _aim(vault, rng, (0, 180), (0, 0))[0], float(np.degrees(np.arcsin(rng.uniform(-0.05, 1))))
+    return _aim(rng, (0, 180), (0, 0))[0], float(np.degrees(np.arcsin(rng.uniform(-0.05, 1))))
 
 
 def _random(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [spheres(vault.outermost(*_anywhere(vault, rng)), rng, size)]
+    return [spheres(vault.outermost(*_anywhere(rng)), rng, size)]
 
 
 def _irregular(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [
-        _outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(20, 42), waves=rng.uniform(0.2, 0.35), ragged=rng.uniform(0.5, 2.5))
-    ]
+    return [_outlined(vault, rng, _anywhere(rng), size * rng.uniform(20, 42), waves=rng.uniform(0.2, 0.35), ragged=rng.uniform(0.5, 2.5))]
 
 
 def _two(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [_outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(14, 30), waves=0.15) for _ in range(2)]
+    return [_outlined(vault, rng, _anywhere(rng), size * rng.uniform(14, 30), waves=0.15) for _ in range(2)]
 
 
 def _small(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [_outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(6, 13), waves=0.12)]
+    return [_outlined(vault, rng, _anywhere(rng), size * rng.uniform(6, 13), waves=0.12)]
 
 
 def _large(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [_outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(45, 62), waves=0.12, stretch=rng.uniform(0.8, 1.25))]
+    return [_outlined(vault, rng, _anywhere(rng), size * rng.uniform(45, 62), waves=0.12, stretch=rng.uniform(0.8, 1.25))]
 
 
 def _craniotomy(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
     corners = float(rng.integers(3, 7))
-    return [
-        _outlined(vault, rng, _anywhere(vault, rng), size * rng.uniform(20, 42), waves=0.02, corners=corners, stretch=rng.uniform(0.7, 1.4))
-    ]
+    return [_outlined(vault, rng, _anywhere(rng), size * rng.uniform(20, 42), waves=0.02, corners=corners, stretch=rng.uniform(0.7, 1.4))]
 
 
 def _edge(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Field
 from calvaria.synthetic.sculpture import Point, Sculpture, Space
 from calvaria.synthetic.shape import HeadShape
@@ -22,122 +23,131 @@ class Face:
     cells: Field  # where bone is a foam of air cells
 
 
-def sculpt_face(head: HeadShape, seed: int, space: Space) -> Face:
-    """Base and face of a head."""
-    rng = np.random.default_rng([seed, 2])
+class _Sculptor:
+    """The solids and hollows in the making, and the chance that shifts their landmarks."""
 
-    def near(x: float, y: float, z: float, spread: float = 1.5) -> Point:
-        dx, dy, dz = rng.uniform(-spread, spread, 3)
+    def __init__(self, seed: int, space: Space):
+        self.space, self.rng = space, generator(seed, Part.FACE)
+        self.solid, self.orbits, self.sinuses, self.nose, self.holes, self.frontal, self.cells = (Sculpture(space) for _ in range(7))
+
+    def near(self, x: float, y: float, z: float, spread: float = 1.5) -> Point:
+        """A landmark, up to `spread` mm off along each axis; one in the midline stays there."""
+        dx, dy, dz = self.rng.uniform(-spread, spread, 3)
         return (x + dx if x else 0.0), y + dy, z + dz
 
-    solid, orbits, sinuses, nose, holes, frontal, cells = (Sculpture(space) for _ in range(7))
-    _orbits(orbits, solid, near)
-    _sinuses(sinuses, solid, near, rng)
-    np.maximum(sinuses.distance, np.float32(1.1) - orbits.distance, out=sinuses.distance)
-    _nose(nose, solid, near)
-    _forehead(frontal, near, rng, head.sinus)
-    _cheeks(solid, near)
-    _base(solid, holes, cells, near)
-    _jaws(solid, near, rng, lower=head.jaw)
-    nose_wall = np.minimum(orbits.distance, sinuses.distance)
-    np.maximum(nose.distance, np.float32(1.0) - nose_wall, out=nose.distance)
-    return Face(solid.distance, orbits.distance, sinuses.distance, nose.distance, holes.distance, frontal.distance, cells.distance)
+
+def sculpt_face(head: HeadShape, seed: int, space: Space) -> Face:
+    """Base and face of a head."""
+    hands = _Sculptor(seed, space)
+    _orbits(hands)
+    _sinuses(hands)
+    _nose(hands)
+    _forehead(hands, head.sinus)
+    _cheeks(hands)
+    _base(hands)
+    _jaws(hands, lower=head.jaw)
+    orbits, sinuses = hands.orbits.distance, hands.sinuses.distance
+    sinuses = np.maximum(sinuses, np.float32(1.1) - orbits)  # a wall between any two hollows
+    nose = np.maximum(hands.nose.distance, np.float32(1.0) - np.minimum(orbits, sinuses))
+    return Face(hands.solid.distance, orbits, sinuses, nose, hands.holes.distance, hands.frontal.distance, hands.cells.distance)
 
 
-def _orbits(orbits: Sculpture, solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
-    apex, opening = near(11, -33, -41), near(32, -68, -46)
-    orbits.capsule(apex, opening, 4, 17.2, blend=0)
-    front = (-(orbits.space.y + 58) - (48 - np.abs(orbits.space.x)) * np.float32(0.6)) * np.float32(0.85)
-    wall = np.float32(1.2) + np.float32(2.0) * ((np.abs(orbits.space.x) - 34) / 10).clip(0, 1)
-    solid.add(np.maximum(orbits.distance - wall, front))
-    orbits.capsule(opening, (opening[0] + 6, opening[1] - 22, opening[2] - 2), 17.2, 22, blend=0)
+def _orbits(hands: _Sculptor) -> None:
+    apex, opening = hands.near(11, -33, -41), hands.near(32, -68, -46)
+    hands.orbits.capsule(apex, opening, 4, 17.2, blend=0)
+    front = (-(hands.space.y + 58) - (48 - np.abs(hands.space.x)) * np.float32(0.6)) * np.float32(0.85)
+    wall = np.float32(1.2) + np.float32(2.0) * ((np.abs(hands.space.x) - 34) / 10).clip(0, 1)
+    hands.solid.add(np.maximum(hands.orbits.distance - wall, front))
+    hands.orbits.capsule(opening, (opening[0] + 6, opening[1] - 22, opening[2] - 2), 17.2, 22, blend=0)
 
 
-def _sinuses(sinuses: Sculpture, solid: Sculpture, near, rng) -> None:  # type: ignore[no-untyped-def]
-    size = rng.uniform(0.75, 1.05)
-    centre = near(27, -60, -76)
+def _sinuses(hands: _Sculptor) -> None:
+    size = hands.rng.uniform(0.75, 1.05)
+    centre = hands.near(27, -60, -76)
     radii = (13 * size, 16 * size, 16 * size)
-    sinuses.ellipsoid(centre, radii, blend=0)
-    solid.ellipsoid(centre, (radii[0] + 1.8, radii[1] + 1.8, radii[2] + 1.8))
-    sinuses.ellipsoid(near(6.5, -22, -50), (6.2, rng.uniform(7, 13), rng.uniform(5, 8.5)), blend=0)
+    hands.sinuses.ellipsoid(centre, radii, blend=0)
+    hands.solid.ellipsoid(centre, (radii[0] + 1.8, radii[1] + 1.8, radii[2] + 1.8))
+    hands.sinuses.ellipsoid(hands.near(6.5, -22, -50), (6.2, hands.rng.uniform(7, 13), hands.rng.uniform(5, 8.5)), blend=0)
 
 
-def _nose(nose: Sculpture, solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
-    solid.ellipsoid((0, -57, -50), (15.5, 27, 20))
-    solid.ellipsoid((0, -54, -76), (17, 30, 18))
-    solid.chain([(near(3, -86, -30), 3.0), (near(3.4, -96, -50), 2.0)])
-    nose.ellipsoid((0, -54, -76), (13.5, 40, 13))
-    nose.capsule((0, -80, -78), (0, -92, -62), 12, 7)
-    nose.capsule((0, -30, -74), (0, -18, -82), 12, 13)
+def _nose(hands: _Sculptor) -> None:
+    hands.solid.ellipsoid((0, -57, -50), (15.5, 27, 20))
+    hands.solid.ellipsoid((0, -54, -76), (17, 30, 18))
+    hands.solid.chain([(hands.near(3, -86, -30), 3.0), (hands.near(3.4, -96, -50), 2.0)])
+    hands.nose.ellipsoid((0, -54, -76), (13.5, 40, 13))
+    hands.nose.capsule((0, -80, -78), (0, -92, -62), 12, 7)
+    hands.nose.capsule((0, -30, -74), (0, -18, -82), 12, 13)
 
 
-def _forehead(frontal: Sculpture, near, rng, size: float) -> None:  # type: ignore[no-untyped-def]
+def _forehead(hands: _Sculptor, size: float) -> None:
     if size < 0.15:
         return
     for side in (-1, 1):
-        share = size * rng.uniform(0.5, 1.25)
+        share = size * hands.rng.uniform(0.5, 1.25)
         for aside in (6.5, 6.5 + 9 * share, 6.5 + 17 * share):
-            centre = near(side * aside, -86, -25, 1.0)
-            frontal.ellipsoid(centre, (6.0, 12.0, rng.uniform(4, 16) * share + 2), blend=1, one_side=True)
+            centre = hands.near(side * aside, -86, -25, 1.0)
+            hands.frontal.ellipsoid(centre, (6.0, 12.0, hands.rng.uniform(4, 16) * share + 2), blend=1, one_side=True)
 
 
-def _cheeks(solid: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
-    root, bow, front = near(63, -3, -55), near(67, -22, -57), near(60, -42, -58)
-    cheek, corner = near(48, -58, -60), near(47, -64, -29)
-    solid.chain([(root, 4.0), (bow, 2.7), (front, 3.2), (cheek, 6.5)])
-    solid.ellipsoid(cheek, (10, 7, 9))
-    solid.chain([(cheek, 6.0), ((37, -64, -74), 6.0)])
-    solid.chain([(cheek, 4.5), (near(50, -60, -42), 3.2), (corner, 4.5)])
-    solid.chain([(corner, 4.5), (near(33, -78, -27), 3.6), (near(14, -83, -28), 4.0), ((0, -84, -27), 5.0)])
-    solid.chain([((9, -82, -30), 3.4), (near(14, -78, -50), 3.0), (near(18, -75, -66), 4.0)])
-    solid.chain([((18, -75, -64), 3.0), (near(33, -72, -66), 3.2), (cheek, 4.0)])
+def _cheeks(hands: _Sculptor) -> None:
+    root, bow, front = hands.near(63, -3, -55), hands.near(67, -22, -57), hands.near(60, -42, -58)
+    cheek, corner = hands.near(48, -58, -60), hands.near(47, -64, -29)
+    hands.solid.chain([(root, 4.0), (bow, 2.7), (front, 3.2), (cheek, 6.5)])
+    hands.solid.ellipsoid(cheek, (10, 7, 9))
+    hands.solid.chain([(cheek, 6.0), ((37, -64, -74), 6.0)])
+    hands.solid.chain([(cheek, 4.5), (hands.near(50, -60, -42), 3.2), (corner, 4.5)])
+    hands.solid.chain([(corner, 4.5), (hands.near(33, -78, -27), 3.6), (hands.near(14, -83, -28), 4.0), ((0, -84, -27), 5.0)])
+    hands.solid.chain([((9, -82, -30), 3.4), (hands.near(14, -78, -50), 3.0), (hands.near(18, -75, -66), 4.0)])
+    hands.solid.chain([((18, -75, -64), 3.0), (hands.near(33, -72, -66), 3.2), (cheek, 4.0)])
 
 
-def _base(solid: Sculpture, holes: Sculpture, cells: Sculpture, near) -> None:  # type: ignore[no-untyped-def]
-    tip = near(53, 16, -65, 2.5)
-    solid.ellipsoid(tip, (10.5, 14, 15), blend=5)
-    cells.ellipsoid((tip[0], tip[1], tip[2] + 4), (8, 10.5, 12))
-    petrous = near(57, 19, -52), near(15, -5, -48)
-    solid.capsule(*petrous, 11, 7.5)
-    cells.capsule((50, 14, -52), (32, 4, -52), 6.5, 4.0)
-    cells.capsule((60, 14, -54), (55, 24, -42), 6, 4)
+def _base(hands: _Sculptor) -> None:
+    tip = hands.near(53, 16, -65, 2.5)
+    hands.solid.ellipsoid(tip, (10.5, 14, 15), blend=5)
+    hands.cells.ellipsoid((tip[0], tip[1], tip[2] + 4), (8, 10.5, 12))
+    petrous = hands.near(57, 19, -52), hands.near(15, -5, -48)
+    hands.solid.capsule(*petrous, 11, 7.5)
+    hands.cells.capsule((50, 14, -52), (32, 4, -52), 6.5, 4.0)
+    hands.cells.capsule((60, 14, -54), (55, 24, -42), 6, 4)
     for part in range(3):  # the inner ear
-        holes.ellipsoid(near(34 - 6 * part, 8 - 4 * part, -46, 2.0), (3.4, 2.2, 2.8), blend=0)
-    solid.ellipsoid((0, -20, -49), (14, 17, 10))
-    solid.ellipsoid(near(17, 5, -71), (6, 11, 6))
-    solid.capsule((0, -8, -48), (0, 0, -65), 8, 6)
-    solid.chain([((14, -30, -52), 3.5), (near(16, -32, -86), 2.4)])
-    solid.chain([((22, -24, -52), 3.0), (near(23, -30, -82), 2.0)])
-    cells.ellipsoid((0, -56, -49), (14.6, 26.0, 18.8))
-    holes.capsule(near(0, 18, -90), (0, 18, -50), 15.5, 14.5)
-    for place in (near(24, 9, -56), near(19, -5, -60), near(25, -16, -52), near(20, -32, -50)):
-        holes.capsule((place[0], place[1], place[2] + 9), (place[0] + 1, place[1], place[2] - 14), 3.2)
-    holes.capsule((74, 1, -55), (42, 4, -54), 4.2)
-    holes.capsule((26, 7, -46), (20, 15, -45), 3.0)
-    holes.capsule((14, -34, -42), (9, -24, -40), 2.6)
+        hands.holes.ellipsoid(hands.near(34 - 6 * part, 8 - 4 * part, -46, 2.0), (3.4, 2.2, 2.8), blend=0)
+    hands.solid.ellipsoid((0, -20, -49), (14, 17, 10))
+    hands.solid.ellipsoid(hands.near(17, 5, -71), (6, 11, 6))
+    hands.solid.capsule((0, -8, -48), (0, 0, -65), 8, 6)
+    hands.solid.chain([((14, -30, -52), 3.5), (hands.near(16, -32, -86), 2.4)])
+    hands.solid.chain([((22, -24, -52), 3.0), (hands.near(23, -30, -82), 2.0)])
+    hands.cells.ellipsoid((0, -56, -49), (14.6, 26.0, 18.8))
+    hands.holes.capsule(hands.near(0, 18, -90), (0, 18, -50), 15.5, 14.5)
+    for place in (hands.near(24, 9, -56), hands.near(19, -5, -60), hands.near(25, -16, -52), hands.near(20, -32, -50)):
+        hands.holes.capsule((place[0], place[1], place[2] + 9), (place[0] + 1, place[1], place[2] - 14), 3.2)
+    hands.holes.capsule((74, 1, -55), (42, 4, -54), 4.2)
+    hands.holes.capsule((26, 7, -46), (20, 15, -45), 3.0)
+    hands.holes.capsule((14, -34, -42), (9, -24, -40), 2.6)
 
 
-def _jaws(solid: Sculpture, near, rng, *, lower: bool) -> None:  # type: ignore[no-untyped-def]
-    level = rng.uniform(-98, -93)
+def _jaws(hands: _Sculptor, *, lower: bool) -> None:
+    level = hands.rng.uniform(-98, -93)
     arch = [(0.0, -83.0), (12.0, -80.0), (21.0, -70.0), (26.0, -56.0), (28.0, -44.0)]
     for drop, radius in ((0, 5.5), (-7, 5.0)):
-        solid.chain([((x, y, level + drop), radius) for x, y in arch])
-    solid.ellipsoid((0, -60, level + 3), (24, 23, 3.2))
-    solid.ellipsoid((25, -56, level + 5), (10, 16, 8))
+        hands.solid.chain([((x, y, level + drop), radius) for x, y in arch])
+    hands.solid.ellipsoid((0, -60, level + 3), (24, 23, 3.2))
+    hands.solid.ellipsoid((25, -56, level + 5), (10, 16, 8))
     bite = level - 19
     along = np.linspace(0.06, 0.98, 8)
     for share in along:
-        if rng.random() < 0.06:
+        if hands.rng.random() < 0.06:
             continue
         x = float(np.interp(share * 4, range(5), [p[0] for p in arch]))
         y = float(np.interp(share * 4, range(5), [p[1] for p in arch]))
-        solid.capsule((x, y, level - 7), (x, y - 1, bite), 3.0, 3.4, blend=1)
+        hands.solid.capsule((x, y, level - 7), (x, y - 1, bite), 3.0, 3.4, blend=1)
         if lower:
-            solid.capsule((x, y - 1, bite), (x, y, bite - 12), 3.4, 2.6, blend=1)
+            hands.solid.capsule((x, y - 1, bite), (x, y, bite - 12), 3.4, 2.6, blend=1)
     if lower:
         chin = bite - 20
-        solid.chain([((50, -9, -62), 5.5), (near(48, -6, -82), 4.5), (near(46, -10, chin + 10), 6.0), (near(38, -44, chin), 6.5)])
-        solid.chain([((38, -44, chin), 6.5), (near(19, -76, chin - 3), 6.5), ((0, -86, chin - 4), 7.5)])
-        solid.chain([((47, -34, -68), 2.5), (near(46, -26, -88), 4.0), ((46, -12, -100), 5.0)])
+        hands.solid.chain(
+            [((50, -9, -62), 5.5), (hands.near(48, -6, -82), 4.5), (hands.near(46, -10, chin + 10), 6.0), (hands.near(38, -44, chin), 6.5)]
+        )
+        hands.solid.chain([((38, -44, chin), 6.5), (hands.near(19, -76, chin - 3), 6.5), ((0, -86, chin - 4), 7.5)])
+        hands.solid.chain([((47, -34, -68), 2.5), (hands.near(46, -26, -88), 4.0), ((46, -12, -100), 5.0)])
         for drop in (6, 12):
-            solid.chain([((x * 1.05, y + 1, chin + drop), 5.0) for x, y in arch])
+            hands.solid.chain([((x * 1.05, y + 1, chin + drop), 5.0) for x, y in arch])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calvaria.synthetic.chance import Part, generator
+
 
 @dataclass(frozen=True)
 class HeadShape:
@@ -63,7 +65,7 @@ def _rotation(pitch: float, roll: float, yaw: float) -> NDArray[np.float64]:
 
 def draw_shape(seed: int) -> HeadShape:
     """The head of a seed."""
-    rng = np.random.default_rng([seed, 0])
+    rng = generator(seed, Part.SHAPE)
 
     def between(low: float, high: float) -> float:
         return float(rng.uniform(low, high))

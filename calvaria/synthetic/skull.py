@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.synthetic.base import floor_fields
+from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.face import Face, sculpt_face
 from calvaria.synthetic.lattice import Axis, Field, Lattice, Noise, interpolate
 from calvaria.synthetic.sculpture import Space
@@ -51,7 +52,7 @@ class _Texture:
 
     @classmethod
     def draw(cls, seed: int) -> "_Texture":
-        rng = np.random.default_rng([seed, 3])
+        rng = generator(seed, Part.TEXTURE)
         return cls(*(Noise(rng, grain) for grain in (1.3, 4.5, 2.2, 4.4, 22.0)))
 
 
@@ -152,7 +153,7 @@ def _base_and_face(axes: list[Axis], outer: Field, under: Field, lower: _Lower, 
 def _head_frame(head: HeadShape, seed: int, lattice: Lattice) -> tuple[Field, Field, Field]:
     """Every node's place in the head's frame, mm, gently deformed so that no head is symmetric."""
     x, y, z = (a.reshape(shape) for a, shape in zip(lattice.axes_mm(), ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True))
-    rng = np.random.default_rng([seed, 4])
+    rng = generator(seed, Part.DEFORMATION)
     bends = [Noise(rng, 55.0) for _ in range(3)]
     x, y, z = (v - np.float32(c) for v, c in zip((x, y, z), head.centre_mm, strict=True))
     turn = head.rotation.T.astype(np.float32)
@@ -165,7 +166,7 @@ def _head_frame(head: HeadShape, seed: int, lattice: Lattice) -> tuple[Field, Fi
 
 def _vault_fields(head: HeadShape, seed: int, lattice: Lattice) -> _Vault:
     place = _head_frame(head, seed, lattice)
-    rng = np.random.default_rng([seed, 5])
+    rng = generator(seed, Part.VAULT)
     waves, patches = Noise(rng, 24.0), Noise(rng, 13.0)
     axes = lattice.axes_mm()
     outer = outer_surface(head, *place) + np.float32(0.17 * head.warp_mm) * waves.on(axes)
@@ -179,6 +180,6 @@ def _lower_fields(head: HeadShape, seed: int, lattice: Lattice) -> _Lower:
     z = np.where(z < -35, -35 + (z + 35) / np.float32(head.face_length), z)
     to_patient = np.column_stack([head.rotation * scale, head.centre_mm])
     space = Space(lattice, x, y, z, to_patient)
-    floor, floor_bone = floor_fields(head, seed, x, y, z)
-    bend = Noise(np.random.default_rng([seed, 6]), 18.0)
+    floor, floor_bone = floor_fields(seed, x, y, z)
+    bend = Noise(generator(seed, Part.SEPTUM), 18.0)
     return _Lower(lattice, floor, floor_bone, x + np.float32(1.0) * bend.on(lattice.axes_mm()), sculpt_face(head, seed, space))

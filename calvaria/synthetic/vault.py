@@ -21,7 +21,7 @@ def outer_surface(head: HeadShape, x: Field, y: Field, z: Field) -> Field:
     along = y / np.float32(half_length)
     top = np.float32(head.height) * (1 + np.float32(head.vertex_shift) * along.clip(-1, 1))
     up = np.where(z > 0, z / top, z / np.float32(head.depth))
-    along = along - np.float32(head.forehead_slope) * (up.clip(0, 1) ** 2) * (along < 0) * along.clip(-1, 0).__neg__()
+    along = along + np.float32(head.forehead_slope) * up.clip(0, 1) ** 2 * along.clip(-1, 0)
 
     seen_above, seen_in_front = head.exponents
     ring = (np.abs(across) ** seen_above + np.abs(along) ** seen_above) ** np.float32(seen_in_front / seen_above)

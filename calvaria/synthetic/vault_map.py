@@ -26,7 +26,6 @@ class VaultMap:
 
     centre_mm: Points  # [3]
     reach_mm: Points  # [72, 36], smoothed, every direction filled
-    seen: NDArray[np.bool_]  # [72, 36], whether bone lies there
     bottom_mm: float  # patient z of the lowest bone
 
     @classmethod
@@ -41,8 +40,7 @@ class VaultMap:
         reach = np.zeros(BINS, dtype=np.float32)
         offsets = places - centre
         np.maximum.at(reach, _bins(offsets), np.linalg.norm(offsets, axis=1))
-        seen = reach > 0
-        return cls(centre, _filled(reach, seen), seen, float(bottom))
+        return cls(centre, _filled(reach, reach > 0), float(bottom))
 
     def outermost(self, azimuth: float, elevation: float) -> Points:
         """The outermost bone in a direction (degrees), patient mm [3]."""

@@ -1,0 +1,23 @@
+"""One random generator per part of a head, so that changing how one part is drawn leaves the others as they were."""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Part(IntEnum):
+    """What is drawn independently for a seed. A number never changes: shipped weights were trained on what it gives."""
+
+    SHAPE = 0
+    BASE = 1
+    FACE = 2
+    TEXTURE = 3
+    DEFORMATION = 4
+    VAULT = 5
+    SEPTUM = 6
+    DEFECT = 7
+
+
+def generator(seed: int, part: Part) -> np.random.Generator:
+    """The generator of a part of the head of a seed (0 or more)."""
+    return np.random.default_rng([seed, int(part)])
