@@ -23,7 +23,7 @@ class NetworkConfig:
     """
 
     channels: tuple[int, ...]
-    growth: float = 4.0
+    growth: float = 2.0
 
     def __post_init__(self) -> None:
         if len(self.channels) != LEVELS or min(self.channels) < 1:
@@ -107,6 +107,8 @@ class DecoderLevel(nn.Module):
         self.up = Convolution(kernel**3, c_in, c_out, transposed=True)
         self.conv = Convolution(27, c_out, c_out)
         self.head = nn.Linear(c_out, 1)
+        # Most candidates do not belong to the answer: an untrained head says so, rather than keeping half of everything.
+        nn.init.constant_(self.head.bias, -2.0)
 
     def forward(self, x: SparseTensor, skip: SparseTensor) -> tuple[SparseTensor, Tensor]:
         x = union(self.conv(self.up(x)), skip)

@@ -1,6 +1,7 @@
 """Completion: a defective skull in, the whole skull and the implant out."""
 
 import cc3d
+import edt
 import numpy as np
 from scipy import ndimage
 
@@ -51,12 +52,9 @@ def clean(implant: Mask, prepared: Prepared, settings: Settings) -> Mask:
 
 def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
     """Morphological opening [X, Y, Z] by a ball; by two distance transforms, so that anisotropic spacing is no matter."""
-    padded = np.pad(mask, 1)
-    core = ndimage.distance_transform_edt(padded, sampling=spacing_mm) > radius_mm
-    if not core.any():  # a distance to nothing is undefined
-        return core[1:-1, 1:-1, 1:-1]
-    opened: Mask = ndimage.distance_transform_edt(~core, sampling=spacing_mm) <= radius_mm
-    return opened[1:-1, 1:-1, 1:-1] & mask
+    core = edt.edt(mask, anisotropy=spacing_mm, black_border=True) > radius_mm
+    opened: Mask = edt.edt(~core, anisotropy=spacing_mm) <= radius_mm
+    return opened & mask
 
 
 def large_components(mask: Mask, smallest: float) -> Mask:
