@@ -36,7 +36,7 @@ serve: setup archive ## start the server on this machine, and say how to call it
 stop: setup ## end the server
 	$(BIN)/calvaria stop
 
-test: lint types archive ## lint, types and all tests, with a real TorchServe
+test: lint types ## lint, types and all tests, with a real TorchServe
 	$(BIN)/pytest
 
 lint: setup ## check style and formatting

@@ -116,8 +116,9 @@ def _coloured(view: View) -> Pixels:
 
 
 def _slices(subject: Subject, width: int, height: int) -> list[tuple[str, Pixels]]:
-    """Axial, coronal and sagittal slices through the implant's middle; patient's right at the left, as radiologists look at them."""
-    i, j, k = np.round(subject.focus()).astype(int)
+    """The axial, coronal and sagittal slices that show most of the implant; patient's right at the left, as radiologists look at them."""
+    shown = subject.implant if subject.implant.any() else subject.bone
+    i, j, k = (int(shown.sum(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1)))
     cuts = {
         "Axial": np.s_[:, :, k],
         "Coronal": np.s_[:, j, ::-1],
