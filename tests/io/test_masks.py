@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from volume_files import ball, by_nibabel, by_pynrrd
 
@@ -81,6 +81,7 @@ def test_what_looks_like_ct_is_refused_with_the_command_that_thresholds_it(sampl
         assert refusal.value.code is ErrorCode.NOT_BINARY
 
 
+@example(at=2**20, value=-1)  # the first of a chunk
 @given(at=st.integers(0, 2**21), value=st.sampled_from([-1, 2000]))
 def test_a_single_telling_voxel_is_found_wherever_it_lies(at, value):
     samples = np.zeros(2**21 + 1, "i2")
