@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Field
+from calvaria.synthetic.lattice import Field, Reals
 
 REACH_MM = 100
 """The tables span plus and minus this along x and y, a sample per mm of the average head."""
@@ -36,7 +36,7 @@ class _Chance:
     def vary(self, mean: float, spread: float) -> float:
         return float(mean + self.rng.uniform(-spread, spread))
 
-    def lumps(self, shape: tuple[int, ...], size_mm: float) -> Field:
+    def lumps(self, shape: tuple[int, ...], size_mm: float) -> Reals:
         """Smooth unit-variance noise."""
         return np.asarray(gaussian_filter(self.rng.standard_normal(shape), size_mm) * size_mm * np.sqrt(np.pi) * 2)
 
@@ -56,14 +56,14 @@ def _tables(seed: int) -> tuple[Field, Field]:
     crest = draw.vary(-37, 2) + 0.04 * aside - 0.045 * (y - ridge) ** 2 * (14 / width)
     floor = np.where(aside > 9, np.maximum(floor, np.maximum(crest, -95)), floor)
 
-    saddle = np.interp(axis, *zip(*SADDLE, strict=True))[None, :] + draw.vary(0, 2)
+    saddle = np.interp(axis, [place for place, _ in SADDLE], [level for _, level in SADDLE])[None, :] + draw.vary(0, 2)
     floor = floor + (saddle - floor) * _near(aside, 13, 4) * _step(y + 32, 1.5)
     lumps = draw.lumps(floor.shape, 4)
     floor = gaussian_filter(floor, 1.2) + draw.vary(0.6, 0.4) * lumps
     return floor.astype(np.float32), _bone(draw, aside, y, wing, ridge)
 
 
-def _front_fossa(draw: _Chance, aside: Field, y: Field) -> Field:
+def _front_fossa(draw: _Chance, aside: Reals, y: Reals) -> Reals:
     """Arched over the orbits, sunk over the nose, where a crest rises in the midline."""
     height = draw.vary(-31, 2) + draw.vary(5, 2) * np.exp(-(((aside - 27) / 14) ** 2) - ((y + 55) / 20) ** 2)
     height -= draw.vary(5, 2.5) * _near(aside, 6, 2)
@@ -71,11 +71,11 @@ def _front_fossa(draw: _Chance, aside: Field, y: Field) -> Field:
     return np.asarray(height)
 
 
-def _middle_fossa(draw: _Chance, aside: Field) -> Field:
+def _middle_fossa(draw: _Chance, aside: Reals) -> Reals:
     return np.asarray(draw.vary(-51, 3) + 12 * _near(aside, 17, 2) + 0.006 * np.maximum(aside - 42, 0) ** 2)
 
 
-def _bone(draw: _Chance, aside: Field, y: Field, wing: Field, ridge: Field) -> Field:
+def _bone(draw: _Chance, aside: Reals, y: Reals, wing: Reals, ridge: Reals) -> Field:
     """Thickness of the floor's bone."""
     bone = np.full((aside.shape[0], y.shape[1]), 2.4)
     bone += draw.vary(2.6, 1.2) * _step(wing - 3 - y, 2) * _near(aside - 27, 17, 4)  # orbital roofs, hollowed from below
@@ -87,11 +87,11 @@ def _bone(draw: _Chance, aside: Field, y: Field, wing: Field, ridge: Field) -> F
     return np.asarray(gaussian_filter(np.maximum(bone, 1.2), 1.0), dtype=np.float32)
 
 
-def _step(t: Field, width: float) -> Field:
+def _step(t: Reals, width: float) -> Reals:
     """From 0 to 1 where t crosses 0."""
     return np.asarray(1 / (1 + np.exp(-np.clip(t / width, -30, 30))))
 
 
-def _near(t: Field, width: float, power: int) -> Field:
+def _near(t: Reals, width: float, power: int) -> Reals:
     """1 where t is 0, falling to 1/e at `width`."""
-    return np.exp(-((t / width) ** power))
+    return np.asarray(np.exp(-((t / width) ** power)))

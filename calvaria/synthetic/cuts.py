@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calvaria.synthetic.vault_map import Points
 
@@ -17,7 +18,7 @@ class Cut:
 
     centre_mm: Points
     reach_mm: float
-    takes: Callable[[Points], np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]
+    takes: Callable[[Points], NDArray[np.bool_]]
     depth_mm: float = VAULT_DEPTH_MM
 
 
@@ -30,7 +31,7 @@ class _Waves:
         self.shifts = (rng.standard_normal((count, 3)) * size_mm * np.sqrt(2 / count)).astype(np.float32)
 
     def __call__(self, places: Points) -> Points:
-        return np.sin(places @ self.vectors + self.phases) @ self.shifts
+        return np.asarray(np.sin(places @ self.vectors + self.phases) @ self.shifts)
 
 
 def spheres(on_bone: Points, rng: np.random.Generator, size: float) -> Cut:
@@ -45,7 +46,7 @@ def spheres(on_bone: Points, rng: np.random.Generator, size: float) -> Cut:
     bend = _Waves(rng, float(rng.uniform(25, 50)), float(rng.uniform(1, 4)))
     fillet = np.float32(4.0)
 
-    def takes(places: Points) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def takes(places: Points) -> NDArray[np.bool_]:
         bent = places + bend(places - main)
         total = np.zeros(len(places), dtype=np.float32)
         for centre, r in zip(centres, radii, strict=True):
@@ -86,7 +87,7 @@ def outline(
     turn = float(rng.uniform(0, 2 * np.pi))
     rough = _Waves(rng, 7.0, ragged, count=8)
 
-    def takes(places: Points) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def takes(places: Points) -> NDArray[np.bool_]:
         if ragged:
             places = places + rough(places - on_bone)
         ray = places - focus
@@ -98,7 +99,7 @@ def outline(
         limit = 1 + np.cos(around) @ shape[0] + np.sin(around) @ shape[1]
         if corners:
             limit = limit * _polygon(angle + turn, corners)
-        return away < np.float32(radius) * limit.clip(0.35, 1.8)
+        return np.asarray(away < np.float32(radius) * limit.clip(0.35, 1.8))
 
     reach = radius * 1.8 * max(stretch, 1 / stretch) ** 0.5
     return Cut(on_bone, reach, takes, depth)
@@ -108,4 +109,4 @@ def _polygon(angle: Points, corners: float) -> Points:
     """Radius of a regular polygon with rounded corners, about 1, at angles."""
     wedge = 2 * np.pi / corners
     edge = 1 / np.cos((angle % wedge) - wedge / 2)
-    return np.minimum(edge, 1 + 0.55 * (1 / np.cos(wedge / 2) - 1)) * np.float32(0.92)
+    return np.asarray(np.minimum(edge, 1 + 0.55 * (1 / np.cos(wedge / 2) - 1)) * np.float32(0.92))

@@ -5,12 +5,14 @@ A grid's axes are independent, so interpolation is three small matrix products i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 Axis = NDArray[np.float32]
+Reals = NDArray[np.floating[Any]]
 
 TILE = 64
 
@@ -37,7 +39,7 @@ def _separable(matrices: Sequence[Field], values: Field) -> Field:
     along_x, along_y, along_z = matrices
     a, b, c = values.shape
     partial = (along_x @ values.reshape(a, b * c)).reshape(-1, b, c)
-    return np.matmul(along_y, partial) @ along_z.T
+    return np.asarray(np.matmul(along_y, partial) @ along_z.T)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ class Space:
         box = [slice(max(int(a), 0), max(int(b), 0)) for a, b in zip(low, high, strict=True)]
         return box[0], box[1], box[2]
 
+    def offsets(self, box: tuple[slice, slice, slice], point: Point) -> tuple[Field, Field, Field]:
+        """Vectors from a point to the nodes in a box, along x, y, z, mm."""
+        x, y, z = (np.float32(v) for v in point)
+        return self.x[box] - x, self.y[box] - y, self.z[box] - z
+
 
 class Sculpture:
     """A union of solids: negative inside, mm. Every solid comes on both sides unless it lies on the midline."""
@@ -44,14 +49,15 @@ class Sculpture:
     def capsule(self, a: Point, b: Point, radius_a: float, radius_b: float | None = None, blend: float = 2.0) -> None:
         """A rod from `a` to `b` whose radius runs from `radius_a` to `radius_b`."""
         radius_b = radius_a if radius_b is None else radius_b
-        middle = tuple((np.add(a, b) / 2).tolist())
+        middle = (np.add(a, b) / 2).tolist()
         reach = float(np.linalg.norm(np.subtract(b, a))) / 2 + max(radius_a, radius_b) + 7
         for side in _sides(a, b):
-            start, along = np.multiply(a, side), np.multiply(np.subtract(b, a), side)
+            along = np.multiply(np.subtract(b, a), side)
+            square = np.float32(max(float(along @ along), 1e-6))
             box = self.space.around(_times(middle, side), reach)
-            px, py, pz = (v[box] - np.float32(s) for v, s in zip((self.space.x, self.space.y, self.space.z), start, strict=True))
+            px, py, pz = self.space.offsets(box, _times(a, side))
             dx, dy, dz = along.astype(np.float32)
-            share = ((px * dx + py * dy + pz * dz) / np.float32(max(along @ along, 1e-6))).clip(0, 1)
+            share = ((px * dx + py * dy + pz * dz) / square).clip(0, 1)
             distance = np.sqrt((px - share * dx) ** 2 + (py - share * dy) ** 2 + (pz - share * dz) ** 2)
             self._unite(box, distance - (np.float32(radius_a) + np.float32(radius_b - radius_a) * share), blend)
 
@@ -64,12 +70,11 @@ class Sculpture:
         """An ellipsoid along the head's axes."""
         for side in [(1, 1, 1)] if one_side else _sides(centre, centre):
             box = self.space.around(_times(centre, side), max(radii) + 7)
-            offsets = [
-                v[box] - np.float32(c) for v, c in zip((self.space.x, self.space.y, self.space.z), _times(centre, side), strict=True)
-            ]
-            inner = sum((o / np.float32(r)) ** 2 for o, r in zip(offsets, radii, strict=True))
-            slope = sum((o / np.float32(r * r)) ** 2 for o, r in zip(offsets, radii, strict=True))
-            self._unite(box, (inner - np.sqrt(inner)) / np.sqrt(slope + np.float32(1e-6)), blend)
+            offsets = self.space.offsets(box, _times(centre, side))
+            inner = sum(np.square(o / np.float32(r)) for o, r in zip(offsets, radii, strict=True))
+            slope = sum(np.square(o / np.float32(r * r)) for o, r in zip(offsets, radii, strict=True))
+            # first-order distance to the level set inner = 1, exact along the axes
+            self._unite(box, np.asarray((inner - np.sqrt(inner)) / np.sqrt(slope + np.float32(1e-6)), dtype=np.float32), blend)
 
     def add(self, distance: Field, blend: float = 0.0) -> None:
         """Any solid, given on the whole lattice."""

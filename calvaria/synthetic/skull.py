@@ -147,7 +147,7 @@ def _base_and_face(axes: list[Axis], outer: Field, under: Field, lower: _Lower, 
     for hollow in (face.orbits, face.sinuses, face.holes):
         np.minimum(depth, interpolate(places, hollow), out=depth)
     septum = np.float32(0.9) - np.abs(interpolate(places, lower.septum))
-    return np.minimum(depth, np.maximum(interpolate(places, face.nose), septum))
+    return np.asarray(np.minimum(depth, np.maximum(interpolate(places, face.nose), septum)))
 
 
 def _head_frame(head: HeadShape, seed: int, lattice: Lattice) -> tuple[Field, Field, Field]:

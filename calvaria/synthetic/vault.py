@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from calvaria.synthetic.lattice import Field
+from calvaria.synthetic.lattice import Field, Reals
 from calvaria.synthetic.shape import HeadShape
 
 
-def _bump(t: Field, width: float) -> Field:
-    return np.exp(-np.square(t / np.float32(width)))
+def _bump(t: Reals, width: float) -> Field:
+    """1 where t is 0, falling to 1/e at `width`."""
+    return np.asarray(np.exp(-np.square(t / np.float32(width))), dtype=np.float32)
 
 
 def outer_surface(head: HeadShape, x: Field, y: Field, z: Field) -> Field:
@@ -35,7 +36,7 @@ def outer_surface(head: HeadShape, x: Field, y: Field, z: Field) -> Field:
     bulge += np.float32(head.occiput) * _bump(aside, 38) * _bump(y - half_length + 5, 22) * _bump(z + 12, 24)
     bulge -= np.float32(head.temple_pinch) * _bump(aside - half_width + 12, 24) * _bump(y + 46, 22) * _bump(z + 26, 26)
     bulge += np.float32(2.5) * _bump(aside - 14, 16) * _bump(y + half_length, 18) * _bump(z + 24, 9)
-    return distance - bulge
+    return np.asarray(distance - bulge, dtype=np.float32)
 
 
 def thickness(head: HeadShape, x: Field, y: Field, z: Field) -> Field:

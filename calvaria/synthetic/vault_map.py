@@ -46,12 +46,12 @@ class VaultMap:
         """The outermost bone in a direction (degrees), patient mm [3]."""
         a, e = np.radians([azimuth, elevation])
         along = np.array([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)], dtype=np.float32)
-        return self.centre_mm + along * self.reach_mm[_bins(along[None])][0]
+        return np.asarray(self.centre_mm + along * self.reach_mm[_bins(along[None])][0])
 
     def depth_mm(self, places: Points) -> Points:
         """How far below the outermost bone of their direction points [n, 3] lie, mm."""
         offsets = places - self.centre_mm
-        return self.reach_mm[_bins(offsets)] - np.linalg.norm(offsets, axis=1)
+        return np.asarray(self.reach_mm[_bins(offsets)] - np.linalg.norm(offsets, axis=1))
 
 
 def to_patient(affine: NDArray[np.float64], voxels: NDArray[np.int64]) -> Points:
