@@ -119,10 +119,10 @@ def _slices(subject: Subject, width: int, height: int) -> list[tuple[str, Pixels
     """The axial, coronal and sagittal slices that show most of the implant; patient's right at the left, as radiologists look at them."""
     shown = subject.implant if subject.implant.any() else subject.bone
     i, j, k = (int(shown.sum(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1)))
-    cuts = {
-        "Axial": np.s_[:, :, k],
-        "Coronal": np.s_[:, j, ::-1],
-        "Sagittal": np.s_[i, :, ::-1],
+    cuts: dict[str, tuple[int | slice, ...]] = {
+        "Axial": (slice(None), slice(None), k),
+        "Coronal": (slice(None), j, slice(None, None, -1)),
+        "Sagittal": (i, slice(None), slice(None, None, -1)),
     }
     return [(name, _slice(subject.bone[cut].T, subject.implant[cut].T, width, height)) for name, cut in cuts.items()]
 
