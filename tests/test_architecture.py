@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "server": {"client", "serving", "weights"},
     "synthetic": {"volume", "geometry"},
     "training": {"volume", "geometry", "synthetic", "networks", "sparse", "tasks", "weights"},
-    "picture": {"volume", "geometry"},
+    "raycast": {"volume", "geometry"},
+    "picture": {"volume", "geometry", "raycast"},
     "evaluation": {"volume", "io", "geometry", "picture", "predictor", "synthetic", "tasks"},
 }
 ANYTHING = {"cli", "demo"}

@@ -40,7 +40,7 @@ def without_coating(added: Mask, given: Mask) -> Mask:
     A network that finds all bone a little thicker than it is adds cells too, but they form a coat one cell thick.
     """
     core = added & ~ndimage.binary_dilation(given, AROUND)
-    return added & ndimage.binary_dilation(core, AROUND)
+    return np.asarray(added & ndimage.binary_dilation(core, AROUND))
 
 
 def clean(implant: Mask, prepared: Prepared, settings: Settings) -> Mask:
