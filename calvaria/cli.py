@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from calvaria.errors import CalvariaError
+from calvaria.errors import CalvariaError, ErrorCode
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 synth = typer.Typer(help="Make skulls and defects from a seed.", no_args_is_help=True)
@@ -163,6 +163,45 @@ def evaluate(
         chosen = (case.at_working_resolution(predictor.settings.spacing_mm) for case in chosen)
     title = f"{whole.name if whole else 'generated skulls'}, {cases} defects{', on the working grid' if working else ''}"
     report(predictor, chosen, cases, title, out)
+
+
+@synth.command("skull")
+def synth_skull(
+    out: Annotated[Path, typer.Option(help="Where the skull goes; its suffix chooses the format.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which head.")] = 1,
+    spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
+) -> None:
+    """Make a skull as thresholding a head CT would give it."""
+    from calvaria.io import format_of, write
+    from calvaria.synthetic import make_skull
+
+    format_of(out)
+    if spacing < 0.2:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "The spacing must be at least 0.2 mm: a finer head would not fit in memory.")
+    skull = make_skull(seed, spacing)
+    write(out, skull)
+    typer.echo(f"{out}: {skull.occupied} voxels, {skull.occupied * skull.voxel_mm3 / 1000:.1f} cm³")
+
+
+@synth.command("cut")
+def synth_cut(
+    volume: Annotated[Path, typer.Argument(help="A whole skull: .nrrd, .nii or .nii.gz.")],
+    out: Annotated[Path, typer.Option(help="Where the defective skull goes.")],
+    implant: Annotated[Path | None, typer.Option(help="Where the piece that was taken goes.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which defect.")] = 1,
+    kind: Annotated[str | None, typer.Option(help="Kind of defect; default: the seed chooses.")] = None,
+) -> None:
+    """Cut a defect into a skull."""
+    from calvaria.io import format_of, read, write
+    from calvaria.synthetic import cut_defect
+
+    for path in (out, implant) if implant else (out,):
+        format_of(path)
+    defect = cut_defect(read(volume).volume, seed, kind)
+    write(out, defect.defective)
+    if implant:
+        write(implant, defect.implant)
+    typer.echo(f"{out}: {defect.kind}, {defect.implant.occupied * defect.implant.voxel_mm3 / 1000:.1f} cm³ taken")
 
 
 def main() -> None:
