@@ -110,7 +110,8 @@ def _above_face(added: Mask, bone: Mask) -> Mask:
     """What lies in the upper part of the head, whose top is the last of the z cells that hold bone."""
     height = bounding_box(bone)[2]
     above = np.arange(bone.shape[2]) >= height.start + FACE_SHARE * (height.stop - height.start)
-    return added & above
+    kept: Mask = added & above
+    return kept
 
 
 def _within(mask: Mask, radius: float) -> Mask:

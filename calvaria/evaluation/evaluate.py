@@ -73,10 +73,13 @@ def write_csv(path: Path, results: Iterable[Result]) -> None:
 
 
 def summary(results: Iterable[Result], title: str) -> Table:
-    """One line per method: means, of the implant unless it says skull. HD95 is the median, since a case without any implant is infinitely far off; those are counted."""
+    """One line per method: means, of the implant unless it says skull.
+
+    HD95 is the median, since a case without any implant is infinitely far off; those are counted.
+    """
     table = Table(title=title)
     table.add_column("method", no_wrap=True)
-    for heading in ("DSC", "border DSC", "HD95 mm", "no implant", "skull DSC", "error %", "s"):
+    for heading in ("DSC", "border DSC", "HD95 mm", "none", "skull DSC", "error %", "s"):
         table.add_column(heading, justify="right")
     by_method: dict[str, list[Result]] = {}
     for result in results:
