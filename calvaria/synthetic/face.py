@@ -9,6 +9,11 @@ from calvaria.synthetic.lattice import Field
 from calvaria.synthetic.sculpture import Point, Sculpture, Space
 from calvaria.synthetic.shape import HeadShape
 
+DENTAL_ARCH = ((0.0, -83.0), (12.0, -80.0), (21.0, -70.0), (26.0, -56.0), (28.0, -44.0))
+"""The left half of the row of teeth as (x, y), front to back."""
+
+MISSING_TEETH = 0.06
+
 
 @dataclass(frozen=True)
 class Face:
@@ -102,52 +107,65 @@ def _cheeks(hands: _Sculptor) -> None:
 
 
 def _base(hands: _Sculptor) -> None:
-    tip = hands.near(53, 16, -65, 2.5)
-    hands.solid.ellipsoid(tip, (10.5, 14, 15), blend=5)
-    hands.cells.ellipsoid((tip[0], tip[1], tip[2] + 4), (8, 10.5, 12))
-    petrous = hands.near(57, 19, -52), hands.near(15, -5, -48)
-    hands.solid.capsule(*petrous, 11, 7.5)
-    hands.cells.capsule((50, 14, -52), (32, 4, -52), 6.5, 4.0)
-    hands.cells.capsule((60, 14, -54), (55, 24, -42), 6, 4)
-    for part in range(3):  # the inner ear
-        hands.holes.ellipsoid(hands.near(34 - 6 * part, 8 - 4 * part, -46, 2.0), (3.4, 2.2, 2.8), blend=0)
-    hands.solid.ellipsoid((0, -20, -49), (14, 17, 10))
-    hands.solid.ellipsoid(hands.near(17, 5, -71), (6, 11, 6))
-    hands.solid.capsule((0, -8, -48), (0, 0, -65), 8, 6)
-    hands.solid.chain([((14, -30, -52), 3.5), (hands.near(16, -32, -86), 2.4)])
-    hands.solid.chain([((22, -24, -52), 3.0), (hands.near(23, -30, -82), 2.0)])
-    hands.cells.ellipsoid((0, -56, -49), (14.6, 26.0, 18.8))
-    hands.holes.capsule(hands.near(0, 18, -90), (0, 18, -50), 15.5, 14.5)
-    for place in (hands.near(24, 9, -56), hands.near(19, -5, -60), hands.near(25, -16, -52), hands.near(20, -32, -50)):
-        hands.holes.capsule((place[0], place[1], place[2] + 9), (place[0] + 1, place[1], place[2] - 14), 3.2)
-    hands.holes.capsule((74, 1, -55), (42, 4, -54), 4.2)
-    hands.holes.capsule((26, 7, -46), (20, 15, -45), 3.0)
-    hands.holes.capsule((14, -34, -42), (9, -24, -40), 2.6)
+    _temporal_bones(hands)
+    solid, near = hands.solid, hands.near
+    solid.ellipsoid((0, -20, -49), (14, 17, 10))  # body of the sphenoid
+    solid.ellipsoid(near(17, 5, -71), (6, 11, 6))  # condyles
+    solid.capsule((0, -8, -48), (0, 0, -65), 8, 6)  # clivus
+    solid.chain([((14, -30, -52), 3.5), (near(16, -32, -86), 2.4)])  # pterygoid plates, inner and outer
+    solid.chain([((22, -24, -52), 3.0), (near(23, -30, -82), 2.0)])
+    hands.cells.ellipsoid((0, -56, -49), (14.6, 26.0, 18.8))  # ethmoid
+    _openings(hands)
+
+
+def _temporal_bones(hands: _Sculptor) -> None:
+    """Mastoids and petrous pyramids with their air cells, and the inner ear."""
+    solid, cells, near = hands.solid, hands.cells, hands.near
+    x, y, z = near(53, 16, -65, 2.5)
+    solid.ellipsoid((x, y, z), (10.5, 14, 15), blend=5)
+    cells.ellipsoid((x, y, z + 4), (8, 10.5, 12))
+    solid.capsule(near(57, 19, -52), near(15, -5, -48), 11, 7.5)
+    cells.capsule((50, 14, -52), (32, 4, -52), 6.5, 4.0)
+    cells.capsule((60, 14, -54), (55, 24, -42), 6, 4)
+    for part in range(3):
+        hands.holes.ellipsoid(near(34 - 6 * part, 8 - 4 * part, -46, 2.0), (3.4, 2.2, 2.8), blend=0)
+
+
+def _openings(hands: _Sculptor) -> None:
+    holes, near = hands.holes, hands.near
+    holes.capsule(near(0, 18, -90), (0, 18, -50), 15.5, 14.5)  # foramen magnum
+    vessels_and_nerves = [near(24, 9, -56), near(19, -5, -60), near(25, -16, -52), near(20, -32, -50)]
+    for x, y, z in vessels_and_nerves:
+        holes.capsule((x, y, z + 9), (x + 1, y, z - 14), 3.2)
+    holes.capsule((74, 1, -55), (42, 4, -54), 4.2)  # ear canals, outer and inner
+    holes.capsule((26, 7, -46), (20, 15, -45), 3.0)
+    holes.capsule((14, -34, -42), (9, -24, -40), 2.6)  # optic canals
 
 
 def _jaws(hands: _Sculptor, *, lower: bool) -> None:
-    level = hands.rng.uniform(-98, -93)
-    arch = [(0.0, -83.0), (12.0, -80.0), (21.0, -70.0), (26.0, -56.0), (28.0, -44.0)]
+    solid, rng = hands.solid, hands.rng
+    level = rng.uniform(-98, -93)
     for drop, radius in ((0, 5.5), (-7, 5.0)):
-        hands.solid.chain([((x, y, level + drop), radius) for x, y in arch])
-    hands.solid.ellipsoid((0, -60, level + 3), (24, 23, 3.2))
-    hands.solid.ellipsoid((25, -56, level + 5), (10, 16, 8))
+        solid.chain([((x, y, level + drop), radius) for x, y in DENTAL_ARCH])
+    solid.ellipsoid((0, -60, level + 3), (24, 23, 3.2))  # palate
+    solid.ellipsoid((25, -56, level + 5), (10, 16, 8))
     bite = level - 19
-    along = np.linspace(0.06, 0.98, 8)
-    for share in along:
-        if hands.rng.random() < 0.06:
+    for share in np.linspace(0.06, 0.98, 8):
+        if rng.random() < MISSING_TEETH:
             continue
-        x = float(np.interp(share * 4, range(5), [p[0] for p in arch]))
-        y = float(np.interp(share * 4, range(5), [p[1] for p in arch]))
-        hands.solid.capsule((x, y, level - 7), (x, y - 1, bite), 3.0, 3.4, blend=1)
+        x, y = (float(np.interp(share * 4, range(5), along)) for along in zip(*DENTAL_ARCH, strict=True))
+        solid.capsule((x, y, level - 7), (x, y - 1, bite), 3.0, 3.4, blend=1)
         if lower:
-            hands.solid.capsule((x, y - 1, bite), (x, y, bite - 12), 3.4, 2.6, blend=1)
+            solid.capsule((x, y - 1, bite), (x, y, bite - 12), 3.4, 2.6, blend=1)
     if lower:
-        chin = bite - 20
-        hands.solid.chain(
-            [((50, -9, -62), 5.5), (hands.near(48, -6, -82), 4.5), (hands.near(46, -10, chin + 10), 6.0), (hands.near(38, -44, chin), 6.5)]
-        )
-        hands.solid.chain([((38, -44, chin), 6.5), (hands.near(19, -76, chin - 3), 6.5), ((0, -86, chin - 4), 7.5)])
-        hands.solid.chain([((47, -34, -68), 2.5), (hands.near(46, -26, -88), 4.0), ((46, -12, -100), 5.0)])
-        for drop in (6, 12):
-            hands.solid.chain([((x * 1.05, y + 1, chin + drop), 5.0) for x, y in arch])
+        _lower_jaw(hands, chin=bite - 20)
+
+
+def _lower_jaw(hands: _Sculptor, chin: float) -> None:
+    solid, near = hands.solid, hands.near
+    ramus = [((50, -9, -62), 5.5), (near(48, -6, -82), 4.5), (near(46, -10, chin + 10), 6.0), (near(38, -44, chin), 6.5)]
+    solid.chain(ramus)
+    solid.chain([((38, -44, chin), 6.5), (near(19, -76, chin - 3), 6.5), ((0, -86, chin - 4), 7.5)])
+    solid.chain([((47, -34, -68), 2.5), (near(46, -26, -88), 4.0), ((46, -12, -100), 5.0)])  # coronoid process
+    for rise in (6, 12):
+        solid.chain([((x * 1.05, y + 1, chin + rise), 5.0) for x, y in DENTAL_ARCH])

@@ -1,7 +1,7 @@
 """What differs from head to head: sizes, proportions, pose and the extent of the scan, drawn from a seed.
 
 The head's own frame has x left, y posterior, z superior in mm; its origin lies in the middle of the brain case, halfway
-between forehead and occiput. Lengths follow adult ranges in textbooks of anthropometry; nothing is fitted to a data set.
+between forehead and occiput. Lengths span what adults have; nothing is fitted to a data set.
 """
 
 from dataclasses import dataclass
