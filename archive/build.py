@@ -1,5 +1,6 @@
 """Builds archive/model_store/<task>.mar for every models/<task>/ that holds weights."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,11 @@ def build(
     models: Annotated[Path, typer.Option(help="Folder of model folders.")] = ROOT / "models",
     store: Annotated[Path, typer.Option(help="Where the archives go.")] = ROOT / "archive" / "model_store",
 ) -> None:
-    for archive in build_archives(models, ROOT / "handlers" / "calvaria_handler.py", store):
+    try:
+        archives = build_archives(models, ROOT / "handlers" / "calvaria_handler.py", store)
+    except ValueError as error:
+        sys.exit(str(error))
+    for archive in archives:
         typer.echo(f"{archive} ({archive.stat().st_size / 2**20:.1f} MiB)")
 
 
