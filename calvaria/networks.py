@@ -18,12 +18,15 @@ LEVELS = 7
 class NetworkConfig:
     """Channels at strides 1, 2, 4, 8, 16, 32, 64, and how far generation may grow.
 
-    growth  at most this many sites are kept at a level per site that the encoder has there (of the same item): an untrained
-            network that wants to keep everything is held back, so memory stays proportional to the input.
+    growth      at most this many sites are kept at a level per site that the encoder has there (of the same item): an untrained
+                network that wants to keep everything is held back, so memory stays proportional to the input.
+    keep_above  while answering, sites above the last level are kept where their logit exceeds this (the paper: 0). A site
+                dropped at a coarse stride is lost to all finer ones; one kept too many is judged again.
     """
 
     channels: tuple[int, ...]
     growth: float = 2.0
+    keep_above: float = -1.0
 
     def __post_init__(self) -> None:
         if len(self.channels) != LEVELS or min(self.channels) < 1:
@@ -78,7 +81,9 @@ class EncoderDecoder(nn.Module):
         levels = []
         for decode, skip, wanted in zip(self.decoder, reversed(skips), reversed(targets[:-1]), strict=True):
             x, logits = decode(x, skip)
-            keep = bounded(logits > 0, logits, x.sites, self.config.growth * skip.sites.counts())
+            coarse = target is None and x.sites.stride > 1
+            keep = logits > (self.config.keep_above if coarse else 0.0)
+            keep = bounded(keep, logits, x.sites, self.config.growth * skip.sites.counts())
             levels.append(Level(x.sites, logits, keep))
             if wanted is not None:
                 keep = keep | wanted.holds(x.sites)

@@ -28,6 +28,8 @@ def predictor() -> Predictor:
     """Untrained, but with running statistics of real activations, so that it keeps some sites and prunes others."""
     torch.manual_seed(3)
     network = EncoderDecoder(NetworkConfig((4, 4, 4, 4, 4, 4, 4)))
+    for decode in network.decoder:
+        torch.nn.init.constant_(decode.head.bias, 0.5)
     untrained = Predictor(network, TASKS["completion"], Settings(4.0, smallest_mm3=100.0))
     network.requires_grad_(True).train()
     for seed in range(20):
