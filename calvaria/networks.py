@@ -20,15 +20,16 @@ class NetworkConfig:
 
     growth      at most this many sites are kept at a level per site that the encoder has there (of the same item): an untrained
                 network that wants to keep everything is held back, so memory stays proportional to the input.
-    keep_above  while answering, sites above the last level are kept where their logit exceeds this (the paper: 0). A site
-                dropped at a coarse stride is lost to all finer ones; one kept too many is judged again.
+    keep_above  while answering, sites above the last level are kept where their logit exceeds this; 0 is the paper's. A site
+                dropped at a coarse stride is lost to all finer ones, while one kept too many is judged again.
     """
 
     channels: tuple[int, ...]
     growth: float = 2.0
-    keep_above: float = -1.0
+    keep_above: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))  # files know only lists
         if len(self.channels) != LEVELS or min(self.channels) < 1:
             raise ValueError(f"channels are {LEVELS} positive numbers, one per stride 1, 2, 4 … 64")
         if self.growth < 1:

@@ -30,8 +30,7 @@ def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
     if header.get("task") not in TASKS:
         raise ValueError(f"{path} holds no weights for any of the tasks {', '.join(TASKS)}")
     task = TASKS[header["task"]]
-    config = json.loads(header["network"])
-    network = EncoderDecoder(NetworkConfig(**{**config, "channels": tuple(config["channels"])}))
+    network = EncoderDecoder(NetworkConfig(**json.loads(header["network"])))
     network.load_state_dict(state)
     return network, task, task.settings_from(json.loads(header["settings"]))
 

@@ -1,5 +1,7 @@
 """The paper's network: its size, its decisions, and that nothing about a batch or a strange input disturbs them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -75,6 +77,18 @@ def test_a_network_that_keeps_nothing_still_answers() -> None:
         torch.nn.init.constant_(decode.head.bias, -1e6)
     levels = network(SiteSet.from_masks([shell(40, 15)]))
     assert all(len(level.kept) == 0 for level in levels)
+
+
+def test_a_lower_bar_at_coarse_levels_keeps_sites_that_zero_would_prune() -> None:
+    torch.manual_seed(0)
+    paper = EncoderDecoder(CONFIGS["ch1"]).eval()
+    torch.nn.init.constant_(paper.decoder[0].head.bias, -1e6)
+    lenient = EncoderDecoder(replace(paper.config, keep_above=-1e9)).eval()
+    lenient.load_state_dict(paper.state_dict())
+    sites = SiteSet.from_masks([shell(40, 15)])
+    assert len(paper(sites)[0].kept) == 0
+    assert len(lenient(sites)[0].kept) > 0
+    assert all(len(level.kept) == 0 for level in paper(sites, sites)[:1])  # training follows the paper and the truth
 
 
 def test_a_network_that_wants_to_keep_everything_is_bounded_for_each_item() -> None:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.synthetic import cut_defect, make_skull
+from calvaria.synthetic.seeds import EVALUATION
 from calvaria.volume import BinaryVolume
-
-FIRST_SEEN_SEED = 900_000
-"""Generated skulls from this seed on were seen in training, or chose among its checkpoints; evaluation keeps below."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +42,6 @@ def cuts_of(skull: BinaryVolume, count: int, seed: int, name: str) -> Iterator[C
 
 def generated(count: int, seed: int, spacing_mm: float) -> Iterator[Case]:
     """`count` generated skulls that no training saw, each with a defect of its own."""
-    if not 0 <= seed <= FIRST_SEEN_SEED - count:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"Skulls to score on have seeds from 0 to {FIRST_SEEN_SEED - 1}: others were trained on.")
+    if seed not in EVALUATION or seed + count - 1 not in EVALUATION:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"Skulls to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
     return (cut(make_skull(each, spacing_mm), each, f"generated {each}") for each in range(seed, seed + count))

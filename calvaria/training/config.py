@@ -15,12 +15,11 @@ T = TypeVar("T")
 class DataConfig:
     """Where examples come from.
 
-    skulls      how many different skulls are generated, from seeds `first_seed` upward; every example cuts a new defect
-    finer       skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
+    skulls  how many different skulls are generated; every example cuts a new defect
+    finer   skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
     """
 
     skulls: int
-    first_seed: int = 1_000_000
     finer: float = 2.0
 
 
@@ -41,7 +40,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run. `network` is the name of a configuration of `calvaria.networks`, or seven channel counts."""
+    """A training run. In the file, `network` is the name of a configuration of `calvaria.networks`, or a table of its own."""
 
     task: str
     seed: int
@@ -57,7 +56,10 @@ class TrainConfig:
         """From a TOML file; ValueError names an unknown or missing key."""
         values = tomllib.loads(Path(path).read_text())
         network = values.get("network")
-        values["network"] = CONFIGS[network] if isinstance(network, str) else NetworkConfig(tuple(network or ()))
+        if isinstance(network, str):
+            if network not in CONFIGS:
+                raise ValueError(f"{path}: there is no network {network}; there are {', '.join(CONFIGS)}")
+            values["network"] = CONFIGS[network]
         return _fill(cls, values, where=str(path))
 
 

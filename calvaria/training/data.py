@@ -3,7 +3,6 @@
 An example is a pure function of the run's seed and the example's number, so a resumed run sees what an uninterrupted one would.
 """
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,19 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch.utils.data import Dataset
 
 from calvaria.errors import CalvariaError
 from calvaria.synthetic import cut_defect, make_skull
+from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import Settings
 from calvaria.tasks.task import prepare
 from calvaria.volume import BinaryVolume, Mask
-
-FIRST_TRAINING_SEED = 1_000_000
-"""Skulls of smaller seeds are never trained on: they are for validation and evaluation."""
-
-FIRST_VALIDATION_SEED = 900_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +32,7 @@ class SkullStore:
     """Generated skulls by seed, as packed bits in a folder, so that a run pays for each once."""
 
     def __init__(self, folder: Path, spacing_mm: float):
-        self.folder = Path(folder) / f"skulls-{spacing_mm:g}mm"
+        self.folder = Path(folder) / f"skulls-{GENERATOR}-{spacing_mm:g}mm"
         self.spacing_mm = spacing_mm
 
     def make(self, seeds: Sequence[int], workers: int) -> Iterator[int]:
@@ -46,9 +40,7 @@ class SkullStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [seed for seed in seeds if not self._path(seed).exists()]
         yield from (seed for seed in seeds if seed not in set(missing))
-        # Forking a process whose threads are at work is unsafe, and threads inside each worker would only fight over the cores.
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=threadpool_limits, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(workers) as pool:
             yield from pool.map(self._make, missing)
 
     def load(self, seed: int) -> BinaryVolume:

@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, Subset
 
 from calvaria.networks import EncoderDecoder
 from calvaria.sparse import SiteSet
+from calvaria.synthetic.seeds import TRAINING, VALIDATION
 from calvaria.tasks import TASKS
 from calvaria.training.config import OptimizerConfig, TrainConfig
-from calvaria.training.data import FIRST_VALIDATION_SEED, CompletionExamples, Example, SkullStore, as_masks
+from calvaria.training.data import CompletionExamples, Example, SkullStore, as_masks
 from calvaria.training.loss import pyramid_loss
 from calvaria.weights import WEIGHTS, save_weights
 
@@ -99,11 +100,11 @@ def store(config: TrainConfig, folder: Path) -> SkullStore:
 
 
 def training_seeds(config: TrainConfig) -> range:
-    return range(config.data.first_seed, config.data.first_seed + config.data.skulls)
+    return TRAINING[: config.data.skulls]
 
 
 def validation_seeds(config: TrainConfig) -> range:
-    return range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + config.validation_skulls)
+    return VALIDATION[: config.validation_skulls]
 
 
 def training_examples(config: TrainConfig, folder: Path) -> CompletionExamples:

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.cases import FIRST_SEEN_SEED, Case, cuts_of, generated
+from calvaria.evaluation.cases import Case, cuts_of, generated
 from calvaria.evaluation.evaluate import evaluate, summary, write_csv
 from calvaria.synthetic import make_skull
-from calvaria.training.data import FIRST_TRAINING_SEED, FIRST_VALIDATION_SEED
+from calvaria.synthetic.seeds import EVALUATION, TRAINING, VALIDATION
 from calvaria.volume import BinaryVolume
 
 SPACING_MM = 3.0
@@ -42,8 +42,9 @@ def test_cuts_are_the_skull_in_two_parts_and_differ_by_seed(skull: BinaryVolume,
 
 
 def test_held_out_skulls_are_never_those_of_training() -> None:
-    assert min(FIRST_TRAINING_SEED, FIRST_VALIDATION_SEED) >= FIRST_SEEN_SEED
-    for seed in (FIRST_SEEN_SEED, FIRST_SEEN_SEED - 1, -1):
+    assert max(EVALUATION) < min(VALIDATION)
+    assert max(VALIDATION) < min(TRAINING)
+    for seed in (max(EVALUATION) + 1, max(EVALUATION), -1):
         with pytest.raises(CalvariaError, match="trained on") as refusal:
             next(generated(2, seed, SPACING_MM))
         assert refusal.value.code is ErrorCode.BAD_OPTION
