@@ -1,4 +1,4 @@
-"""What the networks are used for: a task is a row of data and two functions."""
+"""What the networks are used for: a task is a row of data and a function."""
 
 from calvaria.tasks.completion import COMPLETION
 from calvaria.tasks.task import Prepared, Settings, Task
