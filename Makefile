@@ -49,8 +49,9 @@ types: setup ## check types
 archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
-train: setup ## fit the completion network into runs/completion, going on where it stopped
-	$(BIN)/calvaria train completion --out runs/completion
+train: setup ## fit the completion network into runs/completion, in two runs, going on where they stopped
+	$(BIN)/calvaria train completion --config models/completion/pretrain.toml --out runs/pretraining
+	$(BIN)/calvaria train completion --start runs/pretraining --out runs/completion
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
@@ -60,6 +61,7 @@ lock: setup ## resolve pyproject.toml anew into requirements.lock
 proto: setup ## generate the gRPC messages from calvaria/client/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. calvaria/client/inference.proto
 
-clean: ## remove what was built; .venv and trained runs stay
+clean: ## end the server, and remove what was built; .venv and trained runs stay
+	@if [ -x $(BIN)/calvaria ]; then $(BIN)/calvaria stop; fi
 	rm -rf archive/model_store out logs .run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find calvaria handlers archive loadtest tests -name __pycache__ -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -17,10 +17,19 @@ class DataConfig:
 
     skulls  how many different skulls are generated; every example cuts a new defect
     finer   skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
+    intact  share of the examples from which nothing is missing, so that nothing should be added
+    shares  range from which each example draws how full a cell must be to count as bone, in what is given and what is wanted
+            alike; None: what serving uses. Thresholded scans lose thin bone, above all of the base, and a network that never
+            saw that takes it for a defect.
     """
 
     skulls: int
     finer: float = 2.0
+    intact: float = 0.0
+    shares: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shares", self.shares and tuple(self.shares))  # files know only lists
 
 
 @dataclass(frozen=True)

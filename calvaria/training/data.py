@@ -5,7 +5,7 @@ An example is a pure function of the run's seed and the example's number, so a r
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from calvaria.synthetic import cut_defect, make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import Settings
 from calvaria.tasks.task import prepare
+from calvaria.training.config import DataConfig
 from calvaria.volume import BinaryVolume, Mask
 
 
@@ -63,8 +64,8 @@ class SkullStore:
 class CompletionExamples(Dataset[Example]):
     """Example `i` of a run: one of the skulls, mirrored or not, with a defect of its own."""
 
-    def __init__(self, store: SkullStore, skulls: range, settings: Settings, seed: int, count: int):
-        self.store, self.skulls, self.settings, self.seed, self.count = store, skulls, settings, seed, count
+    def __init__(self, store: SkullStore, skulls: range, settings: Settings, data: DataConfig, seed: int, count: int):
+        self.store, self.skulls, self.settings, self.data, self.seed, self.count = store, skulls, settings, data, seed, count
 
     def __len__(self) -> int:
         return self.count
@@ -77,15 +78,18 @@ class CompletionExamples(Dataset[Example]):
             skull = self.store.load(int(rng.choice(self.skulls)))
             if rng.random() < 0.5:
                 skull = BinaryVolume(skull.mask[::-1], skull.affine)
+            defect_seed = int(rng.integers(2**31))
+            settings = replace(self.settings, occupied_share=rng.uniform(*self.data.shares)) if self.data.shares else self.settings
+            intact = self.data.intact > rng.random()
             try:
-                return example(skull, int(rng.integers(2**31)), self.settings)
+                return example(skull, None if intact else defect_seed, settings)
             except CalvariaError:  # a defect that left nothing to see: draw again
                 continue
 
 
-def example(skull: BinaryVolume, defect_seed: int, settings: Settings) -> Example:
-    """A skull with a defect, and the whole one, on the working grid that the defective one would get when served."""
-    prepared = prepare(cut_defect(skull, defect_seed).defective, settings)
+def example(skull: BinaryVolume, defect_seed: int | None, settings: Settings) -> Example:
+    """A skull with a defect (None: without), and the whole one, on the working grid that the former would get when served."""
+    prepared = prepare(skull if defect_seed is None else cut_defect(skull, defect_seed).defective, settings)
     whole = prepared.grid.coarsen(np.ascontiguousarray(skull.mask)) > settings.occupied_share
     return Example(prepared.sites, whole | prepared.sites)
 

@@ -13,10 +13,10 @@ from calvaria.networks import EncoderDecoder
 from calvaria.sparse import SiteSet
 from calvaria.synthetic.seeds import TRAINING, VALIDATION
 from calvaria.tasks import TASKS
-from calvaria.training.config import OptimizerConfig, TrainConfig
+from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import CompletionExamples, Example, SkullStore, as_masks
 from calvaria.training.loss import pyramid_loss
-from calvaria.weights import WEIGHTS, save_weights
+from calvaria.weights import WEIGHTS, load_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 250
@@ -31,15 +31,21 @@ class Progress:
     implant_dice: float
 
 
-def fit(config: TrainConfig, folder: Path, device: str = "cpu", report: Callable[[Progress], None] = lambda _: None) -> Path:
+def fit(
+    config: TrainConfig, folder: Path, device: str = "cpu", report: Callable[[Progress], None] = lambda _: None, start: Path | None = None
+) -> Path:
     """Train, or go on where `folder` stopped, and write `weights.safetensors` there. Returns its path.
 
+    A new run begins with the weights in the folder `start`, or with random ones.
     The skulls must lie in the store already (`stores`). The same configuration gives the same weights on the same machine,
     interrupted or not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    network = EncoderDecoder(config.network).to(device)
+    network = EncoderDecoder(config.network)
+    if start:
+        network.load_state_dict(load_weights(start / WEIGHTS)[0].state_dict())
+    network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
     progress = _resume(folder / CHECKPOINT, config, network, optimizer)
     examples = training_examples(config, folder)
@@ -109,12 +115,13 @@ def validation_seeds(config: TrainConfig) -> range:
 
 def training_examples(config: TrainConfig, folder: Path) -> CompletionExamples:
     count = config.optimizer.steps * config.optimizer.batch
-    return CompletionExamples(store(config, folder), training_seeds(config), config.settings, config.seed, count)
+    return CompletionExamples(store(config, folder), training_seeds(config), config.settings, config.data, config.seed, count)
 
 
 def validation_examples(config: TrainConfig, folder: Path) -> CompletionExamples:
     seeds = validation_seeds(config)
-    return CompletionExamples(store(config, folder), seeds, config.settings, seed=0, count=len(seeds))
+    as_served = DataConfig(config.data.skulls)
+    return CompletionExamples(store(config, folder), seeds, config.settings, as_served, seed=0, count=len(seeds))
 
 
 def _batches(examples: CompletionExamples, config: TrainConfig, done: int) -> Iterable[list[Example]]:

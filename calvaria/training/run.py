@@ -5,23 +5,36 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.training import fit
 from calvaria.training.config import TrainConfig
 
 
-def run(task: str, config_path: Path, folder: Path, device: str) -> None:
-    """Make or continue the run in `folder`; skulls are kept beside it, so that other runs find them."""
-    config = TrainConfig.read(config_path)
-    if config.task != task:
-        raise ValueError(f"{config_path} trains {config.task}, not {task}")
+def run(task: str, config_path: Path, folder: Path, device: str, start: Path | None = None) -> None:
+    """Make or continue the run in `folder`; skulls are kept beside it, so that other runs find them. `start` as in `fit`.
+
+    CalvariaError if it cannot be.
+    """
+    config = read_config(task, config_path)
     with _bars() as bars:
         seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)]
         making = bars.add_task("skulls", total=len(seeds), note="")
         for _ in fit.store(config, folder).make(seeds, workers=os.cpu_count() or 1):
             bars.advance(making)
         training = bars.add_task("training", total=config.optimizer.steps, note="")
-        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(p)))
+        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(p)), start)
     print(path)
+
+
+def read_config(task: str, path: Path) -> TrainConfig:
+    """The configuration of a run; CalvariaError BAD_OPTION for a file that is absent, mistyped, or of another task."""
+    try:
+        config = TrainConfig.read(path)
+    except (OSError, ValueError) as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration {path} cannot be used: {error}. Name one with --config.") from error
+    if config.task != task:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} trains {config.task}, not {task}. Name another with --config.")
+    return config
 
 
 def _note(progress: fit.Progress) -> str:

@@ -71,6 +71,22 @@ def test_the_loss_falls(runs: Path) -> None:
     assert history[-1].loss < 0.5 * history[0].loss
 
 
+def test_a_run_may_start_from_anothers_weights(runs: Path) -> None:
+    first = fit(CONFIG, runs / "first").parent
+    still = replace(CONFIG, optimizer=OptimizerConfig(steps=1, learning_rate=0.0))
+    a, b = (Predictor.load(folder).network for folder in (first, fit(still, runs / "second", start=first).parent))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_examples_may_be_intact_and_thresholded_as_scans_are(runs: Path) -> None:
+    intact = replace(CONFIG, data=replace(CONFIG.data, intact=1.0))
+    assert all(np.array_equal(e.given, e.wanted) for e in (training_examples(intact, runs / "any")[i] for i in range(3)))
+    thick, thin = (replace(CONFIG, data=replace(CONFIG.data, shares=(share, share))) for share in (0.2, 0.8))
+    for i in range(3):
+        more, less = (training_examples(config, runs / "any")[i].wanted.sum() for config in (thick, thin))
+        assert more > 1.3 * less
+
+
 def test_examples_are_a_function_of_their_number(runs: Path) -> None:
     examples = training_examples(CONFIG, runs / "any")
     again = training_examples(CONFIG, runs / "any")
@@ -99,8 +115,10 @@ def test_the_learning_rate_warms_up_and_comes_down() -> None:
 
 
 def test_the_shipped_configuration_is_read(tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[2] / "models" / "completion" / "train.toml"
-    assert TrainConfig.read(shipped).task == "completion"
+    folder = Path(__file__).parents[2] / "models" / "completion"
+    shipped = folder / "train.toml"
+    first, second = TrainConfig.read(folder / "pretrain.toml"), TrainConfig.read(shipped)
+    assert (first.task, first.network, first.settings) == (second.task, second.network, second.settings)
     mistyped = tmp_path / "train.toml"
     mistyped.write_text(shipped.read_text().replace("spacing_mm", "spacing"))
     with pytest.raises(ValueError, match="unknown spacing; known are spacing_mm"):
