@@ -55,7 +55,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer)
         loss = train_step(network, optimizer, batch, config.optimizer.added_weight, device)
-        mean = loss if step == 1 else 0.99 * progress.loss + 0.01 * loss
+        mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
         progress = Progress(step, mean, progress.implant_dice)
         if step % config.validate_every == 0 or step == config.optimizer.steps:
             progress = Progress(step, mean, validate(network, validation, device))
