@@ -1,75 +1,72 @@
 """The processes of one TorchServe: known across runs of ours, told from others, ended together.
 
-They are `torchserve`, which waits for Java; Java; and the workers that Java starts.
+They are `torchserve`, which waits for Java; Java; and the workers that Java starts. All of them inherit the name of a temporary folder
+that no other server has, and are known by it, whatever became of the one that started them.
 """
 
-import json
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 STOP_TIMEOUT_S = 15.0
-JAVA_PID = ".model_server.pid"
-"""Where TorchServe writes the number of its Java process, in its temporary folder."""
+MARK = "TMPDIR"
+"""The environment variable that holds the temporary folder."""
 
 
-@dataclass(frozen=True)
-class Launched:
-    """What was started: the launcher's number and time of creation, and the temporary folder given to it, which no other server has."""
+class Processes:
+    """The processes whose temporary folder is the one noted in a file; the note goes when they do."""
 
-    pid: int
-    created: float
-    scratch: str
+    def __init__(self, note: Path):
+        self._note = note
 
-    @classmethod
-    def now(cls, pid: int, scratch: str) -> "Launched":
-        return cls(pid, psutil.Process(pid).create_time(), scratch)
+    def mark(self) -> str:
+        """A new temporary folder, noted before anything can be started with it.
 
-    @classmethod
-    def read(cls, path: Path) -> "Launched | None":
-        try:
-            return cls(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+        TorchServe's sockets lie in it, and their paths may not be longer than 108 characters.
+        """
+        scratch = tempfile.mkdtemp(prefix="calvaria-")
+        self._note.write_text(scratch)
+        return scratch
 
-    def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self)))
+    def living(self) -> list[psutil.Process]:
+        """Those that run now, the workers included."""
+        scratch = self.scratch
+        found = psutil.process_iter(["environ"]) if scratch else ()
+        return [process for process in found if (process.info["environ"] or {}).get(MARK) == scratch]
 
-    def processes(self) -> list[psutil.Process]:
-        """The launcher and Java, as far as they live; Java, if it does, is the last."""
-        launcher = _living(self.pid, lambda process: process.create_time() == self.created)
-        java = _living(self._java_pid(), lambda process: any(self.scratch in word for word in process.cmdline()))
-        return launcher + java
+    def end(self) -> bool:
+        """Ask the server to end, so that it ends its workers; kill what is left after a while. Whether there was any."""
+        living = self.living()
+        servers = [process for process in living if _name(process) == "java"] or living
+        for process in servers:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        psutil.wait_procs(living, STOP_TIMEOUT_S)
+        _kill(self.living())  # not only those of before: one that was just being started is among them
+        if self.scratch:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            self._note.unlink(missing_ok=True)
+        return bool(living)
 
-    def _java_pid(self) -> int | None:
-        try:
-            return int((Path(self.scratch) / JAVA_PID).read_text())
-        except (OSError, ValueError):
-            return None
+    @property
+    def scratch(self) -> str | None:
+        """The temporary folder, from `mark` to `end`."""
+        return self._note.read_text() if self._note.is_file() else None
 
 
-def end(processes: Sequence[psutil.Process]) -> None:
-    """Ask a server to end, so that it ends its workers; kill what is left of it after a while."""
-    tree = set(processes)
+def _kill(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            tree |= set(process.children(recursive=True))
-    with suppress(psutil.NoSuchProcess):
-        processes[-1].terminate()
-    _, left = psutil.wait_procs(tree, STOP_TIMEOUT_S)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, STOP_TIMEOUT_S)
+    psutil.wait_procs(processes, STOP_TIMEOUT_S)
 
 
-def _living(pid: int | None, is_ours: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
-    """The process with this number, unless it has ended, or the number belongs to another by now."""
+def _name(process: psutil.Process) -> str:
     try:
-        process = psutil.Process(pid) if pid else None
-        return [process] if process and process.status() != psutil.STATUS_ZOMBIE and is_ours(process) else []
-    except psutil.Error:
-        return []
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""

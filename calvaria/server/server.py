@@ -2,11 +2,8 @@
 
 import logging
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +15,14 @@ import httpx
 from calvaria.client.tokens import KEY_FILE, read_token
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.java import find_java_home
-from calvaria.server.processes import STOP_TIMEOUT_S, Launched, end
-from calvaria.server.settings import CONFIG, Settings, is_free
+from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes
+from calvaria.server.settings import CONFIG, ServerSettings, is_free
 
 log = logging.getLogger(__name__)
 
 RUN_FOLDER = ".run"
 LOGS = "logs"
-STATE = "server.json"
+NOTE = "temporary-folder"
 POLL_S = 0.2
 WORKER_DEATH = "Backend worker process died"
 SHOWN_LINES = 12
@@ -48,16 +45,17 @@ class Server:
 
     def __init__(self, folder: Path):
         self.folder = folder.resolve()
-        self.settings = Settings.read(self.folder / CONFIG)
+        self.settings = ServerSettings.read(self.folder / CONFIG)
         self._process: subprocess.Popen[bytes] | None = None
+        self._processes = Processes(self.folder / RUN_FOLDER / NOTE)
         self._log_starts: dict[Path, int] = {}
 
     @classmethod
     def apart(cls, folder: Path, config: Path, store: Path | None = None, **changes: str) -> "Server":
         """A second server beside others: a folder of its own, free ports, otherwise the configuration in `config` but for `changes`."""
-        settings = Settings.read(config).elsewhere(store)
+        settings = ServerSettings.read(config).elsewhere(store)
         folder.mkdir(parents=True, exist_ok=True)
-        Settings(folder, settings.values | changes).write(folder / CONFIG)
+        ServerSettings(folder, settings.values | changes).write(folder / CONFIG)
         return cls(folder)
 
     @property
@@ -67,8 +65,8 @@ class Server:
     def start(self, timeout_s: float = 120.0) -> None:
         """Start and wait until every model has a READY worker; CalvariaError UNAVAILABLE, and nothing left running, if that fails."""
         self._check_startable()
-        self._launch()
         try:
+            self._launch()
             self._wait_until_ready(timeout_s)
         except BaseException:
             self.stop()
@@ -76,32 +74,29 @@ class Server:
 
     def stop(self) -> bool:
         """End the server and every process it started; whether there was one."""
-        launched = Launched.read(self._state_file)
-        processes = launched.processes() if launched else []
-        if processes:
-            end(processes)
+        is_ours = self._processes.scratch is not None
+        ended = self._processes.end()
         if self._process:
             self._process.wait(STOP_TIMEOUT_S)
             self._process = None
-        if launched:
-            shutil.rmtree(launched.scratch, ignore_errors=True)
-            self._state_file.unlink(missing_ok=True)
+        if is_ours:  # and not that of a TorchServe started by hand
             self.key_file.unlink(missing_ok=True)
-        return bool(processes)
+        return ended
 
     @property
     def running(self) -> bool:
-        """Whether its process lives; it may not be ready."""
-        launched = Launched.read(self._state_file)
-        return bool(launched and launched.processes())
+        """Whether a process of it lives; it may not be ready."""
+        return bool(self._processes.living())
 
     def workers(self) -> list[Worker]:
-        """Every model's workers; httpx.HTTPError if the management API does not answer."""
-        return [worker for model in self.settings.models for worker in self._workers_of(model)]
+        """Every model's workers; none while the management API does not answer yet."""
+        try:
+            return [worker for model in self.settings.models for worker in self._workers_of(model)]
+        except (httpx.HTTPError, KeyError, ValueError, CalvariaError):  # the last: a key file that is half written
+            return []
 
     def serve_until_interrupted(self) -> None:
-        """Until the server ends by itself, or this program is interrupted or terminated; then stop it."""
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        """Until the server ends by itself, or this program is interrupted; then stop it."""
         try:
             if self._process:
                 self._process.wait()
@@ -132,12 +127,11 @@ class Server:
         run, logs = self.folder / RUN_FOLDER, self.folder / LOGS
         run.mkdir(exist_ok=True)
         logs.mkdir(exist_ok=True)
-        # TorchServe's sockets lie in its temporary folder, and their paths may not be longer than 108 characters.
-        scratch = tempfile.mkdtemp(prefix="calvaria-")
+        scratch = self._processes.mark()
         environment = _without_overrides(os.environ) | {
             "JAVA_HOME": str(find_java_home()),
+            MARK: scratch,
             "TEMP": scratch,
-            "TMPDIR": scratch,
             "LOG_LOCATION": str(logs),
             "METRICS_LOCATION": str(logs),
         }
@@ -149,7 +143,6 @@ class Server:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
             )
-        Launched.now(self._process.pid, scratch).write(self._state_file)
 
     def _wait_until_ready(self, timeout_s: float) -> None:
         start = time.monotonic()
@@ -164,11 +157,8 @@ class Server:
         log.info("ready after %.1f s", time.monotonic() - start)
 
     def _ready(self) -> bool:
-        try:
-            described = {model: self._workers_of(model) for model in self.settings.models}
-        except (httpx.HTTPError, KeyError, ValueError, CalvariaError):  # the last: a key file that is half written
-            return False
-        return all(workers and all(worker.ready for worker in workers) for workers in described.values())
+        workers = self.workers()
+        return {worker.model for worker in workers} == set(self.settings.models) and all(worker.ready for worker in workers)
 
     def _workers_of(self, model: str) -> list[Worker]:
         token = read_token(self.key_file, "management")
@@ -195,10 +185,6 @@ class Server:
         with path.open("rb") as file:
             file.seek(self._log_starts.get(path, 0))
             return file.read().decode(errors="replace").splitlines()
-
-    @property
-    def _state_file(self) -> Path:
-        return self.folder / RUN_FOLDER / STATE
 
 
 def _without_overrides(environment: Mapping[str, str]) -> dict[str, str]:

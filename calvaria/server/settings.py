@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from calvaria.errors import CalvariaError, ErrorCode
+
 CONFIG = "config.properties"
 URLS = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
@@ -13,22 +15,28 @@ LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """TorchServe's settings by name, and the folder that relative paths are relative to."""
 
     folder: Path
     values: dict[str, str]
 
     @classmethod
-    def read(cls, path: Path) -> "Settings":
-        lines = (line.strip() for line in path.read_text().splitlines())
+    def read(cls, path: Path) -> "ServerSettings":
+        """From a file such as config.properties; CalvariaError BAD_OPTION if there is none."""
+        try:
+            text = path.read_text()
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror}. Run this in a checkout of Calvaria, or name one with --folder."
+            raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+        lines = (line.strip() for line in text.splitlines())
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
         return cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
 
     def write(self, path: Path) -> None:
         path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
 
-    def elsewhere(self, store: Path | None = None) -> "Settings":
+    def elsewhere(self, store: Path | None = None) -> "ServerSettings":
         """The same on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
         ports = iter(_free_ports(len(URLS) + len(GRPC_PORTS)))
         values = {**self.values, "model_store": str((store or self.model_store).resolve()), "grpc_inference_address": LOOPBACK}
@@ -36,7 +44,7 @@ class Settings:
             values["metrics_config"] = str(self.folder / values["metrics_config"])
         values |= {name: f"http://{LOOPBACK}:{next(ports)}" for name in URLS}
         values |= {name: str(next(ports)) for name in GRPC_PORTS}
-        return Settings(self.folder, values)
+        return ServerSettings(self.folder, values)
 
     @property
     def model_store(self) -> Path:

@@ -2,7 +2,12 @@
 
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -12,7 +17,7 @@ from typer.testing import CliRunner
 import calvaria
 from calvaria.cli import app
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.server.processes import Launched
+from calvaria.server.processes import Processes
 from calvaria.server.server import Server
 
 pytestmark = pytest.mark.server
@@ -29,10 +34,14 @@ def refusal(server: Server) -> str:
 
 
 def processes_of(server: Server) -> list[psutil.Process]:
-    launched = Launched.read(server.folder / ".run" / "server.json")
-    assert launched is not None
-    roots = launched.processes()
-    return list({*roots}.union(*(root.children(recursive=True) for root in roots)))
+    return Processes(server.folder / ".run" / "temporary-folder").living()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -72,6 +81,52 @@ def test_stop_ends_java_even_if_its_launcher_was_killed(model_store, tmp_path):
     assert server.running
     assert server.stop()
     assert all(is_gone(process) for process in processes)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 3.0])
+def test_terminated_while_starting_nothing_is_left(model_store, tmp_path, seconds):
+    """At moments when the launcher, Java, or the worker is only coming."""
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    note = tmp_path / ".run" / "temporary-folder"
+    with subprocess.Popen([sys.executable, "-m", "calvaria.cli", "serve", "--folder", tmp_path], stdout=subprocess.DEVNULL) as serving:
+        until(note.is_file)
+        time.sleep(seconds)
+        processes, scratch = processes_of(server), Path(note.read_text())
+        serving.terminate()
+        assert serving.wait(30) == 143
+    assert all(is_gone(process) for process in processes)
+    assert not server.running
+    assert not scratch.exists()
+    assert not note.exists()
+
+
+def test_a_launch_that_fails_leaves_nothing(model_store, tmp_path, monkeypatch):
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError):
+        server.start()
+    assert not list(tmp_path.glob("calvaria-*"))
+
+
+def test_status_while_the_server_starts(model_store, tmp_path):
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    command = [sys.executable, "-m", "calvaria.cli", "serve", "--folder", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as serving:
+        try:
+            until(lambda: server.running)
+            status = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
+        finally:
+            serving.terminate()
+    assert (status.exit_code, status.output) == (1, "The server is starting; no worker is ready.\n")
+
+
+def test_stop_leaves_the_key_of_a_server_started_by_hand(tmp_path):
+    server = Server.apart(tmp_path, CONFIG)
+    server.key_file.write_text("{}")
+    assert not server.stop()
+    assert server.key_file.exists()
 
 
 def test_a_taken_port_is_named(model_store, tmp_path):

@@ -3,20 +3,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from calvaria.server.settings import CONFIG, Settings, is_free
+from calvaria.server.settings import CONFIG, ServerSettings, is_free
 from calvaria.serving.service import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return Settings.read(ROOT / CONFIG)
+def settings() -> ServerSettings:
+    return ServerSettings.read(ROOT / CONFIG)
 
 
 def test_written_settings_read_the_same(settings, tmp_path):
     settings.write(tmp_path / CONFIG)
-    assert Settings.read(tmp_path / CONFIG).values == settings.values
+    assert ServerSettings.read(tmp_path / CONFIG).values == settings.values
     assert settings.values["vmargs"].startswith("-Xmx"), "only the first = separates"
 
 
@@ -35,7 +35,7 @@ def test_models_are_those_in_the_store_or_those_listed(settings, tmp_path):
     (tmp_path / "b.mar").touch()
     (tmp_path / "a.mar").touch()
     assert settings.elsewhere(tmp_path).models == ["a", "b"]
-    assert Settings(tmp_path, {"load_models": "a.mar,other=b.mar", "model_store": "."}).models == ["a", "other"]
+    assert ServerSettings(tmp_path, {"load_models": "a.mar,other=b.mar", "model_store": "."}).models == ["a", "other"]
 
 
 def test_the_shipped_configuration_is_closed(settings):
