@@ -17,6 +17,7 @@ import calvaria
 from calvaria.predictor import Predictor
 from calvaria.server.archive import VERSION_FILE
 from calvaria.serving.service import Limits, Request, Response, Service
+from calvaria.serving.wire import WARNING_HEADER
 
 
 class CalvariaHandler:
@@ -43,7 +44,7 @@ class CalvariaHandler:
         for i, response in enumerate(responses):
             _describe(response, context, i)
             _measure_request(response, context, i)
-        _measure_batch(len(data), context)
+        _measure_batch(len(data), self.service.predictor.device, context)
         return [response.body for response in responses]
 
 
@@ -53,11 +54,13 @@ def _device(context: Context) -> str:
 
 
 def _describe(response: Response, context: Context, i: int) -> None:
-    """Status, content type and stage times of one answer. The phrase is HTTP's own: other text could break the worker's protocol."""
+    """Status, type, stage times and warnings of one answer. The phrase is HTTP's own: other text could break the worker's protocol."""
     context.set_response_status(response.status, HTTPStatus(response.status).phrase, i)
     context.set_response_content_type(i, response.content_type)
     timing = ", ".join(f"{stage};dur={1000 * seconds:.3f}" for stage, seconds in response.seconds.items())
     context.set_response_header(i, "Server-Timing", timing)
+    if response.warnings:
+        context.set_response_header(i, WARNING_HEADER, " ".join(response.warnings))
 
 
 def _measure_request(response: Response, context: Context, i: int) -> None:
@@ -68,12 +71,12 @@ def _measure_request(response: Response, context: Context, i: int) -> None:
         _emit(context, "calvaria_occupied_voxels_total", response.occupied, "count", MetricTypes.COUNTER, i)
 
 
-def _measure_batch(size: int, context: Context) -> None:
+def _measure_batch(size: int, device: torch.device, context: Context) -> None:
     worker = str(psutil.Process().pid)
     _emit(context, "calvaria_batch_size", size, "count", MetricTypes.HISTOGRAM)
     _emit(context, "calvaria_worker_memory_bytes", psutil.Process().memory_info().rss, "B", MetricTypes.GAUGE, Worker=worker)
-    if torch.cuda.is_available():
-        _emit(context, "calvaria_gpu_memory_bytes", torch.cuda.max_memory_reserved(), "B", MetricTypes.GAUGE, Worker=worker)
+    if device.type == "cuda":
+        _emit(context, "calvaria_gpu_memory_bytes", torch.cuda.max_memory_reserved(device), "B", MetricTypes.GAUGE, Worker=worker)
 
 
 def _emit(context: Context, name: str, value: float, unit: str, kind: MetricTypes, i: int = 0, **dimensions: str) -> None:

@@ -7,6 +7,7 @@ from shutil import copytree
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from calvaria.errors import CalvariaError, ErrorCode
@@ -29,6 +30,7 @@ class FakePredictor:
     """Completes a volume by its own mirror image along the first axis. `fail` may raise for a batch, given its volumes."""
 
     task = COMPLETION
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -57,8 +59,6 @@ def predictor() -> FakePredictor:
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """completion.mar as the project ships it, but with random weights, so that it exists before any training."""
-    import torch
-
     from calvaria.networks import CONFIGS, EncoderDecoder
     from calvaria.server.archive import build_archives
     from calvaria.tasks import TASKS, Settings

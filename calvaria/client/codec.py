@@ -22,11 +22,15 @@ class Answer:
     """A server's answer.
 
     body     the volume's file
-    seconds  the server's time by stage; empty over gRPC, which carries nothing but the body
+    seconds  the server's time by stage
+    warning  what the server had to assume about the volume, as sentences
+
+    Over gRPC, which carries nothing but the body, there are neither.
     """
 
     body: bytes
     seconds: Mapping[str, float] = field(default_factory=dict)
+    warning: str = ""
 
     @cached_property
     def volume(self) -> BinaryVolume:
@@ -76,9 +80,9 @@ def encode_options(**options: str | int | None) -> dict[str, str]:
     return texts
 
 
-def accept(body: bytes, seconds: Mapping[str, float] | None = None) -> Answer:
-    """The answer in a body; the refusal in it is raised."""
-    refusal = decode_refusal(body)
+def accept(answer: Answer) -> Answer:
+    """The same answer, unless its body is a refusal, which is raised."""
+    refusal = decode_refusal(answer.body)
     if refusal:
         raise refusal
-    return Answer(body, seconds or {})
+    return answer

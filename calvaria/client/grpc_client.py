@@ -38,7 +38,7 @@ class GrpcClient(Caller):
             response = self._predictions(PredictionsRequest(model_name=model, input=parts), timeout=self.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise self._translated(error) from error
-        return accept(response.prediction)
+        return accept(Answer(response.prediction))
 
     def _translated(self, error: grpc.RpcError) -> Exception:
         status, details = error.code(), error.details() or ""

@@ -9,7 +9,7 @@ import httpx
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept
 from calvaria.client.tokens import KEY_FILE, read_token
-from calvaria.serving.wire import HEADER_PREFIX
+from calvaria.serving.wire import HEADER_PREFIX, WARNING_HEADER
 
 
 class Client(Caller):
@@ -43,7 +43,7 @@ class Client(Caller):
             raise refusals.timed_out() from error
         except httpx.TransportError as error:
             raise refusals.unreachable(self.url, error) from error
-        answer = accept(response.content, _stage_seconds(response))
+        answer = accept(Answer(response.content, _stage_seconds(response), response.headers.get(WARNING_HEADER, "")))
         if response.status_code != httpx.codes.OK:
             raise refusals.from_http(response.status_code, response.content)
         return answer

@@ -7,6 +7,7 @@ import grpc
 from calvaria.errors import CalvariaError, ErrorCode
 
 ADVICE = {
+    ErrorCode.BAD_OPTION: "The server cannot read the request. Send it as Calvaria's clients do, or a file with curl -T.",
     ErrorCode.UNAUTHORIZED: "The server wants a valid token. Give the client its key_file.json; tokens expire and change when it restarts.",
     ErrorCode.UNKNOWN_MODEL: "The server has no such model. `calvaria status` names those it has.",
     ErrorCode.TOO_LARGE: "The request is larger than the server accepts. Send the volume gzip-compressed, or raise max_request_size.",
@@ -17,6 +18,7 @@ ADVICE = {
 }
 
 BY_HTTP_STATUS = {
+    400: ErrorCode.BAD_OPTION,
     401: ErrorCode.UNAUTHORIZED,
     404: ErrorCode.UNKNOWN_MODEL,
     413: ErrorCode.TOO_LARGE,
@@ -25,6 +27,7 @@ BY_HTTP_STATUS = {
 }
 
 BY_GRPC_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: ErrorCode.BAD_OPTION,
     grpc.StatusCode.PERMISSION_DENIED: ErrorCode.UNAUTHORIZED,
     grpc.StatusCode.UNAUTHENTICATED: ErrorCode.UNAUTHORIZED,
     grpc.StatusCode.NOT_FOUND: ErrorCode.UNKNOWN_MODEL,

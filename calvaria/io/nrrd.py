@@ -152,7 +152,7 @@ def _geometry(header: dict[str, Any]) -> tuple[Affine, list[str]]:
         warnings.append("The file has no origin; voxel (0, 0, 0) is placed at 0, 0, 0 mm.")
     units = header.get("space units", [])
     if any(unit.lower() not in ("mm", "millimeter", "millimetre", "") for unit in units):
-        warnings.append(f"The space units {' '.join(units)[:60]!r} are not converted; lengths are taken as mm.")
+        warnings.append("The space units are not millimetres and are not converted; lengths are taken as mm.")
     return _to_lps(header, warnings) @ affine, warnings
 
 

@@ -57,6 +57,7 @@ class Response:
     code            "ok" or the refusal's ErrorCode value
     seconds         by stage, as far as the request came; network is that of the call the request shared with its batch
     occupied        occupied voxels of the volume that came in; 0 if it could not be read
+    warnings        what was assumed about that volume because its file does not say it; fixed sentences, nothing of the client's
     """
 
     body: bytes
@@ -65,6 +66,7 @@ class Response:
     content_type: str
     seconds: Mapping[str, float]
     occupied: int
+    warnings: Sequence[str]
 
 
 class Service:
@@ -95,6 +97,9 @@ class Service:
         with journey.timed("decode"):
             journey.decoded = decode(request.body, label=journey.options.label, max_voxels=self.limits.max_voxels)
         journey.occupied = journey.decoded.volume.occupied
+        journey.warnings = journey.decoded.warnings
+        for warning in journey.warnings:
+            log.warning("a volume came in: %s", warning)
         with journey.timed("prepare"):
             journey.prepared = self.predictor.prepare(journey.decoded.volume)
 
@@ -145,6 +150,7 @@ class _Journey:
         self.request = request
         self.seconds: dict[str, float] = {}
         self.occupied = 0
+        self.warnings: tuple[str, ...] = ()
         self.error: CalvariaError | None = None
 
     def attempt(self, stage: Callable[["_Journey"], None]) -> None:
@@ -163,10 +169,11 @@ class _Journey:
             self.seconds[stage] = perf_counter() - start
 
     def response(self) -> Response:
+        measured = self.seconds, self.occupied, self.warnings
         if self.error is None:
-            return Response(self.body, 200, "ok", CONTENT_TYPES[self.format], self.seconds, self.occupied)
+            return Response(self.body, 200, "ok", CONTENT_TYPES[self.format], *measured)
         code = self.error.code
-        return Response(encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, self.seconds, self.occupied)
+        return Response(encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured)
 
 
 def _refusal(error: Exception) -> CalvariaError:

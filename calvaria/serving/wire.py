@@ -15,6 +15,9 @@ CONTENT_TYPES = {"nrrd": "application/x-nrrd", "nii": "application/x-nifti", "ni
 HEADER_PREFIX = "x-calvaria-"
 """With a raw body over HTTP, the option `output` travels as the header `X-Calvaria-Output`, and so on; case does not matter."""
 
+WARNING_HEADER = "X-Calvaria-Warning"
+"""With an answer over HTTP: what was assumed about the volume because its file does not say it, as sentences in ASCII."""
+
 VOLUME_PART = "volume"
 """Name of the volume in a multipart form and in a gRPC input map."""
 

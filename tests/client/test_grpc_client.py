@@ -68,6 +68,7 @@ def test_an_answer_larger_than_grpcs_default_limit(serve):
     ("status", "details", "code"),
     [
         (grpc.StatusCode.PERMISSION_DENIED, "Token Authorization failed.", "unauthorized"),
+        (grpc.StatusCode.INVALID_ARGUMENT, "?", "bad-option"),
         (grpc.StatusCode.INTERNAL, "Model not found: nose\n…ModelNotFoundException", "unknown-model"),
         (grpc.StatusCode.INTERNAL, 'Model "completion" has no worker to serve inference request', "unavailable"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "gRPC message exceeds maximum size 67108864", "too-large"),

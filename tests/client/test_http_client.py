@@ -28,8 +28,8 @@ def test_what_goes_over_the_wire(tmp_path):
 
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        timing = "decode;dur=1.500, network;dur=250.000"
-        return httpx.Response(200, content=encode(VOLUME, "nrrd"), headers={"Server-Timing": timing})
+        headers = {"Server-Timing": "decode;dur=1.500, network;dur=250.000", "X-Calvaria-Warning": "No origin."}
+        return httpx.Response(200, content=encode(VOLUME, "nrrd"), headers=headers)
 
     with client(answer, tmp_path) as calls:
         got = calls.request("completion", VOLUME, output="implant", format="nrrd", label=2)
@@ -39,6 +39,7 @@ def test_what_goes_over_the_wire(tmp_path):
     expected = {"authorization": "Bearer secret", "x-calvaria-output": "implant", "x-calvaria-format": "nrrd", "x-calvaria-label": "2"}
     assert expected.items() <= dict(request.headers).items()
     assert got.seconds == {"decode": 0.0015, "network": 0.25}
+    assert got.warning == "No origin."
     np.testing.assert_array_equal(got.volume.mask, VOLUME.mask)
 
 
@@ -71,6 +72,7 @@ def test_our_refusal_keeps_its_code_and_sentence(tmp_path):
     ("response", "code", "advice"),
     [
         (torchserve(400, "InvalidKeyException", "Token Authorization failed. Token either incorrect, expired"), "unauthorized", "key_file"),
+        (torchserve(400, "BadRequestException", "Bad multipart"), "bad-option", "cannot read the request.*Bad multipart"),
         (torchserve(401, "InvalidKeyException", "Token Authorization failed."), "unauthorized", "key_file"),
         (torchserve(404, "ModelNotFoundException", "Model not found: nose"), "unknown-model", "nose"),
         (httpx.Response(413), "too-large", "max_request_size"),

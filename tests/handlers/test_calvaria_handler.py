@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import calvaria
@@ -83,6 +84,14 @@ def test_every_item_gets_its_own_status_type_and_times(handler):
     assert re.fullmatch(", ".join(rf"{stage};dur=\d+\.\d{{3}}" for stage in STAGES), timing)
 
 
+def test_what_was_assumed_travels_as_a_header(handler):
+    vague = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n\n" + bytes([1] * 7 + [0])
+    asked = context([{}, {}])
+    handler.handle([{"body": vague}, {"body": GOOD}], asked)
+    assert "1 mm voxels" in asked.get_response_headers(0)["X-Calvaria-Warning"]
+    assert "X-Calvaria-Warning" not in asked.get_response_headers(1)
+
+
 def test_phrases_are_one_line_of_ascii():
     from http import HTTPStatus
 
@@ -106,6 +115,17 @@ def test_metrics_are_lines_that_torchserve_can_read_and_metrics_yaml_declares(ha
     codes = [re.search(r"Code:([\w-]+)", match[4])[1] for match in emitted if match[1] == "calvaria_requests_total"]
     assert codes == ["ok", "empty-body"]
     assert {match[1] for match in emitted} | {"calvaria_gpu_memory_bytes"} == set(dimensions)
+
+
+def test_gpu_memory_is_that_of_the_workers_own_gpu(handler, caplog, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device=None: 1000 + torch.device(device).index)
+    caplog.set_level("INFO")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    handler.handle([{"body": GOOD}], context([{}]))
+    assert "calvaria_gpu_memory_bytes" not in caplog.text, "this worker is on the CPU"
+    handler.service.predictor.device = torch.device("cuda:1")
+    handler.handle([{"body": GOOD}], context([{}]))
+    assert re.search(r"calvaria_gpu_memory_bytes\.Bytes:1001\b", caplog.text)
 
 
 @pytest.mark.parametrize(("version", "fits"), [(calvaria.__version__, True), ("0.0.9", False)])

@@ -3,7 +3,8 @@
 import gzip
 import re
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -103,6 +104,25 @@ def outcome(client: Caller, body: bytes, options: dict[str, str]) -> bytes | tup
         return error.code, error.message
 
 
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait, but not for ever: what was not so by then, an assertion afterwards says."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def still(server: Server) -> dict[str, float]:
+    """The samples when they no longer move: TorchServe reads what a worker measured a little after it has answered."""
+    seen: list[dict[str, float]] = []
+
+    def unmoved() -> bool:
+        seen.append(counted(server))
+        return len(seen) > 5 and all(each == seen[-1] for each in seen[-5:])
+
+    until(unmoved)
+    return seen[-1]
+
+
 def counted(server: Server) -> dict[str, float]:
     """The metrics port's samples by name and those labels that tell them apart."""
     text = httpx.get(server.settings.url("metrics") + "/metrics", trust_env=False).text
@@ -138,12 +158,13 @@ def test_good_requests_among_bad_ones_get_what_they_get_alone(server, http, grpc
     alone = [outcome(http, *request) for request in requests]
     calls = [(client, *request) for request in requests for client in (http, grpc)]
     np.random.default_rng(0).shuffle(order := list(range(len(calls))))
-    before = counted(server)
+    before = still(server)
     with ThreadPoolExecutor(12) as pool:
         futures = {i: pool.submit(outcome, *calls[i]) for i in order}
     for i, future in futures.items():
         assert future.result() == alone[i // 2]
 
+    until(lambda: risen(before, counted(server)).get("calvaria_batch_size_sum") == len(calls))
     rise = risen(before, counted(server))
     codes = [code.value for _, _, code in BAD_INPUTS.values()] * 2 + ["ok"] * 2 * len(good * 3)
     for code in set(codes):
@@ -161,7 +182,9 @@ def test_good_requests_among_bad_ones_get_what_they_get_alone(server, http, grpc
 def test_memory_is_shown(server, http):
     http.predict("completion", GOOD)
     (worker,) = server.workers()
-    shown = counted(server)[f"calvaria_worker_memory_bytes {worker.pid}"]
+    name = f"calvaria_worker_memory_bytes {worker.pid}"
+    until(lambda: name in counted(server))
+    shown = counted(server)[name]
     assert shown == pytest.approx(psutil.Process(worker.pid).memory_info().rss, rel=0.2)
 
 
@@ -177,6 +200,11 @@ def test_the_answer_lies_on_the_inputs_grid(http, grpc, format, output):
     assert over_http.volume.occupied > 0
     assert (over_http.volume.mask & volume.mask).any() == (output == "completed")
     assert tuple(over_http.seconds) == STAGES
+
+
+def test_what_was_assumed_is_said_over_http(http):
+    assert "no origin" in http.request("completion", nrrd(data=SOME)).warning
+    assert http.request("completion", GOOD).warning == ""
 
 
 def test_multipart_with_fields_or_json(server, http):

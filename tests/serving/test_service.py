@@ -99,6 +99,24 @@ def test_a_lone_failure_is_not_tried_twice(predictor):
     assert predictor.batches == [1]
 
 
+def test_what_was_assumed_is_told_and_logged_without_a_word_of_the_clients(predictor, caplog):
+    secret = "NRRD0004\ntype: uint8\ndimension: 3\nspace dimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+    secret += 'space units: "Jane" "Doe" "1970"\n\n'
+    complete, vague, empty = request(), Request(secret.encode() + bytes([1] * 7 + [0])), Request(secret.encode() + bytes(8))
+    responses = Service(predictor).handle([complete, vague, empty])
+    assert [code_of(each) for each in responses] == ["ok", "ok", "empty-mask"]
+    assert not responses[0].warnings
+    for response in responses[1:]:
+        assert any("no origin" in warning for warning in response.warnings)
+        assert any("space units" in warning for warning in response.warnings)
+        assert " ".join(response.warnings).isascii()
+        assert "Jane" not in " ".join(response.warnings)
+    logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(logged) == sum(len(response.warnings) for response in responses)
+    assert "no origin" in " ".join(logged)
+    assert "Jane" not in caplog.text
+
+
 @pytest.mark.parametrize("stage", ["prepare", "finish"])
 def test_an_unexpected_failure_elsewhere_is_confined_too(predictor, stage, monkeypatch):
     calls, real = itertools.count(), getattr(predictor, stage)
