@@ -1,5 +1,6 @@
 """The `calvaria` command. Each command imports what it needs when it runs, so that `calvaria --help` is quick."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,21 @@ synth = typer.Typer(help="Make skulls and defects from a seed.", no_args_is_help
 app.add_typer(synth, name="synth")
 
 
-Folder = Annotated[Path, typer.Option(help="Folder that holds the weights.")]
+def _available(device: str) -> str:
+    """The device, if this machine has it; torch is imported only to look for another than the CPU."""
+    if device == "cpu":
+        return device
+    import torch
+
+    gpus = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
+    if device not in gpus:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no device {device!r} here. Choose one of: {', '.join(['cpu', *gpus])}.")
+    return device
+
+
+Models = Annotated[Path | None, typer.Option(help="Folder with a folder per task that holds its weights.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:0 and so on.", callback=_available)]
+ServerFolder = Annotated[Path, typer.Option(help="Folder that holds config.properties; key_file.json and logs/ are written into it.")]
 
 
 @app.callback()
@@ -33,22 +48,23 @@ def predict(
     out: Annotated[Path, typer.Option(help="Where the answer goes; its suffix chooses the format.")],
     output: Annotated[str | None, typer.Option(help="Which of the task's outputs; for completion: completed (default) or implant.")] = None,
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
-    models: Annotated[Path | None, typer.Option(help="Folder with a folder per task that holds its weights.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    models: Models = None,
+    device: Device = "cpu",
 ) -> None:
     """Answer for one volume, without any server."""
-    from calvaria.io import read, write
+    from calvaria.client.codec import encode_options
+    from calvaria.console import read_volume, size
+    from calvaria.io import format_of, write
     from calvaria.predictor import Predictor
+    from calvaria.serving.options import RequestOptions
     from calvaria.weights import model_folder
 
+    format_of(out)  # a name without a format is refused before the work is done
     predictor = Predictor.load(model_folder(task, models), device=device)
-    wanted = predictor.task.choose_output(output)
-    decoded = read(volume, label=label)
-    for warning in decoded.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    answer = predictor.predict([decoded.volume])[0][wanted]
+    options = RequestOptions.parse(encode_options(output=output, label=label), predictor.task.outputs)
+    answer = predictor.predict([read_volume(volume, options.label)])[0][options.output]
     write(out, answer)
-    typer.echo(f"{out}: {wanted}, {answer.occupied} voxels, {answer.occupied * answer.voxel_mm3 / 1000:.1f} cm³")
+    typer.echo(f"{out}: {options.output}, {size(answer)}")
 
 
 @app.command()
@@ -56,16 +72,14 @@ def train(
     task: Annotated[str, typer.Argument(help="What to learn: completion.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the weights; a run found there is continued.")],
     config: Annotated[Path | None, typer.Option(help="TOML file; default: the one the shipped weights were made with.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    start: Annotated[Path | None, typer.Option(help="Folder of the weights that a new run starts from; default: random ones.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Fit a task's network on data generated from a seed."""
     from calvaria.training.run import run
     from calvaria.weights import model_folder
 
-    run(task, config or model_folder(task) / "train.toml", out, device)
-
-
-ServerFolder = Annotated[Path, typer.Option(help="Folder that holds config.properties; key_file.json and logs/ are written into it.")]
+    run(task, config or model_folder(task) / "train.toml", out, device, start)
 
 
 @app.command()
@@ -104,7 +118,7 @@ def status(folder: ServerFolder = Path()) -> None:
     for worker in workers:
         typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
     if not workers:
-        typer.echo("No server is running.")
+        typer.echo("The server is starting; no worker is ready." if server.running else "No server is running.")
     if not workers or not all(worker.ready for worker in workers):
         raise typer.Exit(1)
 
@@ -116,20 +130,23 @@ def threshold(
     hu: Annotated[float, typer.Option(help="Bone is what reaches this many Hounsfield units.")] = 300.0,
 ) -> None:
     """Make a bone mask from a CT volume: the largest component at or above a threshold."""
+    from calvaria.console import size, warn
     from calvaria.io import format_of, read_image, write
     from calvaria.threshold import threshold
 
-    format_of(out)  # a name without a format is refused before the work is done
-    bone = threshold(read_image(ct), hu)
+    format_of(out)
+    image = read_image(ct)
+    warn(ct, image.warnings)
+    bone = threshold(image, hu)
     write(out, bone)
-    typer.echo(f"{out}: {bone.occupied} voxels, {bone.occupied * bone.voxel_mm3 / 1000:.1f} cm³")
+    typer.echo(f"{out}: {size(bone)}")
 
 
 @app.command()
 def demo(
     volume: Annotated[Path | None, typer.Option(help="A defective skull: .nrrd, .nii or .nii.gz; default: a generated one.")] = None,
     truth: Annotated[Path | None, typer.Option(help="The true implant, or the whole skull, to score against.")] = None,
-    cut: Annotated[int | None, typer.Option(help="Take the volume for a whole skull and cut the defect of this seed into it.")] = None,
+    cut: Annotated[int | None, typer.Option(min=0, help="Take the volume for a whole skull; cut the defect of this seed into it.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the answers and the picture.")] = Path("out"),
     folder: ServerFolder = Path(),
 ) -> None:
@@ -142,23 +159,23 @@ def demo(
 @app.command()
 def evaluate(
     whole: Annotated[Path | None, typer.Option(help="A whole skull to cut defects into, instead of generated ones.")] = None,
-    cases: Annotated[int, typer.Option(help="How many defects; each on a skull of its own where skulls are generated.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the first case; the next ones count up.")] = 0,
-    spacing_mm: Annotated[float, typer.Option(help="Voxel size of generated skulls.")] = 1.0,
+    cases: Annotated[int, typer.Option(min=1, help="How many defects; each on a skull of its own where skulls are generated.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first case; the next ones count up.")] = 0,
+    spacing_mm: Annotated[float, typer.Option(min=0.2, help="Voxel size of generated skulls.")] = 1.0,
     working: Annotated[bool, typer.Option("--working", help="Score on the model's working grid instead of the skull's own.")] = False,
     out: Annotated[Path, typer.Option(help="CSV file with a row per case and method.")] = Path("out/evaluation.csv"),
-    models: Annotated[Path | None, typer.Option(help="Folder with a folder per task that holds its weights.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    models: Models = None,
+    device: Device = "cpu",
 ) -> None:
     """Score completion and plain baselines on skulls with a piece cut out."""
+    from calvaria.console import read_volume
     from calvaria.evaluation.cases import cuts_of, generated
     from calvaria.evaluation.evaluate import report
-    from calvaria.io import read
     from calvaria.predictor import Predictor
     from calvaria.weights import model_folder
 
     predictor = Predictor.load(model_folder("completion", models), device=device)
-    chosen = cuts_of(read(whole).volume, cases, seed, whole.stem) if whole else generated(cases, seed, spacing_mm)
+    chosen = cuts_of(read_volume(whole), cases, seed, whole.stem) if whole else generated(cases, seed, spacing_mm)
     if working:
         chosen = (case.at_working_resolution(predictor.settings.spacing_mm) for case in chosen)
     title = f"{whole.name if whole else 'generated skulls'}, {cases} defects{', on the working grid' if working else ''}"
@@ -172,6 +189,7 @@ def synth_skull(
     spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
 ) -> None:
     """Make a skull as thresholding a head CT would give it."""
+    from calvaria.console import size
     from calvaria.io import format_of, write
     from calvaria.synthetic import make_skull
 
@@ -180,7 +198,7 @@ def synth_skull(
         raise CalvariaError(ErrorCode.BAD_OPTION, "The spacing must be at least 0.2 mm: a finer head would not fit in memory.")
     skull = make_skull(seed, spacing)
     write(out, skull)
-    typer.echo(f"{out}: {skull.occupied} voxels, {skull.occupied * skull.voxel_mm3 / 1000:.1f} cm³")
+    typer.echo(f"{out}: {size(skull)}")
 
 
 @synth.command("cut")
@@ -192,20 +210,22 @@ def synth_cut(
     kind: Annotated[str | None, typer.Option(help="Kind of defect; default: the seed chooses.")] = None,
 ) -> None:
     """Cut a defect into a skull."""
-    from calvaria.io import format_of, read, write
+    from calvaria.console import read_volume, size
+    from calvaria.io import format_of, write
     from calvaria.synthetic import cut_defect
 
     for path in (out, implant) if implant else (out,):
         format_of(path)
-    defect = cut_defect(read(volume).volume, seed, kind)
+    defect = cut_defect(read_volume(volume), seed, kind)
     write(out, defect.defective)
     if implant:
         write(implant, defect.implant)
-    typer.echo(f"{out}: {defect.kind}, {defect.implant.occupied * defect.implant.voxel_mm3 / 1000:.1f} cm³ taken")
+    typer.echo(f"{out}: {defect.kind}, {size(defect.implant)} taken")
 
 
 def main() -> None:
-    """Run the command line; a refusal is printed as its sentence and code, with exit status 2."""
+    """Run the command line; a refusal is printed as its sentence and code, with exit status 2. Terminated, it still cleans up."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except CalvariaError as error:

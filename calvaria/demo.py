@@ -1,10 +1,8 @@
 """One skull through a running TorchServe, over both transports, to an implant on disk, a picture and its scores."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 from rich.console import Console
@@ -12,10 +10,11 @@ from rich.table import Table
 
 from calvaria.client import Client, GrpcClient
 from calvaria.client.codec import Answer, Caller
+from calvaria.console import Report, read_volume
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import cut
 from calvaria.evaluation.metrics import Scores, score
-from calvaria.io import encode, read, write
+from calvaria.io import encode, write
 from calvaria.picture import render_implant
 from calvaria.server.server import Server
 from calvaria.synthetic import make_skull
@@ -27,7 +26,7 @@ GENERATED_SEED, GENERATED_CUT, GENERATED_SPACING_MM = 7, 7, 0.4
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class DemoCase:
     """What the demonstration is about: a defective skull, and its true implant where that is known."""
 
     defective: BinaryVolume
@@ -44,46 +43,46 @@ def demonstrate(folder: Path, out: Path, volume: Path | None = None, truth: Path
     The server is started, and stopped whatever happens. Raises CalvariaError, also if the two transports' answers differ.
     """
     report = Report(Console())
-    with report.stage("Reading the skull" if volume else "Generating a full-size skull (512³ class, 0.4 mm) and its defect"):
-        subject = load_subject(volume, truth, seed)
-    report.say(f"{subject.title}: {' × '.join(map(str, subject.defective.shape))} voxels, {subject.defective.occupied:,} occupied")
-    with report.stage("Encoding it"):
-        body = encode(subject.defective, "nrrd")
     server = Server(folder)
+    with report.stage("Reading the skull" if volume else "Generating a full-size skull (512³ class, 0.4 mm) and its defect"):
+        case = load_case(volume, truth, seed)
+    report.say(f"{case.title}: {' × '.join(map(str, case.defective.shape))} voxels, {case.defective.occupied:,} occupied")
+    with report.stage("Encoding it"):
+        body = encode(case.defective, "nrrd")
+    with report.stage("Starting TorchServe, until its worker is ready"):
+        server.start()
     try:
-        with report.stage("Starting TorchServe, until its worker is ready"):
-            server.start()
         completed, implant = ask_both_ways(server, body, report)
     finally:
         with report.stage("Stopping TorchServe"):
             server.stop()
-    write_results(subject, {"completed": completed, "implant": implant}, out, report)
+    write_results(case, {"completed": completed, "implant": implant}, out, report)
 
 
-def load_subject(volume: Path | None, truth: Path | None, seed: int | None) -> Subject:
+def load_case(volume: Path | None, truth: Path | None, seed: int | None) -> DemoCase:
     """See `demonstrate`. CalvariaError for a combination that makes no sense, or a truth that lies elsewhere."""
     if truth and (seed is not None or volume is None):
         raise CalvariaError(ErrorCode.BAD_OPTION, "A truth goes with a defective volume; a defect that is cut here is its own truth.")
     if volume is None:
         skull = make_skull(GENERATED_SEED, GENERATED_SPACING_MM)
-        case = cut(skull, GENERATED_CUT if seed is None else seed)
-        return Subject(case.defective, case.implant, f"Generated skull, defect: {case.kind}")
-    given = read(volume).volume
+        made = cut(skull, GENERATED_CUT if seed is None else seed)
+        return DemoCase(made.defective, made.implant, f"Generated skull, defect: {made.kind}")
+    given = read_volume(volume)
     if seed is not None:
-        case = cut(given, seed)
-        return Subject(case.defective, case.implant, f"{volume.name}, defect cut with seed {seed}: {case.kind}")
-    return Subject(given, load_truth(truth, given) if truth else None, volume.name)
+        made = cut(given, seed)
+        return DemoCase(made.defective, made.implant, f"{volume.name}, defect cut with seed {seed}: {made.kind}")
+    return DemoCase(given, load_truth(truth, given) if truth else None, volume.name)
 
 
 def load_truth(path: Path, defective: BinaryVolume) -> BinaryVolume:
     """The true implant from its own file or from the whole skull's: what either adds to the defective skull."""
-    truth = read(path).volume
+    truth = read_volume(path)
     if not truth.same_grid(defective):
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"{path} does not lie on the volume's grid. Resample one onto the other.")
     return defective.like(truth.mask & ~defective.mask)
 
 
-def ask_both_ways(server: Server, body: bytes, report: "Report") -> tuple[BinaryVolume, BinaryVolume]:
+def ask_both_ways(server: Server, body: bytes, report: Report) -> tuple[BinaryVolume, BinaryVolume]:
     """Ask for both outputs over HTTP and again over gRPC, and make sure that the answers are the same volumes."""
     with (
         Client(server.settings.url("inference"), key_file=server.key_file) as http,
@@ -104,7 +103,7 @@ def require_same(output: str, one: BinaryVolume, other: BinaryVolume) -> None:
         raise CalvariaError(ErrorCode.INTERNAL, f"HTTP and gRPC gave different volumes for {output}: please report this.")
 
 
-def ask(caller: Caller, transport: str, body: bytes, output: str, report: "Report") -> Answer:
+def ask(caller: Caller, transport: str, body: bytes, output: str, report: Report) -> Answer:
     with report.stage(f"Asking over {transport} for {output} ({len(body) / 1e6:.1f} MB)"):
         answer = caller.request(MODEL, body, output=output, format="nrrd")
     if answer.seconds:
@@ -112,18 +111,18 @@ def ask(caller: Caller, transport: str, body: bytes, output: str, report: "Repor
     return answer
 
 
-def write_results(subject: Subject, outputs: Mapping[str, BinaryVolume], out: Path, report: "Report") -> None:
+def write_results(case: DemoCase, outputs: Mapping[str, BinaryVolume], out: Path, report: Report) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with report.stage("Writing the volumes"):
         for name, volume in outputs.items():
             write(out / f"{name}.nrrd", volume)
     with report.stage("Drawing the picture"):
-        render_implant(subject.defective, outputs["implant"], out / "implant.png", subject.title)
-    if subject.true_implant is None:
+        render_implant(case.defective, outputs["implant"], out / "implant.png", case.title)
+    if case.true_implant is None:
         report.say("No scores: the true implant is not known.")
     else:
         with report.stage("Scoring"):
-            scores = score(outputs, subject.true_implant, subject.defective)
+            scores = score(outputs, case.true_implant, case.defective)
         report.show(score_table(scores))
     report.say("Written: " + ", ".join(str(out / name) for name in ("completed.nrrd", "implant.nrrd", "implant.png")))
 
@@ -132,23 +131,3 @@ def score_table(scores: Scores) -> Table:
     table = Table("implant DSC", "border DSC", "HD95", "whole-skull DSC", title="Against the true implant")
     table.add_row(f"{scores.implant_dice:.3f}", f"{scores.border_dice:.3f}", f"{scores.hd95_mm:.2f} mm", f"{scores.skull_dice:.4f}")
     return table
-
-
-class Report:
-    """Tells a person what is being done, and how long it took."""
-
-    def __init__(self, console: Console):
-        self._console = console
-
-    @contextmanager
-    def stage(self, what: str) -> Iterator[None]:
-        start = perf_counter()
-        with self._console.status(f"{what} …"):
-            yield
-        self._console.print(f"{what}: {perf_counter() - start:.1f} s", highlight=False, soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
-
-    def show(self, table: Table) -> None:
-        self._console.print(table)

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "training": {"volume", "geometry", "synthetic", "networks", "sparse", "tasks", "weights"},
     "raycast": {"volume", "geometry"},
     "picture": {"volume", "geometry", "raycast"},
+    "console": {"volume", "io"},
     "evaluation": {"volume", "io", "geometry", "picture", "predictor", "synthetic", "tasks"},
 }
 ANYTHING = {"cli", "demo"}

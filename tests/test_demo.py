@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calvaria.demo import demonstrate, load_subject, require_same
+from calvaria.demo import demonstrate, load_case, require_same
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read, write
 from calvaria.server.server import Server
@@ -25,31 +25,31 @@ def skull_file(skull: BinaryVolume, tmp_path: Path) -> Path:
 
 
 def test_a_cut_skull_is_its_own_truth(skull: BinaryVolume, skull_file: Path) -> None:
-    subject = load_subject(skull_file, None, seed=3)
-    assert subject.true_implant is not None
-    np.testing.assert_array_equal(subject.defective.mask ^ subject.true_implant.mask, skull.mask)
+    case = load_case(skull_file, None, seed=3)
+    assert case.true_implant is not None
+    np.testing.assert_array_equal(case.defective.mask ^ case.true_implant.mask, skull.mask)
 
 
 def test_truth_may_be_the_implant_or_the_whole_skull(skull_file: Path, tmp_path: Path) -> None:
-    subject = load_subject(skull_file, None, seed=3)
-    assert subject.true_implant is not None
-    write(tmp_path / "defective.nii.gz", subject.defective)
-    write(tmp_path / "implant.nii", subject.true_implant)
+    case = load_case(skull_file, None, seed=3)
+    assert case.true_implant is not None
+    write(tmp_path / "defective.nii.gz", case.defective)
+    write(tmp_path / "implant.nii", case.true_implant)
     for truth in (tmp_path / "implant.nii", skull_file):
-        loaded = load_subject(tmp_path / "defective.nii.gz", truth, seed=None)
+        loaded = load_case(tmp_path / "defective.nii.gz", truth, seed=None)
         assert loaded.true_implant is not None
-        np.testing.assert_array_equal(loaded.true_implant.mask, subject.true_implant.mask)
-    assert load_subject(tmp_path / "defective.nii.gz", None, seed=None).true_implant is None
+        np.testing.assert_array_equal(loaded.true_implant.mask, case.true_implant.mask)
+    assert load_case(tmp_path / "defective.nii.gz", None, seed=None).true_implant is None
 
 
 def test_what_makes_no_sense_together_is_refused(skull: BinaryVolume, skull_file: Path, tmp_path: Path) -> None:
     for volume, seed in [(skull_file, 3), (None, None)]:
         with pytest.raises(CalvariaError) as refusal:
-            load_subject(volume, skull_file, seed)
+            load_case(volume, skull_file, seed)
         assert refusal.value.code is ErrorCode.BAD_OPTION
     write(tmp_path / "elsewhere.nrrd", BinaryVolume.on_grid(skull.mask, skull.spacing_mm, (500, 0, 0)))
     with pytest.raises(CalvariaError) as refusal:
-        load_subject(skull_file, tmp_path / "elsewhere.nrrd", None)
+        load_case(skull_file, tmp_path / "elsewhere.nrrd", None)
     assert refusal.value.code is ErrorCode.BAD_GEOMETRY
 
 
@@ -63,6 +63,17 @@ def test_answers_that_differ_in_a_voxel_or_in_place_are_noticed(skull: BinaryVol
             require_same("implant", skull, different)
 
 
+def test_a_server_that_runs_already_is_left_alone(skull_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(server: Server) -> None:
+        raise CalvariaError(ErrorCode.UNAVAILABLE, "A server already runs.")
+
+    server = Server.apart(tmp_path / "server", ROOT / "config.properties")
+    monkeypatch.setattr(Server, "start", refuse)
+    monkeypatch.setattr(Server, "stop", lambda server: pytest.fail("stopped a server that it did not start"))
+    with pytest.raises(CalvariaError, match="already runs"):
+        demonstrate(server.folder, tmp_path / "out", skull_file, seed=3)
+
+
 @pytest.mark.server
 def test_demo_leaves_an_implant_a_picture_and_no_server(
     skull_file: Path, model_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -70,7 +81,7 @@ def test_demo_leaves_an_implant_a_picture_and_no_server(
     server = Server.apart(tmp_path / "server", ROOT / "config.properties", model_store)
     demonstrate(server.folder, tmp_path / "out", skull_file, seed=3)
     assert not server.running
-    defective = load_subject(skull_file, None, seed=3).defective
+    defective = load_case(skull_file, None, seed=3).defective
     completed, implant = (read(tmp_path / "out" / f"{name}.nrrd").volume for name in ("completed", "implant"))
     np.testing.assert_array_equal(completed.mask, defective.mask | implant.mask)
     assert implant.same_grid(defective)

@@ -60,14 +60,6 @@ class Task:
     finish: Callable[[Prepared, Field, Settings], dict[str, Mask]]
     settings: type[Settings] = Settings
 
-    def choose_output(self, name: str | None) -> str:
-        """The output of this name, the default for None; CalvariaError BAD_OPTION for any other."""
-        if name is None:
-            return self.outputs[0]
-        if name not in self.outputs:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no output {name!r}. Choose one of: {', '.join(self.outputs)}.")
-        return name
-
     def settings_from(self, values: dict[str, Any]) -> Settings:
         return self.settings(**values)
 

@@ -1,0 +1,169 @@
+"""The commands, as a person types them: what they write, what they say, and their exit status."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calvaria.cli import main
+from calvaria.io import decode, encode, read, write
+from calvaria.networks import CONFIGS, EncoderDecoder
+from calvaria.predictor import Predictor
+from calvaria.tasks import TASKS, Settings
+from calvaria.volume import BinaryVolume
+from calvaria.weights import WEIGHTS, save_weights
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind. Boxes and line breaks of usage errors are taken out of `err`."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def calvaria(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Callable[..., Said]]:
+    """Runs the command with words, outside any checkout."""
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr("sys.argv", ["calvaria", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return Said(int(ended.value.code or 0), out, " ".join(re.sub(r"[│╭╮╰╯─]", " ", err).split()))
+
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "completion"
+    folder.mkdir()
+    torch.manual_seed(0)
+    network = EncoderDecoder(CONFIGS["ch1"])
+    for level in network.decoder:
+        torch.nn.init.constant_(level.head.bias, 3.0)  # in favour of keeping sites, so that every answer adds something
+    save_weights(folder / WEIGHTS, network, TASKS["completion"], Settings(spacing_mm=4.0))
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def bowl() -> BinaryVolume:
+    axes = np.ogrid[-1:1:24j, -1:1:26j, -1:1:28j]
+    radius = np.sqrt(sum(axis**2 for axis in axes))
+    mask = (radius < 0.95) & (radius > 0.7)
+    mask[:8, :8] = False
+    return BinaryVolume.on_grid(mask, (4.0, 4.0, 4.0), (-10, 20, 30))
+
+
+@pytest.fixture
+def skull(bowl: BinaryVolume, tmp_path: Path) -> Path:
+    write(tmp_path / "skull.nrrd", bowl)
+    return tmp_path / "skull.nrrd"
+
+
+@pytest.fixture
+def vague(bowl: BinaryVolume, tmp_path: Path) -> Path:
+    """The same without an origin."""
+    content = encode(bowl, "nrrd")
+    path = tmp_path / "vague.nrrd"
+    path.write_bytes(re.sub(rb"space origin:.*\n", b"", content, count=1))
+    return path
+
+
+@pytest.mark.parametrize("output", ["completed", "implant"])
+def test_predict_writes_what_the_library_answers(calvaria, models, skull, bowl, tmp_path, output):
+    out = tmp_path / "answer.nii.gz"
+    said = calvaria("predict", "completion", skull, "--output", output, "--out", out, "--models", models)
+    assert said.status == 0, said.err
+    expected = Predictor.load(models / "completion").predict([bowl])[0][output]
+    answer = read(out)
+    assert answer.format == "nii.gz"
+    assert answer.volume.same_grid(bowl)
+    np.testing.assert_array_equal(answer.volume.mask, expected.mask)
+    assert f"{output}, {expected.occupied} voxels" in said.out
+    assert "warning" not in said.err
+
+
+def test_what_was_assumed_is_said_by_every_command_that_reads(calvaria, models, vague, tmp_path, monkeypatch):
+    monkeypatch.setattr("calvaria.server.server.Server.start", lambda server: (_ for _ in ()).throw(KeyboardInterrupt))
+    (tmp_path / "config.properties").write_text("model_store=.\n")
+    assert decode(vague.read_bytes()).warnings
+    for words in [
+        ("predict", "completion", vague, "--out", "answer.nrrd", "--models", models),
+        ("synth", "cut", vague, "--out", "cut.nrrd"),
+        ("evaluate", "--whole", vague, "--cases", 1, "--models", models, "--out", "rows.csv"),
+        ("demo", "--volume", vague),
+    ]:
+        assert "vague.nrrd: The file has no origin" in calvaria(*words).err, words
+
+
+NO_SUCH = "no-such"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", NO_SUCH), "There are no weights at .* --models"),
+        (("predict", "embalming", "skull.nrrd", "--out", "a.nrrd"), "There is no task 'embalming'"),
+        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--device", "cuda:99"), "There is no device 'cuda:99' here"),
+        (("predict", "completion", "skull.nrrd", "--out", "a.stl", "--models", NO_SUCH), "a.stl does not say its format"),
+        (("predict", "completion", NO_SUCH, "--out", "a.nrrd", "--models", "MODELS"), "no-such cannot be read"),
+        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", "MODELS", "--output", "nose"), "output cannot be 'nose'"),
+        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", "MODELS", "--label", 0), "label cannot be '0'"),
+        (("serve",), "config.properties cannot be read: .* --folder"),
+        (("stop",), "config.properties cannot be read: .* --folder"),
+        (("status", "--folder", NO_SUCH), "no-such/config.properties cannot be read: .* --folder"),
+        (("demo",), "config.properties cannot be read: .* --folder"),
+        (("demo", "--volume", "skull.nrrd", "--cut", -1), "Invalid value for '--cut'"),
+        (("evaluate", "--models", NO_SUCH), "There are no weights at .* --models"),
+        (("evaluate", "--seed", -1), "Invalid value for '--seed'"),
+        (("evaluate", "--cases", 0), "Invalid value for '--cases'"),
+        (("train", "completion", "--out", "run", "--config", NO_SUCH), "The configuration no-such cannot be used: .* --config"),
+        (("train", "completion", "--out", "run", "--config", "mistyped.toml"), "The configuration mistyped.toml cannot be used: .*"),
+        (("train", "completion", "--out", "run", "--config", "unknown.toml"), "unknown.toml: unknown colour"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(calvaria, models, skull, tmp_path, words, sentence):
+    (tmp_path / "mistyped.toml").write_text("steps = = 3")
+    (tmp_path / "unknown.toml").write_text("colour = 3")
+    before = set(tmp_path.iterdir())
+    said = calvaria(*(models if word == "MODELS" else word for word in words))
+    assert said.status == 2, said
+    assert re.search(sentence, said.err), said.err
+    assert "Traceback" not in said.err
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_gpu_that_is_there_may_be_chosen(calvaria, models, skull, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    predict = ("predict", "completion", skull, "--out", "a.nrrd", "--models", NO_SUCH)
+    for device in ("cuda", "cuda:1"):
+        assert "no weights" in calvaria(*predict, "--device", device).err
+    assert "Choose one of: cpu, cuda, cuda:0, cuda:1" in calvaria(*predict, "--device", "cuda:2").err
+
+
+def test_terminated_it_ends_as_if_by_exit(calvaria, monkeypatch):
+    """So that whatever a command has started is stopped by its `finally`."""
+    cleaned = []
+
+    def command() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr("calvaria.cli.app", command)
+    assert calvaria().status == 128 + signal.SIGTERM
+    assert cleaned
