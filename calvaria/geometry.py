@@ -5,7 +5,8 @@ Everything is written so that one anatomy gives one answer, to the last bit, how
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import permutations
+from functools import lru_cache
+from itertools import pairwise, permutations
 from math import ceil
 
 import numpy as np
@@ -90,13 +91,15 @@ class GridAxis:
         count = max(ceil((high - low) / cell_mm - 1e-6), 1)
         return cls(source_count, source_mm, count, (low + high - count * cell_mm) / 2, cell_mm)
 
-    def overlaps(self) -> NDArray[np.float64]:
-        """Share of each working cell that each source voxel covers, [count, source_count]."""
+    def overlaps(self) -> csr_array:
+        """Share of each working cell that each source voxel covers, sparse [count, source_count]."""
         edges = (np.arange(self.source_count + 1) * self.source_mm - self.start_mm) / self.cell_mm
         edges = np.round(edges * _EDGE_STEPS) / _EDGE_STEPS
-        cells = np.arange(self.count)[:, None]
-        shares: NDArray[np.float64] = np.minimum(edges[1:], cells + 1) - np.maximum(edges[:-1], cells)
-        return shares.clip(min=0.0)
+        cuts = np.union1d(edges.clip(0, self.count), np.arange(self.count + 1))  # between two of them lies one cell and one voxel
+        cell = cuts[:-1].astype(np.intp)
+        voxel = np.searchsorted(edges, cuts[:-1], side="right") - 1
+        inside = (voxel >= 0) & (voxel < self.source_count)
+        return csr_array((np.diff(cuts)[inside], (cell[inside], voxel[inside])), shape=(self.count, self.source_count))
 
     def positions(self, voxels: slice) -> NDArray[np.float64]:
         """Where source voxel centres lie, in cells, 0 being the centre of the first."""
@@ -156,18 +159,18 @@ class WorkingGrid:
         """Share of each cell that is occupied, float32 [x, y, z]; what lies outside the source counts as empty.
 
         `mask` is bool [X, Y, Z] on the source grid. Edges are rounded to 1/65536 of a cell, so that sums are exact: the slowest axis
-        in memory is reduced first, and the order still cannot show in the result.
+        in memory is reduced first, and the order still cannot show in the result. Extra memory: a few planes in float64.
         """
         self._check(mask.shape, self.source_shape)
         order, in_memory = _memory_order(mask)
         overlaps = [self.axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
-        covered = [np.flatnonzero(shares.any(axis=0)) for shares in overlaps]
-        _, rows, columns = (slice(int(index[0]), int(index[-1]) + 1) for index in covered)
-        across, along = csr_array(overlaps[1][:, rows]), csr_array(overlaps[2][:, columns].T)
-        coarse = np.empty([len(shares) for shares in overlaps], np.float32)
-        for cell, shares in enumerate(overlaps[0].astype(np.float32)):
-            planes = np.flatnonzero(shares)
-            slab = sum(in_memory[plane, rows, columns] * shares[plane] for plane in planes)
+        rows, columns = (slice(int(shares.indices.min()), int(shares.indices.max()) + 1) for shares in overlaps[1:])
+        across, along = overlaps[1][:, rows], overlaps[2][:, columns].T
+        coarse = np.empty([shares.shape[0] for shares in overlaps], np.float32)
+        shares = overlaps[0].astype(np.float32)
+        for cell, (start, stop) in enumerate(pairwise(shares.indptr)):
+            planes = zip(shares.indices[start:stop], shares.data[start:stop], strict=True)
+            slab = sum(in_memory[plane, rows, columns] * share for plane, share in planes)
             coarse[cell] = across @ np.asarray(slab, np.float64) @ along
         return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
 
@@ -175,17 +178,23 @@ class WorkingGrid:
         """Where the linear interpolation of a field exceeds `threshold` at source voxel centres.
 
         `field` is float32 [x, y, z] on this grid. Returns bool [a, b, c] in Fortran order, as most files have it, and the box of the
-        source grid it fills: everything outside the box is at or below the threshold, or outside the working grid. Extra memory: two
-        fields interpolated along x and y.
+        source grid it fills: everything outside the box is at or below the threshold, or outside the working grid. Extra memory: a few
+        planes of the source in float32.
         """
         self._check(field.shape, self.shape)
-        above = bounding_box(field > threshold)
-        x, y, z = box = _as_box(axis.reach(cells) for axis, cells in zip(self.axes, above, strict=True))
-        along_x = _interpolate(np.ascontiguousarray(field.T), 2, *self.axes[0].neighbours(x))  # [z, y, X]: planes are contiguous
-        along_y = _interpolate(along_x, 1, *self.axes[1].neighbours(y))
+        kept = bounding_box(field > threshold)
+        x, y, z = box = _as_box(axis.reach(cells) for axis, cells in zip(self.axes, kept, strict=True))
+        planes = np.ascontiguousarray(field.T)  # [z, y, x]
+        across, along = self.axes[1].neighbours(y), self.axes[0].neighbours(x)
+
+        @lru_cache(maxsize=2)
+        def plane(cell: int) -> Field:
+            return _interpolate(_interpolate(planes[cell], 1, *along), 0, *across)
+
         mask = np.empty([voxels.stop - voxels.start for voxels in box], np.bool_, order="F")
-        for plane, below, upper, weight in zip(mask.T, *self.axes[2].neighbours(z), strict=True):
-            np.greater(along_y[below] + (along_y[upper] - along_y[below]) * weight, threshold, out=plane)
+        for above, below, upper, weight in zip(mask.T, *self.axes[2].neighbours(z), strict=True):
+            lower = plane(below)
+            np.greater(lower + (plane(upper) - lower) * weight, threshold, out=above)
         return mask, box
 
     @staticmethod
@@ -204,11 +213,11 @@ def bounding_box(mask: Mask) -> Box:
     return _as_box(extents[int(place)] for place in np.argsort(order))
 
 
-def _interpolate(field: Field, axis: int, below: NDArray[np.intp], above: NDArray[np.intp], weight: Field) -> Field:
-    """Linear interpolation along one axis, in place where it can be: these arrays are the largest a refinement holds."""
-    values, rise = field.take(below, axis), field.take(above, axis)
+def _interpolate(plane: Field, axis: int, below: NDArray[np.intp], above: NDArray[np.intp], weight: Field) -> Field:
+    """Linear interpolation of a plane along one of its two axes, in place where it can be."""
+    values, rise = plane.take(below, axis), plane.take(above, axis)
     rise -= values
-    rise *= weight.reshape([-1 if a == axis else 1 for a in range(3)])
+    rise *= weight if axis else weight[:, None]
     values += rise
     return values
 

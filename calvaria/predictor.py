@@ -4,13 +4,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from calvaria.geometry import Field
 from calvaria.networks import EncoderDecoder, Level
 from calvaria.sparse import SiteSet
 from calvaria.tasks import Prepared, Settings, Task
-from calvaria.tasks.task import prepare
+from calvaria.tasks.task import MOST_CELLS, MOST_SITES, prepare
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
 
@@ -37,13 +38,14 @@ class Predictor:
         return cls(network, task, settings, device)
 
     def prepare(self, volume: BinaryVolume) -> Prepared:
-        """Lay the working grid over a volume. CalvariaError EMPTY_MASK or FULL_MASK where there is no shape to work on."""
+        """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK or TOO_LARGE; see `calvaria.tasks.task.prepare`."""
         return prepare(volume, self.settings)
 
     def infer(self, batch: Sequence[Prepared]) -> list[Inferred]:
-        """One network call for volumes of any sizes; each answer is what it would be alone."""
-        if not batch:
-            return []
+        """What the network says of volumes of any sizes, in one call for ordinary heads; each answer is what it would be alone."""
+        return [answer for shared in _calls(batch) for answer in self._call(shared)]
+
+    def _call(self, batch: Sequence[Prepared]) -> list[Inferred]:
         sites = SiteSet.from_masks([torch.from_numpy(item.sites).to(self.device) for item in batch])
         with torch.inference_mode():
             answer = self.network(sites)[-1]
@@ -59,6 +61,23 @@ class Predictor:
         """All outputs for each volume. Bad volumes raise CalvariaError."""
         batch = [self.prepare(volume) for volume in volumes]
         return [self.finish(item, answer) for item, answer in zip(batch, self.infer(batch), strict=True)]
+
+
+def _calls(batch: Sequence[Prepared]) -> list[list[Prepared]]:
+    """A batch in as few network calls, in order, as keep each within what the largest single volume may take."""
+    calls: list[list[Prepared]] = []
+    for item in batch:
+        if calls and _fits([*calls[-1], item]):
+            calls[-1].append(item)
+        else:
+            calls.append([item])
+    return calls
+
+
+def _fits(batch: Sequence[Prepared]) -> bool:
+    """Whether a batch is within a call's cells (its items share one grid, as large along each axis as the largest) and sites."""
+    shared = np.max([item.grid.shape for item in batch], axis=0)
+    return len(batch) * int(shared.prod()) <= MOST_CELLS and sum(item.occupied_cells for item in batch) <= MOST_SITES
 
 
 def _fields(answer: Level) -> Field:

@@ -1,5 +1,6 @@
 """Orientation and working grids: against oracles, and there and back."""
 
+import tracemalloc
 from itertools import permutations, product
 
 import numpy as np
@@ -136,6 +137,30 @@ def test_coarsening_keeps_the_occupied_volume(spacing, cell, margin, seed):
     volume = BinaryVolume.on_grid(blob(seed), spacing)
     coarse = WorkingGrid.over(volume, cell, margin).coarsen(volume.mask)
     assert coarse.sum(dtype=float) * cell**3 == pytest.approx(volume.occupied * volume.voxel_mm3, rel=2e-3)
+
+
+def test_a_long_axis_takes_no_more_memory_than_its_length():
+    mask = np.ones((60_000, 3, 3), bool, order="F")
+    grid = WorkingGrid.over(BinaryVolume.on_grid(mask, (1, 1, 1)), 3.0, 0.0)
+    tracemalloc.start()
+    coarse = grid.coarsen(mask)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert coarse.shape == (20_000, 1, 1)
+    assert (coarse == 1).all()
+    assert most < 50e6
+
+
+def test_refining_holds_planes_not_the_volume():
+    volume = BinaryVolume.on_grid(np.ones((256, 256, 64), bool, order="F"), (0.5, 0.5, 30.0))
+    grid = WorkingGrid.over(volume, 3.0, 0.0)
+    tracemalloc.start()
+    mask, _ = grid.refine(np.ones(grid.shape, np.float32), 0.5)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert grid.shape == (43, 43, 640)
+    assert mask.all()
+    assert most < 30e6  # the field along x and y would be 640 planes of 256 KiB
 
 
 def test_coarsening_counts_what_lies_outside_the_source_as_empty():

@@ -1,15 +1,23 @@
 """Volumes in, volumes out: grids, orientations and batches."""
 
+from collections.abc import Iterator
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from calvaria.evaluation.metrics import dice
+from calvaria.io import read
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
+from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
 from calvaria.volume import BinaryVolume
+from calvaria.weights import WEIGHTS, model_folder
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "seg3d_skull.nrrd"
 
 
 def ellipsoid_shell(shape: tuple[int, int, int], seed: int) -> BinaryVolume:
@@ -79,3 +87,56 @@ def test_a_batch_of_unequal_volumes_is_answered_one_by_one_alike(predictor: Pred
 
 def test_nothing_asked_nothing_answered(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
+
+
+@pytest.fixture
+def calls(predictor: Predictor) -> Iterator[list[int]]:
+    """How many volumes each call of the network had."""
+    seen: list[int] = []
+    hook = predictor.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].batch))
+    yield seen
+    hook.remove()
+
+
+def rod(axis: int) -> BinaryVolume:
+    mask = np.ones(np.where(np.arange(3) == axis, 500, 4), np.bool_)
+    mask[0, 0, 0] = False
+    return BinaryVolume.on_grid(mask, (4.0, 4.0, 4.0))
+
+
+def test_four_heads_of_unequal_size_share_one_call(predictor: Predictor, calls: list[int]) -> None:
+    heads = [ellipsoid_shell(shape, seed) for seed, shape in enumerate([(120, 150, 110), (110, 170, 90), (130, 140, 100), (100, 180, 110)])]
+    assert len(predictor.infer([predictor.prepare(head) for head in heads])) == 4
+    assert calls == [4]
+
+
+def test_rods_that_would_share_a_huge_grid_do_not(predictor: Predictor, calls: list[int]) -> None:
+    batch = [predictor.prepare(rod(axis)) for axis in (0, 0, 1, 2)]
+    together = predictor.infer(batch)
+    assert calls == [3, 1]  # three lie in one plane
+    assert all(np.array_equal(predictor.infer([item])[0], field) for item, field in zip(batch, together, strict=True))
+
+
+def shipped() -> Predictor:
+    folder = model_folder("completion")
+    if not (folder / WEIGHTS).exists():
+        pytest.skip(f"{folder / WEIGHTS} is absent: train it with `make train`")
+    return Predictor.load(folder)
+
+
+def check_implant(skull: BinaryVolume) -> None:
+    """The shipped weights close a defect of seed 7."""
+    defect = cut_defect(skull, 7)
+    outputs = shipped().predict([defect.defective])[0]
+    assert dice(outputs["implant"].mask, defect.implant.mask) > 0.5
+    assert not (outputs["implant"].mask & defect.defective.mask).any()
+
+
+def test_the_shipped_weights_complete_a_generated_skull_no_training_saw() -> None:
+    check_implant(make_skull(11, 1.5))
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is absent: the real volumes are not part of the repository")
+def test_the_shipped_weights_complete_a_real_skull() -> None:
+    check_implant(read(REAL).volume)

@@ -60,9 +60,9 @@ def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, f
 def large_components(mask: Mask, smallest: float) -> Mask:
     """The 26-connected components of at least `smallest` voxels."""
     labels = cc3d.connected_components(mask, connectivity=26)
-    large = np.bincount(labels.ravel()) >= smallest
+    large = cc3d.statistics(labels, no_slice_conversion=True)["voxel_counts"] >= smallest
     large[0] = False
-    return large[labels]
+    return np.asarray(large[labels])
 
 
 COMPLETION = Task("completion", ("completed", "implant"), finish)

@@ -2,11 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from math import prod
+
+import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, WorkingGrid, to_canonical
 from calvaria.volume import BinaryVolume, Mask
+
+MOST_VOXELS_ALONG = 4096
+"""Voxels along an axis of a volume: eight times what a CT has. Work in planes of the volume takes memory by the square of it."""
+
+MOST_CELLS_ALONG = 1024
+"""Cells along an axis of a working grid: at 3 mm, more than the tallest person."""
+
+MOST_CELLS = 2**23
+"""Cells of a working grid, and of all grids that share a network call. A head has about 300,000 at 3 mm."""
+
+MOST_SITES = 2**18
+"""Occupied cells of a working grid, and of all that share a network call. A head has about 20,000 at 3 mm.
+
+The worst that is let through, this many scattered over as many cells as there may be, takes `prepare` and the shipped network
+2.0 GB beside the process itself (measured on a CPU: the growth of the peak resident size).
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,11 @@ class Prepared:
         """Occupied voxels of the volume as it came."""
         return self.volume.occupied
 
+    @cached_property
+    def occupied_cells(self) -> int:
+        """Occupied cells of the working grid."""
+        return int(np.count_nonzero(self.sites))
+
 
 @dataclass(frozen=True)
 class Task:
@@ -58,25 +82,46 @@ class Task:
     name: str
     outputs: tuple[str, ...]
     finish: Callable[[Prepared, Field, Settings], dict[str, Mask]]
-    settings: type[Settings] = Settings
 
-    def settings_from(self, values: dict[str, Any]) -> Settings:
-        return self.settings(**values)
+    def choose_output(self, name: str | None) -> str:
+        """The output of this name, the default for None; CalvariaError BAD_OPTION for any other."""
+        if name is None:
+            return self.outputs[0]
+        if name not in self.outputs:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no output {name!r}. Choose one of: {', '.join(self.outputs)}.")
+        return name
 
 
 def prepare(volume: BinaryVolume, settings: Settings) -> Prepared:
-    """Lay a working grid over a volume; CalvariaError if there is nothing to work on."""
+    """Lay a working grid over a volume.
+
+    Raises CalvariaError EMPTY_MASK or FULL_MASK where there is no shape to work on, TOO_LARGE where there is more work than any
+    head makes, however few bytes its file has.
+    """
     if volume.occupied == 0:
         raise CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty: no voxel is above zero. Send the mask of a skull.")
     if volume.occupied == volume.mask.size:
         raise CalvariaError(ErrorCode.FULL_MASK, "Every voxel of the mask is occupied, so it shows no shape. Send the mask of a skull.")
+    if max(volume.shape) > MOST_VOXELS_ALONG:
+        raise _too_large(f"An axis of the volume has {max(volume.shape):,} voxels and at most {MOST_VOXELS_ALONG:,} are accepted")
     canonical = to_canonical(volume.mask, volume.affine)
     grid = WorkingGrid.over(canonical.volume, settings.spacing_mm, settings.margin_mm)
+    if prod(grid.shape) > MOST_CELLS or max(grid.shape) > MOST_CELLS_ALONG:
+        spanned = " × ".join(f"{count * settings.spacing_mm:,.0f}" for count in grid.shape)
+        raise _too_large(f"The mask spans {spanned} mm, more than a working grid of {settings.spacing_mm:g} mm may")
     sites = grid.coarsen(canonical.mask) > settings.occupied_share
-    if not sites.any():
+    prepared = Prepared(volume, canonical, grid, sites)
+    if prepared.occupied_cells == 0:
         raise CalvariaError(
             ErrorCode.EMPTY_MASK,
             f"Nothing in the mask is as large as a cell of the working grid ({settings.spacing_mm:g} mm). "
             "Check the spacing in the header and that the mask is a skull.",
         )
-    return Prepared(volume, canonical, grid, sites)
+    if prepared.occupied_cells > MOST_SITES:
+        litres = [count * settings.spacing_mm**3 / 1e6 for count in (prepared.occupied_cells, MOST_SITES)]
+        raise _too_large("The mask fills {:.1f} litres, more than the {:.1f} that are worked on".format(*litres))
+    return prepared
+
+
+def _too_large(what: str) -> CalvariaError:
+    return CalvariaError(ErrorCode.TOO_LARGE, f"{what}; crop it to the head, and check the spacing's unit and that it is a skull.")

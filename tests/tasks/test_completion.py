@@ -5,7 +5,7 @@ import pytest
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.tasks import TASKS, Settings
-from calvaria.tasks.completion import open_by_ball
+from calvaria.tasks.completion import large_components, open_by_ball
 from calvaria.tasks.task import Prepared, prepare
 from calvaria.volume import BinaryVolume, Mask
 
@@ -94,3 +94,39 @@ def test_masks_without_a_shape_are_refused(mask: Mask, code: ErrorCode) -> None:
     with pytest.raises(CalvariaError) as refusal:
         prepare(BinaryVolume.on_grid(mask, (0.5, 0.5, 0.5)), SETTINGS)
     assert refusal.value.code is code
+
+
+def rods(shape: tuple[int, int, int]) -> Mask:
+    """Two opposite corners."""
+    mask = np.zeros(shape, np.bool_, order="F")
+    mask[:4, :4, :4] = mask[-4:, -4:, -4:] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "spacing_mm", "message"),
+    [
+        (rods((4097, 4, 4)), 0.5, "4,097 voxels"),
+        (rods((300, 300, 300)), 3.0, "spans 900 × 900 × 900 mm"),
+        (rods((40, 40, 40)), 90.0, "spans 3,600 × 3,600 × 3,600 mm"),
+        (rods((1100, 4, 4)), 3.0, "spans 3,300 × 12 × 12 mm"),
+        (~rods((110, 110, 110)), 2.5, "litres, more than the 7.1"),
+    ],
+    ids=["long", "wide", "in kilometres", "a pole", "massive"],
+)
+def test_more_work_than_a_head_makes_is_refused(mask: Mask, spacing_mm: float, message: str) -> None:
+    with pytest.raises(CalvariaError, match=message) as refusal:
+        prepare(BinaryVolume.on_grid(mask, (spacing_mm,) * 3), SETTINGS)
+    assert refusal.value.code is ErrorCode.TOO_LARGE
+    assert refusal.value.message.endswith(".")
+
+
+def test_components_of_the_smallest_size_stay() -> None:
+    mask = np.zeros((12, 12, 12), np.bool_)
+    mask[0, 0, :5] = mask[4:6, 4, 4] = mask[6:9, 5, 5] = True  # five, and five that touch by a corner
+    mask[11, 11, 8:] = True
+    kept = large_components(mask, 5)
+    assert kept.sum() == 10
+    assert not kept[11].any()
+    assert not large_components(mask, 5.1).any()
+    assert not large_components(np.zeros_like(mask), 5).any()
