@@ -14,7 +14,9 @@ DEFAULT_MAX_VOXELS = 2**28  # 512 x 512 x 1024
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _SPACING_MM = 0.001, 100.0  # outside, the unit is not the millimetre
-_LARGEST_MM3 = 2e9  # a whole-body scan takes half of this; a working grid over more would not fit into memory
+_FARTHEST_MM = 1e6  # from the scanner's origin: a kilometre
+_MOST_SAMPLE_BYTES = 2**30  # expanded: 512 x 512 x 512 of double, or DEFAULT_MAX_VOXELS of float
+_SQUARE_DEGREES = 1.0  # axes within this of a right angle pass for orthogonal
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class Image:
     samples   [X, Y, Z] in Fortran order, as they lie in the file: X is the fastest
     affine    float64 [4, 4], voxel index to LPS mm
     format    one of `calvaria.io.FORMATS`
-    warnings  what was assumed because the file does not say it
+    warnings  what was assumed because the file does not say it, and what in it will not be honoured
     """
 
     samples: NDArray[Any]
@@ -33,10 +35,10 @@ class Image:
     warnings: tuple[str, ...] = ()
 
 
-def checked_shape(sizes: list[int], max_voxels: int) -> tuple[int, int, int]:
+def checked_shape(sizes: list[int], dtype: np.dtype[Any], max_voxels: int) -> tuple[int, int, int]:
     """The three sizes a header promises, before any memory is taken for them.
 
-    Raises BAD_HEADER for a size below 1, WRONG_DIMENSION unless there are three, TOO_LARGE beyond `max_voxels`.
+    Raises BAD_HEADER for a size below 1, WRONG_DIMENSION unless there are three, TOO_LARGE beyond `max_voxels` or 1 GiB of samples.
     """
     if any(size < 1 for size in sizes):
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The header gives the sizes {sizes}; each must be at least 1.")
@@ -49,31 +51,43 @@ def checked_shape(sizes: list[int], max_voxels: int) -> tuple[int, int, int]:
             ErrorCode.TOO_LARGE,
             f"The volume has {prod(sizes):,} voxels and at most {max_voxels:,} are accepted; crop it to the head or resample it.",
         )
+    if prod(sizes) * dtype.itemsize > _MOST_SAMPLE_BYTES:
+        raise CalvariaError(
+            ErrorCode.TOO_LARGE,
+            f"The samples take {prod(sizes) * dtype.itemsize / 2**30:.1f} GiB as {dtype.name} and at most 1 GiB is read; "
+            "save a mask as unsigned char, a CT as short.",
+        )
     x, y, z = sizes
     return x, y, z
 
 
-def checked_affine(affine: Affine, shape: tuple[int, int, int]) -> Affine:
-    """An affine that a real volume of this shape can have, or BAD_GEOMETRY."""
+def checked_affine(affine: Affine) -> Affine:
+    """An affine that a real volume can have, or BAD_GEOMETRY."""
     with np.errstate(over="ignore", invalid="ignore"):
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not ((spacing >= _SPACING_MM[0]) & (spacing <= _SPACING_MM[1])).all():
-        low, high = _SPACING_MM
+    low, high = _SPACING_MM
+    placed = np.isfinite(affine).all() and (abs(affine[:3, 3]) <= _FARTHEST_MM).all()
+    if not placed or not ((spacing >= low) & (spacing <= high)).all():
         raise CalvariaError(
             ErrorCode.BAD_GEOMETRY,
             f"The voxel spacing is {_listed(spacing)} mm and the origin {_listed(affine[:3, 3])} mm; "
-            f"spacings between {low} and {high:g} mm and a finite origin are accepted.",
+            f"spacings between {low} and {high:g} mm and an origin within a kilometre are accepted.",
         )
-    cosine = abs(np.linalg.det(affine[:3, :3] / spacing))
-    if cosine < 1e-3:
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
         raise CalvariaError(
             ErrorCode.BAD_GEOMETRY, "The axis directions do not span space: two of them are parallel, or all lie in a plane."
         )
-    if prod(shape) * float(spacing.prod()) * cosine > _LARGEST_MM3:
-        raise CalvariaError(
-            ErrorCode.BAD_GEOMETRY, f"{shape} voxels of {_listed(spacing)} mm fill more than 2 m³; check the spacing's unit."
-        )
     return affine
+
+
+def shear_warnings(affine: Affine) -> list[str]:
+    """A warning where the axes do not stand at right angles, as after a tilted gantry: grids and distances take it that they do."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = abs(directions.T @ directions - np.eye(3))
+    degrees = float(np.rad2deg(np.arcsin(min(cosines.max(), 1.0))))
+    if degrees <= _SQUARE_DEGREES:
+        return []
+    return [f"The axes are {degrees:.1f}° off a right angle (a tilted gantry?) and are worked on as if they were not; resample the scan."]
 
 
 def _listed(numbers: NDArray[np.float64]) -> str:

@@ -43,7 +43,7 @@ def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
 def _labelled(samples: NDArray[Any], label: int) -> Mask:
     if label < 1:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"A label is a whole number of at least 1, not {label}.")
-    mask: Mask = samples == label if samples.dtype.kind in "iu" else abs(samples - label) < _WHOLE
+    mask: Mask = samples == label if samples.dtype.kind in "iu" else (samples > label - _WHOLE) & (samples < label + _WHOLE)
     if not mask.any():
         values = _distinct(samples)
         present = "many values" if values is None else ", ".join(f"{value:g}" for value in values[:_MOST_VALUES])

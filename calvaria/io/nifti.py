@@ -8,7 +8,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape
+from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape, shear_warnings
 from calvaria.io.streams import compressed, in_file_order, read_samples
 from calvaria.volume import Affine, BinaryVolume
 
@@ -35,16 +35,16 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Image:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header holds what cannot be: {error}.") from error
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
-    shape = checked_shape(sizes, max_voxels)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"Samples of type {dtype} are not real numbers; save the mask as unsigned char.")
-    affine, warnings = _geometry(header)
-    affine = checked_affine(affine, shape)
+    shape = checked_shape(sizes, dtype, max_voxels)
+    affine, assumed = _geometry(header)
+    affine = checked_affine(affine)
     skipped = offset - header.sizeof_hdr
     if not 0 <= skipped <= _MAX_EXTENSION_BYTES:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header places the samples at byte {offset:,}, which cannot be.")
     stream.seek(offset)
-    return Image(_scaled(header, read_samples(stream, shape, dtype)), affine, file_format, tuple(warnings))
+    return Image(_scaled(header, read_samples(stream, shape, dtype)), affine, file_format, (*assumed, *shear_warnings(affine)))
 
 
 def serialise(volume: BinaryVolume, *, compress: bool) -> bytes:
@@ -109,10 +109,13 @@ def _millimetres(header: Any) -> float:
 
 
 def _scaled(header: Any, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What the samples stand for: NIfTI may store them as (value - intercept) / slope."""
+    """What the samples stand for: NIfTI may store them as (value - intercept) / slope. Floats are scaled in place."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0 or (slope, intercept) == (1.0, 0.0):
         return samples
     if not np.isfinite(intercept):
         raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header has a scl_slope and no finite scl_inter.")
-    return samples * np.float32(slope) + np.float32(intercept)
+    scaled = samples if samples.dtype.kind == "f" else samples.astype(np.float32)
+    scaled *= slope
+    scaled += intercept
+    return scaled

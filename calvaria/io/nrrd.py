@@ -1,14 +1,14 @@
 """NRRD with an attached header, raw or gzip-encoded. The format: https://teem.sourceforge.net/nrrd/format.html."""
 
 import re
-from io import BufferedIOBase, BytesIO
+from io import BufferedIOBase
 from typing import Any
 
 import nrrd
 import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape
+from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape, shear_warnings
 from calvaria.io.streams import compressed, expanding, in_file_order, read_samples
 from calvaria.volume import Affine, BinaryVolume
 
@@ -18,8 +18,9 @@ _MAX_HEADER_BYTES = 2**18
 _MAX_FIELDS_BYTES = 2**13  # of the fields that are read; the parser's time grows with the square of a line
 _DETACHED = re.compile(rb"data ?file\s*:(?!=)", re.IGNORECASE)
 _READ = re.compile(
-    rb"NRRD\d|(dimension|type|encoding|endian|sizes|spacings|axis ?mins|line ?skip|byte ?skip"
-    rb"|space|space dimension|space directions|space origin|space units)\s*:(?!=)"
+    rb"(dimension|type|encoding|endian|sizes|spacings|units|axis ?mins|line ?skip|byte ?skip"
+    rb"|space|space dimension|space directions|space origin|space units)\s*:(?!=)",
+    re.IGNORECASE,
 )
 _REQUIRED = "dimension", "type", "encoding", "sizes"
 _TYPE_NAMES = {
@@ -44,6 +45,13 @@ _SPACES = {  # to LPS
     "left-anterior-superior": np.diag([1.0, -1.0, 1.0, 1.0]),
     "las": np.diag([1.0, -1.0, 1.0, 1.0]),
 }
+_UNIT_NAMES = {
+    1.0: ", mm, millimeter, millimeters, millimetre, millimetres",
+    10.0: "cm, centimeter, centimeters, centimetre, centimetres",
+    1000.0: "m, meter, meters, metre, metres",
+    0.001: "um, µm, μm, micron, microns, micrometer, micrometers, micrometre, micrometres",  # µ has two code points
+}
+_MM = {name: mm for mm, names in _UNIT_NAMES.items() for name in names.split(", ")}
 _UNPLACED_SPACES = "scanner-xyz", "3d-right-handed", "3d-left-handed"
 
 
@@ -55,11 +63,11 @@ def parse(stream: BufferedIOBase, max_voxels: int) -> Image:
         raise CalvariaError(
             ErrorCode.BAD_HEADER, f"The header says dimension {header['dimension']} and gives {len(header['sizes'])} sizes."
         )
-    shape = checked_shape([int(size) for size in header["sizes"]], max_voxels)
-    affine, warnings = _geometry(header)
-    affine = checked_affine(affine, shape)
+    shape = checked_shape([int(size) for size in header["sizes"]], dtype, max_voxels)
+    affine, assumed = _geometry(header)
+    affine = checked_affine(affine)
     data = expanding(stream) if header["encoding"] in ("gzip", "gz") else stream
-    return Image(read_samples(data, shape, dtype), affine, "nrrd", tuple(warnings))
+    return Image(read_samples(data, shape, dtype), affine, "nrrd", (*assumed, *shear_warnings(affine)))
 
 
 def serialise(volume: BinaryVolume) -> bytes:
@@ -84,14 +92,16 @@ def _vector(numbers: Affine) -> str:
 
 def _header(stream: BufferedIOBase) -> dict[str, Any]:
     """The parsed fields, of which type, dimension, sizes and encoding are present and readable; the stream is left at the data."""
-    text = _field_lines(stream)
+    lines = _field_lines(stream)
     try:
         with np.errstate(invalid="ignore"):  # a size too large for an integer is seen to later
-            header: dict[str, Any] = nrrd.read_header(BytesIO(text))
+            header: dict[str, Any] = nrrd.read_header(lines)
     except Exception as error:  # the parser raises whatever its steps raise on malformed text
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header cannot be read: {str(error)[:200] or type(error).__name__}.") from error
     if missing := [field for field in _REQUIRED if field not in header]:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header lacks {' and '.join(missing)}.")
+    for name in ("type", "encoding", "endian"):
+        header[name] = header.get(name, "").lower()
     if header["encoding"] not in ("raw", "gzip", "gz"):
         raise CalvariaError(
             ErrorCode.UNSUPPORTED_ENCODING, f"The NRRD encoding {header['encoding'][:40]!r} is not read; save the file as raw or gzip."
@@ -101,20 +111,26 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
     return header
 
 
-def _field_lines(stream: BufferedIOBase) -> bytes:
-    """The header's lines, up to the blank one, that matter here: neither comments, nor labels, nor keys of other programs."""
-    size, text = 0, b""
+def _field_lines(stream: BufferedIOBase) -> list[str]:
+    """The magic, and the lines up to the blank one that matter here: neither comments, nor labels, nor keys of other programs.
+
+    Names of fields come in lower case; like the names of types, they are the same in any.
+    """
+    lines = [stream.readline(_MAX_HEADER_BYTES).decode(errors="replace")]
+    header_bytes = fields_bytes = len(lines[0])
     while (line := stream.readline(_MAX_HEADER_BYTES)).strip():
-        size += len(line)
+        header_bytes += len(line)
         if _DETACHED.match(line):
             raise CalvariaError(
                 ErrorCode.DETACHED_HEADER, "The samples of this NRRD lie in another file; save it as one .nrrd with an attached header."
             )
         if _READ.match(line):
-            text += line
-        if size >= _MAX_HEADER_BYTES or len(text) > _MAX_FIELDS_BYTES:
+            fields_bytes += len(line)
+            name, value = line.decode(errors="replace").split(":", maxsplit=1)
+            lines.append(f"{name.lower()}:{value}")
+        if header_bytes >= _MAX_HEADER_BYTES or fields_bytes > _MAX_FIELDS_BYTES:
             raise CalvariaError(ErrorCode.BAD_HEADER, "The NRRD header is far longer than a volume's header is.")
-    return text
+    return lines
 
 
 def _sample_type(header: dict[str, Any]) -> np.dtype[Any]:
@@ -125,7 +141,7 @@ def _sample_type(header: dict[str, Any]) -> np.dtype[Any]:
     code = _TYPES[header["type"]]
     if code.endswith("1"):
         return np.dtype(code)
-    if header.get("endian") not in _BYTE_ORDERS:
+    if header["endian"] not in _BYTE_ORDERS:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"Samples of type {header['type']!r} need the field endian: little or big.")
     return np.dtype(_BYTE_ORDERS[header["endian"]] + code)
 
@@ -150,10 +166,18 @@ def _geometry(header: dict[str, Any]) -> tuple[Affine, list[str]]:
             break
     else:
         warnings.append("The file has no origin; voxel (0, 0, 0) is placed at 0, 0, 0 mm.")
-    units = header.get("space units", [])
-    if any(unit.lower() not in ("mm", "millimeter", "millimetre", "") for unit in units):
-        warnings.append("The space units are not millimetres and are not converted; lengths are taken as mm.")
+    affine[:3] *= _millimetres(header, warnings)
     return _to_lps(header, warnings) @ affine, warnings
+
+
+def _millimetres(header: dict[str, Any], warnings: list[str]) -> Affine:
+    """The unit of each axis of space [3, 1]: of files with spacings and no directions, of each axis of the volume."""
+    units = [unit.lower() for unit in header.get("space units", header.get("units", ["mm"] * 3))]
+    if len(units) != 3:
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The header gives {len(units)} units of length; there must be one for each axis.")
+    if unknown := [unit for unit in units if unit not in _MM]:
+        warnings.append(f"The units {' '.join(unknown)[:60]!r} are not known; lengths are taken as mm.")
+    return np.array([[_MM.get(unit, 1.0)] for unit in units])
 
 
 def _to_lps(header: dict[str, Any], warnings: list[str]) -> Affine:

@@ -17,7 +17,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import FORMATS, decode, decode_image, encode, format_of, read, read_image, write
 from calvaria.volume import BinaryVolume
 
-SKULL = Path("../shared/data/seg3d_skull.nrrd")
+SKULL = Path(__file__).parents[3] / "shared" / "data" / "seg3d_skull.nrrd"
 
 
 def refusal_of(content: bytes, **options: int) -> ErrorCode:
@@ -29,8 +29,8 @@ def refusal_of(content: bytes, **options: int) -> ErrorCode:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"", ErrorCode.NOT_A_VOLUME),
-        (bytearray(), ErrorCode.NOT_A_VOLUME),
+        (b"", ErrorCode.EMPTY_BODY),
+        (bytearray(), ErrorCode.EMPTY_BODY),
         (b"\0", ErrorCode.NOT_A_VOLUME),
         (b"hello", ErrorCode.NOT_A_VOLUME),
         (b'{"volume": "skull.nrrd"}', ErrorCode.NOT_A_VOLUME),

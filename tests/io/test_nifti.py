@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -149,6 +150,23 @@ def test_scaled_samples_are_read_as_nibabel_reads_them():
     np.testing.assert_allclose(samples, nib.Nifti1Image.from_bytes(content).get_fdata())
 
 
+def test_scaling_doubles_takes_no_second_copy():
+    image = nib.Nifti1Image(np.zeros((256, 256, 128)), np.eye(4))
+    content = changed_scale(image.to_bytes())
+    tracemalloc.start()
+    samples = decode_image(content).samples
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert samples.max() == -1000
+    assert most < 1.2 * samples.nbytes
+
+
+def changed_scale(content: bytes) -> bytes:
+    header = nib.Nifti1Header.from_fileobj(io.BytesIO(content))
+    header["scl_slope"], header["scl_inter"] = 2, -1000
+    return header.binaryblock + content[header.sizeof_hdr :]
+
+
 def test_a_mask_stored_as_scaled_integers_is_still_a_mask():
     image = nib.Nifti1Image(ball().astype("f8"), np.eye(4))
     image.set_data_dtype(np.uint8)
@@ -175,6 +193,7 @@ def test_a_header_extension_is_skipped():
         (setting("pixdim", np.nan, 3), ErrorCode.BAD_GEOMETRY),
         (setting("srow_x", 0), ErrorCode.BAD_GEOMETRY),
         (setting("srow_y", np.inf), ErrorCode.BAD_GEOMETRY),
+        (setting("srow_z", 2e6, 3), ErrorCode.BAD_GEOMETRY),
         (setting("xyzt_units", 7), ErrorCode.BAD_HEADER),
         (setting("dim", 0, 2), ErrorCode.BAD_HEADER),
         (setting("dim", -3, 2), ErrorCode.BAD_HEADER),
