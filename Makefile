@@ -24,7 +24,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	else $(PIP) install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) --timeout 15 --retries 0 "$(TORCH)" \
 		|| { echo "PyTorch's CPU index cannot be reached: torch comes from the default index."; $(PIP) install --quiet "$(TORCH)"; }; fi
 	$(PIP) install --quiet --requirement requirements.lock
-	$(PIP) install --quiet --no-deps --editable .
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup archive ## complete a skull through TorchServe; VOLUME=defective.nrrd [TRUTH=implant.nrrd], or VOLUME=skull.nrrd CUT=7
@@ -54,8 +54,8 @@ train: setup ## fit the completion network into runs/completion, in two runs, go
 	$(BIN)/calvaria train completion --start runs/pretraining --out runs/completion
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--extra serve --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra serve --extra dev --output-file requirements.lock pyproject.toml
 	sed -i -e 's/+cpu$$//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d' -e '/^#/d' -e '/^$$/d' requirements.lock
 
 proto: setup ## generate the gRPC messages from calvaria/client/inference.proto
