@@ -46,11 +46,15 @@ class Predictor:
         return [answer for shared in _calls(batch) for answer in self._call(shared)]
 
     def _call(self, batch: Sequence[Prepared]) -> list[Inferred]:
-        sites = SiteSet.from_masks([torch.from_numpy(item.sites).to(self.device) for item in batch])
+        masks = [torch.from_numpy(item.sites).to(self.device) for item in batch]
+        if self.settings.mirrored:
+            masks += [mask.flip(0) for mask in masks]
         with torch.inference_mode():
-            answer = self.network(sites)[-1]
-        extents = (item.sites.shape for item in batch)
-        return [field[:x, :y, :z] for field, (x, y, z) in zip(_fields(answer), extents, strict=True)]
+            answer = self.network(SiteSet.from_masks(masks))[-1]
+        fields = [field[:x, :y, :z] for field, (x, y, z) in zip(_fields(answer), (mask.shape for mask in masks), strict=True)]
+        if self.settings.mirrored:
+            fields = [(seen + mirrored[::-1]) / 2 for seen, mirrored in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]
+        return fields
 
     def finish(self, prepared: Prepared, inferred: Inferred) -> dict[str, BinaryVolume]:
         """The task's outputs by name, each on exactly the input's grid."""

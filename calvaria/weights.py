@@ -20,11 +20,14 @@ def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Sett
 
 
 def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
-    """ValueError naming the file where it is not weights of this project."""
+    """CalvariaError BAD_OPTION where there is no file; ValueError naming the file where it is not weights of this project."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        message = f"There are no weights at {path}. Name the folder of models with --models, or make them with `calvaria train`."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
     if header.get("task") not in TASKS:

@@ -36,8 +36,6 @@ def decode(data: bytes | bytearray | memoryview, *, label: int | None = None, ma
 
 def decode_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Image:
     """Samples of any type from the content of an NRRD or NIfTI file. Raises CalvariaError."""
-    if len(data) == 0:
-        raise CalvariaError(ErrorCode.EMPTY_BODY, "Nothing was sent; send the content of an NRRD or NIfTI file.")
     stream = open_stream(data)
     with refusing_bad_gzip():
         head = stream.read(nifti.HEADER_BYTES)

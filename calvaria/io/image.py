@@ -16,7 +16,7 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SPACING_MM = 0.001, 100.0  # outside, the unit is not the millimetre
 _FARTHEST_MM = 1e6  # from the scanner's origin: a kilometre
 _MOST_SAMPLE_BYTES = 2**30  # expanded: 512 x 512 x 512 of double, or DEFAULT_MAX_VOXELS of float
-_SQUARE_DEGREES = 1.0  # axes within this of a right angle pass for orthogonal
+_SQUARE_COSINE = 0.01745  # axes within 1 degree of a right angle pass for orthogonal
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +84,9 @@ def shear_warnings(affine: Affine) -> list[str]:
     """A warning where the axes do not stand at right angles, as after a tilted gantry: grids and distances take it that they do."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosines = abs(directions.T @ directions - np.eye(3))
-    degrees = float(np.rad2deg(np.arcsin(min(cosines.max(), 1.0))))
-    if degrees <= _SQUARE_DEGREES:
+    if cosines.max() <= _SQUARE_COSINE:
         return []
-    return [f"The axes are {degrees:.1f}° off a right angle (a tilted gantry?) and are worked on as if they were not; resample the scan."]
+    return ["The axes are more than a degree off right angles (a tilted gantry?) and are worked on as if they were not; resample the scan."]
 
 
 def _listed(numbers: NDArray[np.float64]) -> str:

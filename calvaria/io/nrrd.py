@@ -175,8 +175,8 @@ def _millimetres(header: dict[str, Any], warnings: list[str]) -> Affine:
     units = [unit.lower() for unit in header.get("space units", header.get("units", ["mm"] * 3))]
     if len(units) != 3:
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The header gives {len(units)} units of length; there must be one for each axis.")
-    if unknown := [unit for unit in units if unit not in _MM]:
-        warnings.append(f"The units {' '.join(unknown)[:60]!r} are not known; lengths are taken as mm.")
+    if not _MM.keys() >= set(units):
+        warnings.append("The units of length are not known; where they are not, lengths are taken as mm.")
     return np.array([[_MM.get(unit, 1.0)] for unit in units])
 
 

@@ -17,10 +17,10 @@ MOST_VOXELS_ALONG = 4096
 MOST_CELLS_ALONG = 1024
 """Cells along an axis of a working grid: at 3 mm, more than the tallest person."""
 
-MOST_CELLS = 2**23
+MOST_CELLS = 2**22
 """Cells of a working grid, and of all grids that share a network call. A head has about 300,000 at 3 mm."""
 
-MOST_SITES = 2**18
+MOST_SITES = 2**17
 """Occupied cells of a working grid, and of all that share a network call. A head has about 20,000 at 3 mm.
 
 The worst that is let through, this many scattered over as many cells as there may be, takes `prepare` and the shipped network
@@ -37,6 +37,8 @@ class Settings:
     occupied_share  a cell is occupied where more than this share of it is
     threshold       a site belongs to the answer where its probability, interpolated, exceeds this
     smallest_mm3    smaller components of an answer are dropped
+    mirrored        the network is also asked about the mirror image, left for right, and both answers are averaged: a head says
+                    much about its other side, and this costs less than a network twice as large
     """
 
     spacing_mm: float
@@ -44,6 +46,7 @@ class Settings:
     occupied_share: float = 0.5
     threshold: float = 0.5
     smallest_mm3: float = 200.0
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +85,6 @@ class Task:
     name: str
     outputs: tuple[str, ...]
     finish: Callable[[Prepared, Field, Settings], dict[str, Mask]]
-
-    def choose_output(self, name: str | None) -> str:
-        """The output of this name, the default for None; CalvariaError BAD_OPTION for any other."""
-        if name is None:
-            return self.outputs[0]
-        if name not in self.outputs:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no output {name!r}. Choose one of: {', '.join(self.outputs)}.")
-        return name
 
 
 def prepare(volume: BinaryVolume, settings: Settings) -> Prepared:

@@ -110,7 +110,7 @@ def rods(shape: tuple[int, int, int]) -> Mask:
         (rods((300, 300, 300)), 3.0, "spans 900 × 900 × 900 mm"),
         (rods((40, 40, 40)), 90.0, "spans 3,600 × 3,600 × 3,600 mm"),
         (rods((1100, 4, 4)), 3.0, "spans 3,300 × 12 × 12 mm"),
-        (~rods((110, 110, 110)), 2.5, "litres, more than the 7.1"),
+        (~rods((110, 110, 110)), 2.5, "litres, more than the 3.5"),
     ],
     ids=["long", "wide", "in kilometres", "a pole", "massive"],
 )
