@@ -29,8 +29,8 @@ def refusal_of(content: bytes, **options: int) -> ErrorCode:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"", ErrorCode.EMPTY_BODY),
-        (bytearray(), ErrorCode.EMPTY_BODY),
+        (b"", ErrorCode.NOT_A_VOLUME),
+        (bytearray(), ErrorCode.NOT_A_VOLUME),
         (b"\0", ErrorCode.NOT_A_VOLUME),
         (b"hello", ErrorCode.NOT_A_VOLUME),
         (b'{"volume": "skull.nrrd"}', ErrorCode.NOT_A_VOLUME),

@@ -64,6 +64,7 @@ BAD_INPUTS: dict[str, tuple[bytes, dict[str, str], ErrorCode]] = {
     "4-D": (nrrd("8 8 4 2", SOME), {}, ErrorCode.WRONG_DIMENSION),
     "zero spacing": (nrrd(data=SOME, space_directions="(1,0,0) (0,0,0) (0,0,1)"), {}, ErrorCode.BAD_GEOMETRY),
     "negative spacing": (nrrd(data=SOME, spacings="1 -1 1", space=None, space_directions=None), {}, ErrorCode.BAD_GEOMETRY),
+    "an origin out of this world": (nrrd(data=SOME, space_origin="(1e308,0,0)"), {}, ErrorCode.BAD_GEOMETRY),
     "too many voxels": (nrrd("100000 100000 100000", b""), {}, ErrorCode.TOO_LARGE),
     "gzip bomb in a NRRD": (nrrd(data=BOMB, encoding="gzip"), {}, ErrorCode.BAD_HEADER),
     "gzip bomb": (BOMB, {}, ErrorCode.NOT_A_VOLUME),
