@@ -24,7 +24,7 @@ MOST_SITES = 2**17
 """Occupied cells of a working grid, and of all that share a network call. A head has about 20,000 at 3 mm.
 
 The worst that is let through, this many scattered over as many cells as there may be, takes `prepare` and the shipped network
-2.0 GB beside the process itself (measured on a CPU: the growth of the peak resident size).
+2.0 GiB beside the process itself, mirror images included (measured on a CPU: the growth of the peak resident size).
 """
 
 
