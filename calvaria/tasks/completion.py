@@ -10,7 +10,7 @@ from calvaria.tasks.task import Prepared, Settings, Task
 from calvaria.volume import Mask
 
 OPENING_MM = 1.0
-"""Radius of the opening that takes films and threads off an implant; half the thinnest plate that is ever printed."""
+"""Radius of the opening that takes films and threads off an implant: what is thinner than twice this goes."""
 
 AROUND = ndimage.generate_binary_structure(3, 3)
 """A cell and its 26 neighbours."""

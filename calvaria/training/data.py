@@ -20,6 +20,9 @@ from calvaria.tasks.task import prepare
 from calvaria.training.config import DataConfig
 from calvaria.volume import BinaryVolume, Mask
 
+TRIES = 20
+"""Draws for one example. A defect may leave nothing to see; settings under which every one does are a mistake."""
+
 
 @dataclass(frozen=True, eq=False)
 class Example:
@@ -74,7 +77,7 @@ class CompletionExamples(Dataset[Example]):
         if not 0 <= index < self.count:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
-        while True:
+        for _ in range(TRIES):
             skull = self.store.load(int(rng.choice(self.skulls)))
             if rng.random() < 0.5:
                 skull = BinaryVolume(skull.mask[::-1], skull.affine)
@@ -83,8 +86,9 @@ class CompletionExamples(Dataset[Example]):
             intact = self.data.intact > rng.random()
             try:
                 return example(skull, None if intact else defect_seed, settings)
-            except CalvariaError:  # a defect that left nothing to see: draw again
-                continue
+            except CalvariaError as error:  # a defect that left nothing to see: draw again
+                reason = error
+        raise ValueError(f"no example could be made in {TRIES} tries; the last failed because: {reason}")
 
 
 def example(skull: BinaryVolume, defect_seed: int | None, settings: Settings) -> Example:

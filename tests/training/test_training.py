@@ -101,6 +101,12 @@ def test_what_is_given_is_part_of_what_is_wanted_and_less(runs: Path) -> None:
         assert example.wanted.sum() > example.given.sum() > 0
 
 
+def test_settings_under_which_nothing_can_be_seen_are_an_error(runs: Path) -> None:
+    blind = replace(CONFIG, data=replace(CONFIG.data, shares=(1.0, 1.0)))
+    with pytest.raises(ValueError, match="no example could be made in 20 tries; the last failed because: Nothing in the mask"):
+        training_examples(blind, runs / "any")[0]
+
+
 def test_training_and_held_out_skulls_never_mix() -> None:
     assert not set(training_seeds(CONFIG)) & set(validation_seeds(CONFIG))
 
