@@ -4,12 +4,15 @@ Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6. The enc
 generates sites back up, adds the encoder's features, gives every site a logit and prunes those that do not belong to the answer.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, prune, union
+from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, prune, stem, union
 
 LEVELS = 7
 
@@ -50,7 +53,7 @@ class Level:
     logits: Tensor
     keep: Tensor
 
-    @property
+    @cached_property
     def kept(self) -> SiteSet:
         return self.sites.select(self.keep)
 
@@ -62,19 +65,20 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.config = config
         c = config.channels
-        self.stem = Convolution(27, 1, c[0])
+        self.stem = Convolution(stem, 27, 1, c[0])
         self.encoder = nn.ModuleList(EncoderLevel(c[i], c[i + 1]) for i in range(LEVELS - 1))
         self.decoder = nn.ModuleList(DecoderLevel(c[i + 1], c[i], kernel=4 if i == LEVELS - 2 else 2) for i in reversed(range(LEVELS - 1)))
         # The published network ends in this layer, which its loss never reaches; here only so that weights correspond one to one.
         self.end = nn.Linear(c[0], 1)
 
-    def forward(self, sites: SiteSet, target: SiteSet | None = None) -> list[Level]:
+    def forward(self, sites: SiteSet, target: SiteSet | None = None, forced: bool = False) -> list[Level]:
         """The six levels' decisions, coarsest first; the last one's `kept` is the answer at stride 1.
 
         target  while training, the true sites at stride 1: they are kept at every level but the last, whatever the logits say,
                 so that finer levels have something to learn from.
+        forced  keep exactly the target's sites instead, so that engines can be compared on the same sites.
         """
-        skips = [self.stem(SparseTensor(sites, torch.ones(len(sites), 1, device=sites.cells.device)))]
+        skips = [self.stem(sites)]
         for encode in self.encoder:
             skips.append(encode(skips[-1]))
         targets = pyramid(target) if target is not None else [None] * LEVELS
@@ -82,14 +86,10 @@ class EncoderDecoder(nn.Module):
         levels = []
         for decode, skip, wanted in zip(self.decoder, reversed(skips), reversed(targets[:-1]), strict=True):
             x, logits = decode(x, skip)
-            coarse = target is None and x.sites.stride > 1
-            keep = logits > (self.config.keep_above if coarse else 0.0)
-            keep = bounded(keep, logits, x.sites, self.config.growth * skip.sites.counts())
-            levels.append(Level(x.sites, logits, keep))
-            if wanted is not None:
-                keep = keep | wanted.holds(x.sites)
+            level = judged(x.sites, logits, skip.sites, self.config, wanted, forced)
+            levels.append(level)
             if x.sites.stride > 1:
-                x = prune(x, keep)
+                x = prune(x, level.keep if wanted is None or forced else level.keep | wanted.holds(x.sites))
         return levels
 
 
@@ -98,8 +98,8 @@ class EncoderLevel(nn.Module):
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
-        self.down = Convolution(8, c_in, c_out)
-        self.conv = Convolution(27, c_out, c_out)
+        self.down = Convolution(downsample, 8, c_in, c_out)
+        self.conv = Convolution(convolve, 27, c_out, c_out)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         return self.conv(self.down(x))  # type: ignore[no-any-return]
@@ -110,8 +110,8 @@ class DecoderLevel(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, kernel: int):
         super().__init__()
-        self.up = Convolution(kernel**3, c_in, c_out, transposed=True)
-        self.conv = Convolution(27, c_out, c_out)
+        self.up = Convolution(generate, kernel**3, c_in, c_out)
+        self.conv = Convolution(convolve, 27, c_out, c_out)
         self.head = nn.Linear(c_out, 1)
         # Most candidates do not belong to the answer: an untrained head says so, rather than keeping half of everything.
         nn.init.constant_(self.head.bias, -2.0)
@@ -122,21 +122,22 @@ class DecoderLevel(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution without bias, batch normalisation and ReLU; weight [taps, C_in, C_out].
+    """A convolution without bias (`stem`, `convolve`, `downsample` or `generate`), batch normalisation and ReLU.
 
-    27 taps: on the same sites; 8 taps: stride 2, down, or up if transposed; 64 taps: up.
+    weight [taps, C_in, C_out].
     """
 
-    def __init__(self, volume: int, c_in: int, c_out: int, transposed: bool = False):
+    def __init__(self, operation: Callable[[Any, Tensor], SparseTensor], taps: int, c_in: int, c_out: int):
         super().__init__()
-        self.operation = generate if transposed else {27: convolve, 8: downsample}[volume]
-        self.weight = nn.Parameter(torch.empty(volume, c_in, c_out))
+        self.operation = operation
+        self.weight = nn.Parameter(torch.empty(taps, c_in, c_out))
         self.norm = SiteNorm(c_out)
-        # A site has about nine occupied neighbours of 27 on a surface; a generated one has one parent.
-        fan_in = c_in * {27: 9, 8: 4, 64: 8}[volume] if not transposed or volume == 64 else c_in
-        nn.init.normal_(self.weight, std=(2 / fan_in) ** 0.5)
+        # A site has about nine occupied neighbours of 27 on a surface, four children of 8, and one parent, or eight under kernel 4.
+        seen = {27: 9, 8: 1 if operation is generate else 4, 64: 8}[taps]
+        nn.init.normal_(self.weight, std=(2 / (c_in * seen)) ** 0.5)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def forward(self, x: Any) -> SparseTensor:
+        """From a sparse tensor, or the stem from sites alone."""
         return self.operation(x, self.weight).map(self.norm).map(torch.relu)
 
 
@@ -149,18 +150,24 @@ class SiteNorm(nn.BatchNorm1d):
         return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
-def bounded(keep: Tensor, logits: Tensor, sites: SiteSet, limits: Tensor) -> Tensor:
-    """`keep`, less the lowest logits of every item that would keep more than its limit ([B])."""
-    batch = sites.columns[0]
-    over = torch.bincount(batch[keep], minlength=sites.batch) > limits
-    if not over.any():
-        return keep
-    keep = keep.clone()
-    for item in over.nonzero().flatten():
-        rows = (keep & (batch == item)).nonzero().flatten()
-        order = logits[rows].argsort(descending=True, stable=True)
-        keep[rows[order[int(limits[item]) :]]] = False
-    return keep
+def judged(sites: SiteSet, logits: Tensor, encoder: SiteSet, config: NetworkConfig, wanted: SiteSet | None, forced: bool) -> Level:
+    """A decoder level's decisions: its candidate sites, their logits, and which are kept; see `EncoderDecoder.forward`."""
+    if forced and wanted is not None:
+        return Level(sites, logits, wanted.holds(sites))
+    lenient = wanted is None and sites.stride > 1
+    level = Level(sites, logits, logits > (config.keep_above if lenient else 0.0))
+    return bounded(level, [config.growth * count for count in encoder.counts])
+
+
+def bounded(level: Level, limits: Sequence[float]) -> Level:
+    """The level, less the lowest logits of every item that would keep more than its limit."""
+    if all(count <= limit for count, limit in zip(level.kept.counts, limits, strict=True)):
+        return level
+    keeps = []
+    for keep, logits, limit in zip(*(torch.split(rows, level.sites.counts) for rows in (level.keep, level.logits)), limits, strict=True):
+        best = logits.masked_fill(~keep, -torch.inf).argsort(descending=True, stable=True)[: int(limit)]
+        keeps.append(keep & torch.zeros_like(keep).index_fill(0, best, True))
+    return Level(level.sites, level.logits, torch.cat(keeps))
 
 
 def pyramid(sites: SiteSet) -> list[SiteSet]:

@@ -10,6 +10,7 @@ import torch
 from calvaria.geometry import Field
 from calvaria.networks import EncoderDecoder, Level
 from calvaria.sparse import SiteSet
+from calvaria.sparse.engines import choose
 from calvaria.tasks import Prepared, Settings, Task
 from calvaria.tasks.task import MOST_CELLS, MOST_SITES, prepare
 from calvaria.volume import BinaryVolume
@@ -24,18 +25,19 @@ Inferred = Field
 class Predictor:
     """Answers a task's question for volumes. The three verbs of a request, or `predict` for all of them at once."""
 
-    def __init__(self, network: EncoderDecoder, task: Task, settings: Settings, device: str = "cpu"):
+    def __init__(self, network: EncoderDecoder, task: Task, settings: Settings, device: str = "cpu", engine: str = "auto"):
         self.network = network.eval().requires_grad_(False).to(device)
         self.task = task
         self.settings = settings
         self.device = torch.device(device)
+        self.engine = choose(engine, self.device.type)
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu") -> "Predictor":
+    def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto") -> "Predictor":
         """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
         network, task, settings = load_weights(Path(folder) / WEIGHTS)
         log.info("%s on %s: channels %s, %g mm cells", task.name, device, network.config.channels, settings.spacing_mm)
-        return cls(network, task, settings, device)
+        return cls(network, task, settings, device, engine)
 
     def prepare(self, volume: BinaryVolume) -> Prepared:
         """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK or TOO_LARGE; see `calvaria.tasks.task.prepare`."""
@@ -50,8 +52,8 @@ class Predictor:
         if self.settings.mirrored:
             masks += [mask.flip(0) for mask in masks]
         with torch.inference_mode():
-            answer = self.network(SiteSet.from_masks(masks))[-1]
-        fields = [field[:x, :y, :z] for field, (x, y, z) in zip(_fields(answer), (mask.shape for mask in masks), strict=True)]
+            answer = self.network(SiteSet.from_masks(masks, self.engine))[-1]
+            fields = [field.cpu().numpy() for field in answer.sites.spread(_probability(answer))]
         if self.settings.mirrored:
             fields = [(seen + mirrored[::-1]) / 2 for seen, mirrored in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]
         return fields
@@ -84,9 +86,6 @@ def _fits(batch: Sequence[Prepared]) -> bool:
     return len(batch) * int(shared.prod()) <= MOST_CELLS and sum(item.occupied_cells for item in batch) <= MOST_SITES
 
 
-def _fields(answer: Level) -> Field:
-    """Probabilities [B, X, Y, Z] of a level's candidate sites; 0 where there is none or the bound on generation dropped it."""
-    probability = torch.sigmoid(answer.logits).masked_fill((answer.logits > 0) & ~answer.keep, 0.0)
-    field = torch.zeros(answer.sites.shape, device=probability.device)
-    field.view(-1)[answer.sites.cells] = probability
-    return field.cpu().numpy()
+def _probability(answer: Level) -> torch.Tensor:
+    """Of each candidate site [N]; 0 where the bound on generation dropped it."""
+    return torch.sigmoid(answer.logits).masked_fill((answer.logits > 0) & ~answer.keep, 0.0)

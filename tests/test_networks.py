@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from calvaria.networks import CONFIGS, EncoderDecoder, NetworkConfig, bounded, parameter_count, pyramid
+from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig, bounded, parameter_count, pyramid
 from calvaria.sparse import SiteSet
 from calvaria.training.loss import pyramid_loss
 
@@ -42,7 +42,7 @@ def test_each_item_of_a_batch_of_unequal_sizes_is_answered_as_if_alone(network: 
     together = network(SiteSet.from_masks(masks))[-1]
     for item, mask in enumerate(masks):
         alone = network(SiteSet.from_masks([mask]))[-1]
-        mine = together.sites.columns[0] == item
+        mine = together.sites.places[:, 0] == item
         assert torch.equal(together.kept.masks()[item], alone.kept.masks()[0])
         torch.testing.assert_close(together.logits[mine], alone.logits, atol=1e-4, rtol=1e-4)
 
@@ -98,14 +98,14 @@ def test_a_network_that_wants_to_keep_everything_is_bounded_for_each_item() -> N
     sites = SiteSet.from_masks([shell(64, 12), shell(48, 20)])
     levels = network(sites)
     for level, given in zip(levels, reversed(pyramid(sites)[:-1]), strict=True):
-        assert (level.kept.counts() <= 2 * given.counts()).all()
+        assert all(kept <= 2 * count for kept, count in zip(level.kept.counts, given.counts, strict=True))
 
 
 def test_the_bound_drops_the_lowest_logits() -> None:
     sites = SiteSet.from_masks([torch.ones(2, 2, 1, dtype=torch.bool), torch.ones(2, 1, 1, dtype=torch.bool)])
     logits = torch.tensor([0.5, 3.0, -1.0, 2.0, 0.1, 0.2])
-    keep = bounded(logits > 0, logits, sites, torch.tensor([2, 2]))
-    assert keep.tolist() == [False, True, False, True, True, True]
+    level = bounded(Level(sites, logits, logits > 0), [2, 2])
+    assert level.keep.tolist() == [False, True, False, True, True, True]
 
 
 def test_true_sites_are_followed_while_training() -> None:

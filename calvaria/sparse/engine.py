@@ -24,14 +24,14 @@ class Bits(NamedTuple):
 
     words: Tensor
     starts: Tensor
-    count: int
+    count: int  # type: ignore[assignment]  # over tuple.count, which nobody wants of bits
 
 
 class Engine(Protocol):
     """Shapes: N sites of one grid, M of the grid at twice the stride, C_in and C_out channels; features float, contiguous.
 
     Where a `bias` [C_out] may be given, the result is relu(… + bias), as inference wants it with the normalisation folded in;
-    without it, the plain linear operation. Taps are ordered with x fastest (`calvaria.sparse.sites.taps`).
+    without it, the plain linear operation. Taps are ordered with x fastest (`calvaria.sparse.taps`).
     """
 
     # Bits of a grid.
@@ -87,10 +87,16 @@ class Engine(Protocol):
         """[27, C_in, C_out] from the features [N, C_in] and the gradient [N, C_out] of `convolve`."""
 
     def downsample(self, features: Tensor, weight: Tensor, fine: Bits, coarse: Bits, bias: Tensor | None = None) -> Tensor:
-        """[M, C_out]: out[u] = Σ_t features[2u + t] @ weight[t] over the fine sites there are; weight [kernel³, C_in, C_out], kernel 2 or 4."""
+        """[M, C_out]: out[u] = Σ_t features[2u + t] @ weight[t] over the fine sites there are.
+
+        weight [kernel³, C_in, C_out], kernel 2 or 4.
+        """
 
     def generate(self, features: Tensor, weight: Tensor, coarse: Bits, fine: Bits, bias: Tensor | None = None) -> Tensor:
-        """[N, C_out]: out[f] = Σ_t features[(f - t) / 2] @ weight[t] over the coarse sites there are; weight [kernel³, C_in, C_out], kernel 2 or 4."""
+        """[N, C_out]: out[f] = Σ_t features[(f - t) / 2] @ weight[t] over the coarse sites there are; the adjoint of `downsample`.
+
+        weight [kernel³, C_in, C_out], kernel 2 or 4.
+        """
 
     def stride_weight_gradient(self, fine_features: Tensor, coarse_features: Tensor, fine: Bits, coarse: Bits, kernel: int) -> Tensor:
         """[kernel³, C_fine, C_coarse]: Σ_u fine_features[2u + t]ᵀ coarse_features[u]."""

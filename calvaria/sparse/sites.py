@@ -1,145 +1,126 @@
 """Which sites of a batch of grids are occupied, and where each one's row of features lies.
 
-A site is a cell of the grid at some stride. Sites are kept in raster order, (batch, x, y, z) with z fastest, and the row of a
-site is its rank in that order. A bounded grid needs no hash table: an array of ranks over the grid answers every look-up.
+A site is a cell of the grid at some stride. Sites are bits, one per cell, and the row of a site is its rank: the number of bits set
+before it in raster order, (batch, x, y, z) with z fastest. Insertion, union, pruning and look-up are bit operations and counts;
+there is no hash table, and coordinates exist only for those outside who want them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from calvaria.sparse.engine import Bits, Engine, Shape
+from calvaria.sparse.engines import choose, engine
+
 Extent = tuple[int, int, int]
-
-
-def taps(kernel: int) -> list[tuple[int, int, int]]:
-    """Offsets of a cubic kernel's taps, (x, y, z), in the order of its weights: x varies fastest.
-
-    Odd kernels are centred (-1, 0, 1); even kernels are anchored at their corner (0 … kernel-1). MinkowskiEngine's conventions.
-    """
-    along = range(kernel) if kernel % 2 == 0 else range(-(kernel // 2), kernel // 2 + 1)
-    return [(x, y, z) for z, y, x in product(along, along, along)]
 
 
 @dataclass(frozen=True, eq=False)
 class SiteSet:
-    """The occupied sites of a batch of grids at one stride.
+    """The occupied sites of a batch of grids at one stride, and the engine that computes on them and all that is derived from them.
 
-    cells    int64 [N], ascending: the raster index of each site in the grid [B, X, Y, Z] that holds every item of the batch.
+    words    int64 [B, X, Y, W]: the bits of the grid [B, X, Y, Z] that holds every item; see `calvaria.sparse.engine`.
     extents  the size (x, y, z) of each item at stride 1; no site lies outside its own item's, whatever its neighbours' sizes.
     stride   finest cells per cell along each axis; the grid at stride s has ceil(extent / s) cells.
+    engine   as `engines.choose` names it: `native` or `reference`.
     """
 
-    cells: Tensor
+    words: Tensor
     extents: tuple[Extent, ...]
     stride: int = 1
+    engine: str = "reference"
 
     @classmethod
-    def from_masks(cls, masks: Sequence[Tensor]) -> "SiteSet":
+    def from_masks(cls, masks: Sequence[Tensor], engine: str = "auto") -> "SiteSet":
         """The sites of a batch of masks, each bool [X, Y, Z] of any size, at stride 1."""
         if not masks or any(mask.ndim != 3 or mask.dtype != torch.bool or 0 in mask.shape for mask in masks):
             raise ValueError("a batch is one or more bool masks [X, Y, Z], none of size zero")
-        empty = cls(torch.empty(0, dtype=torch.int64, device=masks[0].device), tuple(_extent(mask) for mask in masks))
-        grid = empty.grid()
-        for item, mask in zip(grid, masks, strict=True):
-            x, y, z = mask.shape
-            item[:x, :y, :z] = mask
-        return empty.with_cells(grid.flatten().nonzero().flatten())
+        empty = cls.empty(tuple(_extent(mask) for mask in masks), 1, masks[0].device, engine)
+        for words, mask in zip(empty.words, masks, strict=True):
+            empty._engine.pack(mask.contiguous(), words)
+        return empty
 
-    def with_cells(self, cells: Tensor) -> "SiteSet":
-        """Other sites on the same grid."""
-        return SiteSet(cells, self.extents, self.stride)
+    @classmethod
+    def from_coordinates(cls, coordinates: Tensor, extents: Sequence[Extent], stride: int = 1, engine: str = "auto") -> "SiteSet":
+        """The sites at int [N, 4] (batch, x, y, z) in finest cells, in any order; the inverse of `coordinates`."""
+        empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
+        cells = coordinates.int() // torch.tensor([1, stride, stride, stride], dtype=torch.int32, device=coordinates.device)
+        return replace(empty, words=empty._engine.mark(cells.contiguous(), empty.shape))
+
+    @classmethod
+    def empty(cls, extents: tuple[Extent, ...], stride: int, device: torch.device, engine: str = "auto") -> "SiteSet":
+        """No site at all on the grids of these items."""
+        b, x, y, z = _shape(extents, stride)
+        words = torch.zeros(b, x, y, -(-z // 64), dtype=torch.int64, device=device)
+        return cls(words, extents, stride, choose(engine, device.type))
+
+    @cached_property
+    def bits(self) -> Bits:
+        """The words with their rank index."""
+        return self._engine.index(self.words)
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return self.bits.count
+
+    @property
+    def device(self) -> torch.device:
+        return self.words.device
 
     @property
     def batch(self) -> int:
         return len(self.extents)
 
     @cached_property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> Shape:
         """(B, X, Y, Z) of the grid at this stride."""
-        x, y, z = (max(-(-extent[axis] // self.stride) for extent in self.extents) for axis in range(3))
-        return self.batch, x, y, z
+        return _shape(self.extents, self.stride)
 
-    @cached_property
-    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(batch, x, y, z) of each site in cells of this stride, int64 [N] each."""
-        _, x, y, z = self.shape
-        rest, k = self.cells // z, self.cells % z
-        rest, j = rest // y, rest % y
-        return rest // x, rest % x, j, k
+    @property
+    def sizes(self) -> list[Extent]:
+        """The size (x, y, z) of each item in cells of this stride."""
+        return [_cells(extent, self.stride) for extent in self.extents]
+
+    @property
+    def places(self) -> Tensor:
+        """int32 [N, 4]: (batch, x, y, z) of each site in cells of this stride."""
+        return self._engine.coordinates(self.bits)
 
     @property
     def coordinates(self) -> Tensor:
         """int32 [N, 4]: (batch, x, y, z) in finest cells, as general sparse engines want them."""
-        b, x, y, z = self.columns
-        return torch.stack([b, x * self.stride, y * self.stride, z * self.stride], dim=1).int()
+        return self.places * torch.tensor([1, self.stride, self.stride, self.stride], dtype=torch.int32, device=self.device)
 
-    def counts(self) -> Tensor:
-        """Sites of each item, int64 [B]."""
-        return torch.bincount(self.columns[0], minlength=self.batch)
-
-    def grid(self, cells: Tensor | None = None) -> Tensor:
-        """bool [B, X, Y, Z]: true at `cells` (default: this set's)."""
-        flags = torch.zeros(self.shape, dtype=torch.bool, device=self.cells.device)
-        flags.view(-1)[self.cells if cells is None else cells] = True
-        return flags
+    @cached_property
+    def counts(self) -> list[int]:
+        """Sites of each item."""
+        ends = self.bits.starts[:: self.words[0].numel()].tolist()
+        return [end - start for start, end in pairwise(ends)]
 
     def masks(self) -> list[Tensor]:
         """Each item's mask, bool [X, Y, Z], at its own size: the inverse of `from_masks` at stride 1."""
-        sizes = ([-(-size // self.stride) for size in extent] for extent in self.extents)
-        return [item[:x, :y, :z] for item, (x, y, z) in zip(self.grid(), sizes, strict=True)]
+        return [self._engine.unpack(words[:x, :y], z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
 
-    @cached_property
-    def ranks(self) -> Tensor:
-        """int32 [B, X + 2, Y + 2, Z + 2]: the row of each site; N, one past the last, elsewhere and on the border all around."""
-        b, x, y, z = self.shape
-        ranks = torch.full((b, x + 2, y + 2, z + 2), len(self), dtype=torch.int32, device=self.cells.device)
-        i, j, k, m = self.columns
-        ranks[i, j + 1, k + 1, m + 1] = torch.arange(len(self), dtype=torch.int32, device=self.cells.device)
-        return ranks
-
-    def rows(self, batch: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """int32: rows of the sites at these cells, N where there is none. Cells may lie up to one outside the grid."""
-        return self.ranks[batch, x + 1, y + 1, z + 1]
+    def spread(self, values: Tensor, absent: float = 0.0) -> list[Tensor]:
+        """Each item's values [X, Y, Z] from one value per site [N]; `absent` where there is no site."""
+        parts = torch.split(values, self.counts)
+        return [
+            torch.full(mask.shape, absent, dtype=values.dtype, device=values.device).masked_scatter_(mask, part)
+            for mask, part in zip(self.masks(), parts, strict=True)
+        ]
 
     @cached_property
     def neighbours(self) -> Tensor:
-        """Kernel map of a 3×3×3 convolution on these very sites: int32 [N, 27], the row under each tap, N where there is none.
-
-        Tap 26 - t is the mirror of tap t, so the same map serves the backward pass.
-        """
-        _, x, y, z = self.shape
-        i, j, k, m = self.columns
-        centre = ((i * (x + 2) + j + 1) * (y + 2) + k + 1) * (z + 2) + m + 1
-        steps = torch.tensor([(dx * (y + 2) + dy) * (z + 2) + dz for dx, dy, dz in taps(3)], device=self.cells.device)
-        return self.ranks.view(-1)[centre[:, None] + steps]
+        """What the engine wants to know of the 27 neighbours, found once for every layer on these sites; see `Engine.neighbours`."""
+        return self._engine.neighbours(self.bits)
 
     @cached_property
     def parents(self) -> "SiteSet":
         """The sites at twice the stride that hold at least one of these."""
-        i, j, k, m = self.columns
-        coarser = SiteSet(self.cells[:0], self.extents, self.stride * 2)
-        grid = coarser.grid()
-        grid[i, j // 2, k // 2, m // 2] = True
-        return coarser.with_cells(grid.flatten().nonzero().flatten())
-
-    @cached_property
-    def parent_taps(self) -> Tensor:
-        """int64 [N]: which corner of its parent each site is, in the order of `taps(2)`."""
-        _, j, k, m = self.columns
-        return (j % 2) + 2 * (k % 2) + 4 * (m % 2)
-
-    @cached_property
-    def parent_rows(self) -> Tensor:
-        """int64 [N]: the row of each site's parent among `parents`."""
-        i, j, k, m = self.columns
-        return self.parents.rows(i, j // 2, k // 2, m // 2).long()
+        return replace(self, words=self._engine.parents(self.words), stride=self.stride * 2)
 
     def reached(self, kernel: int) -> "SiteSet":
         """The sites at half the stride that a generative transposed convolution of this kernel and stride 2 reaches.
@@ -148,30 +129,20 @@ class SiteSet:
         """
         if self.stride < 2 or kernel not in (2, 4):
             raise ValueError("generation halves a stride of at least 2 with a kernel of 2 or 4")
-        finer = SiteSet(self.cells[:0], self.extents, self.stride // 2)
-        device = self.cells.device
-        i, j, k, m = self.columns
-        offset = torch.tensor(taps(kernel), device=device)
-        limits = torch.tensor([[-(-size // finer.stride) for size in extent] for extent in self.extents], device=device)
-        child = 2 * torch.stack([j, k, m], dim=1)[:, None, :] + offset
-        inside = (child < limits[i][:, None, :]).all(dim=2)
-        batch = i[:, None].expand(inside.shape)[inside]
-        x, y, z = child[inside].unbind(dim=1)
-        grid = finer.grid()
-        grid[batch, x, y, z] = True
-        return finer.with_cells(grid.flatten().nonzero().flatten())
+        stride = self.stride // 2
+        limits = torch.tensor([_cells(extent, stride) for extent in self.extents], device=self.device)
+        words = self._engine.children(self.words, limits, _shape(self.extents, stride), kernel)
+        return replace(self, words=words, stride=stride)
 
     def union(self, other: "SiteSet") -> "SiteSet":
         """The sites of either."""
         self._same_grid(other)
-        grid = self.grid()
-        grid.view(-1)[other.cells] = True
-        return self.with_cells(grid.flatten().nonzero().flatten())
+        return replace(self, words=self.words | other.words)
 
     def rows_of(self, other: "SiteSet") -> Tensor:
-        """int64 [len(other)]: the row in this set of each of the other's sites, N where this set lacks it."""
+        """int32 [len(other)]: the row in this set of each of the other's sites, N where this set lacks it."""
         self._same_grid(other)
-        return self.rows(*other.columns).long()
+        return self._engine.rows(self.bits, other.bits)
 
     def holds(self, other: "SiteSet") -> Tensor:
         """bool [len(other)]: which of the other's sites this set has."""
@@ -179,7 +150,11 @@ class SiteSet:
 
     def select(self, keep: Tensor) -> "SiteSet":
         """The sites where `keep` (bool [N]) is true."""
-        return self.with_cells(self.cells[keep])
+        return replace(self, words=self._engine.select(self.bits, keep))
+
+    @property
+    def _engine(self) -> Engine:
+        return engine(self.engine, self.device.type)
 
     def _same_grid(self, other: "SiteSet") -> None:
         if (self.extents, self.stride) != (other.extents, other.stride):
@@ -189,3 +164,13 @@ class SiteSet:
 def _extent(mask: Tensor) -> Extent:
     x, y, z = mask.shape
     return x, y, z
+
+
+def _cells(extent: Extent, stride: int) -> Extent:
+    x, y, z = (-(-size // stride) for size in extent)
+    return x, y, z
+
+
+def _shape(extents: Sequence[Extent], stride: int) -> Shape:
+    x, y, z = (max(along) for along in zip(*(_cells(extent, stride) for extent in extents), strict=True))
+    return len(extents), x, y, z

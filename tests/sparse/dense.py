@@ -11,15 +11,18 @@ from calvaria.sparse import SiteSet, SparseTensor
 
 def scatter(x: SparseTensor) -> Tensor:
     """Features on the dense grid, [B, C, X, Y, Z], zero where there is no site."""
-    b, *size = x.sites.shape
-    grid = x.features.new_zeros(b * size[0] * size[1] * size[2], x.features.shape[1])
-    return grid.index_copy(0, x.sites.cells, x.features).view(b, *size, -1).movedim(-1, 1)
+    grid = x.features.new_zeros(*x.sites.shape, x.features.shape[1])
+    return grid.index_put(x.sites.places.long().unbind(1), x.features).movedim(-1, 1)
 
 
 def read(grid: Tensor, sites: SiteSet) -> Tensor:
     """Rows [N, C] of a dense grid [B, C, X, Y, Z] at the sites; the grid may be larger than the sites' at its far ends."""
-    b, x, y, z = sites.columns
-    return grid.movedim(1, -1)[b, x, y, z]
+    return grid.movedim(1, -1)[sites.places.long().unbind(1)]
+
+
+def flags(sites: SiteSet) -> Tensor:
+    """bool [B, X, Y, Z]: where the sites are."""
+    return scatter(SparseTensor(sites, torch.ones(len(sites), 1)))[:, 0] > 0
 
 
 def kernel(weight: Tensor, size: int) -> Tensor:

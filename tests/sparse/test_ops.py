@@ -1,13 +1,15 @@
 """Every sparse operation against dense convolutions, values and gradients, on random occupancies, batches and borders."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from dense import OPERATIONS, reached, read, scatter
+from dense import OPERATIONS, flags, reached, read, scatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, prune, union
-from calvaria.sparse.ops import GATHER_LIMIT
+from calvaria.sparse.reference import GATHER_LIMIT
 
 SPARSE = {"convolve": convolve, "downsample": downsample, "generate 2": generate, "generate 4": generate}
 
@@ -20,9 +22,9 @@ def random_sites(sizes: list[tuple[int, int, int]], share: float, seed: int, str
     """Sites at a stride of items whose grids at that stride have these sizes, less an odd remainder at stride 1."""
     random = torch.Generator().manual_seed(seed)
     masks = [torch.rand(size, generator=random) < share for size in sizes]
-    sites = SiteSet.from_masks(masks)
+    sites = SiteSet.from_masks(masks, "reference")
     clipped = tuple((x * stride - seed % stride, y * stride, z * stride - seed % stride) for x, y, z in sizes)
-    return SiteSet(sites.cells, clipped, stride)
+    return replace(sites, extents=clipped, stride=stride)
 
 
 def random_features(sites: SiteSet, channels: int, seed: int) -> SparseTensor:
@@ -57,7 +59,7 @@ def test_generation_reaches_all_its_kernel_covers_inside_each_items_own_extent(
     fine = sites.reached(size)
     grid = reached(sites, size)
     x, y, z = fine.shape[1:]
-    assert torch.equal(fine.grid(), grid[:, :x, :y, :z])
+    assert torch.equal(flags(fine), grid[:, :x, :y, :z])
     assert not grid[:, x:].any()
     assert not grid[:, :, y:].any()
     assert not grid[:, :, :, z:].any()
@@ -80,7 +82,7 @@ def test_a_convolution_larger_than_one_block_of_gathered_rows_equals_the_dense_o
 def test_union_adds_over_the_sites_of_either(sizes: list[tuple[int, int, int]], seed: int, shares: tuple[float, float]) -> None:
     a, b = (random_features(random_sites(sizes, share, seed + i), 2, seed + i) for i, share in enumerate(shares))
     both = union(a, b)
-    assert torch.equal(both.sites.grid(), a.sites.grid() | b.sites.grid())
+    assert torch.equal(flags(both.sites), flags(a.sites) | flags(b.sites))
     torch.testing.assert_close(scatter(both), scatter(a) + scatter(b))
     gradient = torch.autograd.grad(both.features.square().sum(), (a.features, b.features))
     wanted = torch.autograd.grad((scatter(a) + scatter(b)).square().sum(), (a.features, b.features))

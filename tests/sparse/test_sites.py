@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calvaria.sparse import SiteSet
-from calvaria.sparse.sites import taps
+from calvaria.sparse.taps import taps
 
 masks = st.builds(
     lambda size, share, seed: torch.rand(size, generator=torch.Generator().manual_seed(seed)) < share,
@@ -21,7 +21,7 @@ masks = st.builds(
 def test_masks_go_in_and_come_out(batch: list[torch.Tensor]) -> None:
     sites = SiteSet.from_masks(batch)
     assert all(torch.equal(a, b) for a, b in zip(sites.masks(), batch, strict=True))
-    assert sites.counts().tolist() == [int(mask.sum()) for mask in batch]
+    assert sites.counts == [int(mask.sum()) for mask in batch]
 
 
 @given(st.lists(masks, min_size=1, max_size=3))
@@ -47,7 +47,7 @@ def test_a_parent_exists_where_any_child_does(batch: list[torch.Tensor], doublin
 @given(st.lists(masks, min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_neighbours_mirror_each_other(batch: list[torch.Tensor]) -> None:
-    sites = SiteSet.from_masks(batch)
+    sites = SiteSet.from_masks(batch, "reference")
     for tap in range(27):
         under = sites.neighbours[:, tap]
         rows = (under < len(sites)).nonzero().flatten()

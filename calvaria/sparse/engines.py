@@ -1,0 +1,62 @@
+"""Which engine computes: chosen by name, said once, never changed silently."""
+
+import logging
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+import torch
+
+from calvaria.sparse.engine import Engine
+
+log = logging.getLogger(__name__)
+
+NAMES = ("auto", "native", "reference")
+
+# The module of each engine by the type of device; imported when first chosen.
+_MODULES = {
+    ("reference", "cpu"): "calvaria.sparse.reference",
+    ("reference", "cuda"): "calvaria.sparse.reference",
+    ("native", "cpu"): "calvaria.sparse.native",
+}
+
+
+class EngineUnavailable(RuntimeError):
+    """The engine asked for by name cannot run here; the message says why and what to do."""
+
+
+@cache
+def choose(name: str, device_type: str) -> str:
+    """`native` or `reference` for a name of `NAMES` and a type of device ("cpu", "cuda"); says once what was chosen and why.
+
+    `auto` is `native` where that can run. ValueError for another name, EngineUnavailable where a named engine cannot run.
+    """
+    if name not in NAMES:
+        raise ValueError(f"there is no engine {name!r}: choose one of {', '.join(NAMES)}")
+    obstacle = "" if name == "reference" else _obstacle(device_type)
+    if obstacle and name == "native":
+        raise EngineUnavailable(f"the native engine cannot run on {device_type}: {obstacle}")
+    chosen = "native" if name != "reference" and not obstacle else "reference"
+    log.info("sparse engine on %s: %s%s", device_type, chosen, f" (native: {obstacle})" if obstacle else "")
+    return chosen
+
+
+@cache
+def engine(chosen: str, device_type: str) -> Engine:
+    """The engine of a name that `choose` gave."""
+    return cast(Engine, import_module(_MODULES[chosen, device_type]))
+
+
+def _obstacle(device_type: str) -> str:
+    """Why the native engine cannot run on this type of device; empty if it can."""
+    module = _MODULES.get(("native", device_type))
+    if module is None:
+        return f"it has no kernels for {device_type}"
+    try:
+        return str(import_module(module).why_not())
+    except ModuleNotFoundError:
+        return "not written yet"
+
+
+def engine_for(name: str, device: torch.device) -> Engine:
+    return engine(choose(name, device.type), device.type)
