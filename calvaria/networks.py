@@ -6,13 +6,12 @@ generates sites back up, adds the encoder's features, gives every site a logit a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, prune, stem, union
+from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, restrict, stem, union
 
 LEVELS = 7
 
@@ -38,6 +37,14 @@ class NetworkConfig:
         if self.growth < 1:
             raise ValueError("growth below 1 could not even keep the input")
 
+    def bar(self, stride: int) -> float:
+        """While answering, a site at this stride is kept where its logit exceeds this."""
+        return self.keep_above if stride > 1 else 0.0
+
+    def limits(self, encoder: SiteSet) -> list[float]:
+        """How many sites each item may keep where the encoder has these."""
+        return [self.growth * count for count in encoder.counts]
+
 
 CONFIGS = {
     "ch1": NetworkConfig((8, 8, 16, 16, 32, 32, 64)),
@@ -47,15 +54,16 @@ CONFIGS = {
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """What the decoder decides at one stride: a logit for each candidate site [N], and which are kept (bool [N])."""
+    """What the decoder decides at one stride: a logit for each candidate site [N], and the sites that are kept."""
 
     sites: SiteSet
     logits: Tensor
-    keep: Tensor
+    kept: SiteSet
 
-    @cached_property
-    def kept(self) -> SiteSet:
-        return self.sites.select(self.keep)
+    @property
+    def keep(self) -> Tensor:
+        """bool [N]: which of the candidates are kept."""
+        return self.kept.holds(self.sites)
 
 
 class EncoderDecoder(nn.Module):
@@ -86,10 +94,14 @@ class EncoderDecoder(nn.Module):
         levels = []
         for decode, skip, wanted in zip(self.decoder, reversed(skips), reversed(targets[:-1]), strict=True):
             x, logits = decode(x, skip)
-            level = judged(x.sites, logits, skip.sites, self.config, wanted, forced)
+            if wanted is not None and forced:
+                level = Level(x.sites, logits, wanted.intersection(x.sites))
+            else:
+                kept = x.sites.select(logits > self.config.bar(1 if wanted is not None else x.sites.stride))
+                level = bounded(Level(x.sites, logits, kept), self.config.limits(skip.sites))
             levels.append(level)
             if x.sites.stride > 1:
-                x = prune(x, level.keep if wanted is None or forced else level.keep | wanted.holds(x.sites))
+                x = restrict(x, level.kept if wanted is None else level.kept.union(wanted.intersection(x.sites)))
         return levels
 
 
@@ -150,15 +162,6 @@ class SiteNorm(nn.BatchNorm1d):
         return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
-def judged(sites: SiteSet, logits: Tensor, encoder: SiteSet, config: NetworkConfig, wanted: SiteSet | None, forced: bool) -> Level:
-    """A decoder level's decisions: its candidate sites, their logits, and which are kept; see `EncoderDecoder.forward`."""
-    if forced and wanted is not None:
-        return Level(sites, logits, wanted.holds(sites))
-    lenient = wanted is None and sites.stride > 1
-    level = Level(sites, logits, logits > (config.keep_above if lenient else 0.0))
-    return bounded(level, [config.growth * count for count in encoder.counts])
-
-
 def bounded(level: Level, limits: Sequence[float]) -> Level:
     """The level, less the lowest logits of every item that would keep more than its limit."""
     if all(count <= limit for count, limit in zip(level.kept.counts, limits, strict=True)):
@@ -167,7 +170,7 @@ def bounded(level: Level, limits: Sequence[float]) -> Level:
     for keep, logits, limit in zip(*(torch.split(rows, level.sites.counts) for rows in (level.keep, level.logits)), limits, strict=True):
         best = logits.masked_fill(~keep, -torch.inf).argsort(descending=True, stable=True)[: int(limit)]
         keeps.append(keep & torch.zeros_like(keep).index_fill(0, best, True))
-    return Level(level.sites, level.logits, torch.cat(keeps))
+    return Level(level.sites, level.logits, level.sites.select(torch.cat(keeps)))
 
 
 def pyramid(sites: SiteSet) -> list[SiteSet]:

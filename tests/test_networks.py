@@ -104,7 +104,7 @@ def test_a_network_that_wants_to_keep_everything_is_bounded_for_each_item() -> N
 def test_the_bound_drops_the_lowest_logits() -> None:
     sites = SiteSet.from_masks([torch.ones(2, 2, 1, dtype=torch.bool), torch.ones(2, 1, 1, dtype=torch.bool)])
     logits = torch.tensor([0.5, 3.0, -1.0, 2.0, 0.1, 0.2])
-    level = bounded(Level(sites, logits, logits > 0), [2, 2])
+    level = bounded(Level(sites, logits, sites.select(logits > 0)), [2, 2])
     assert level.keep.tolist() == [False, True, False, True, True, True]
 
 

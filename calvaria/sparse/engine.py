@@ -118,11 +118,13 @@ class Engine(Protocol):
         union: Bits,
         head: Tensor,
         head_bias: float,
+        keep_above: float,
         with_features: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """(features [union.count, C], or [0, C] unless wanted; logits [union.count]) of a decoder level.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(features [union.count, C], or [0, C] unless wanted; logits, float32 [union.count]; words of the kept sites) of a decoder level.
 
         The candidates' features go through relu(convolve + bias); on the union with the encoder's sites `skip` [encoder.count, C] is
-        added; logits = features @ head [C] + head_bias.
+        added; logits = features @ head [C] + head_bias; a site is kept where its logit exceeds `keep_above`. The union holds all
+        candidates and all the encoder's sites.
         """
         ...

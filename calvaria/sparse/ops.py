@@ -54,10 +54,9 @@ def union(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     return SparseTensor(sites, _transfer(a, sites) + _transfer(b, sites))
 
 
-def prune(x: SparseTensor, keep: Tensor) -> SparseTensor:
-    """The sites where `keep` (bool [N]) is true, and their features."""
-    kept = x.sites.select(keep)
-    return SparseTensor(kept, _transfer(x, kept))
+def restrict(x: SparseTensor, sites: SiteSet) -> SparseTensor:
+    """Prune: the features at these of its sites; zero at any it lacks."""
+    return SparseTensor(sites, _transfer(x, sites))
 
 
 def _transfer(x: SparseTensor, sites: SiteSet) -> Tensor:

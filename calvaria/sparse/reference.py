@@ -141,11 +141,13 @@ def decide(
     union: Bits,
     head: Tensor,
     head_bias: float,
+    keep_above: float,
     with_features: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     decoded = convolve(features, weight, candidates, neighbours, bias)
     both = transfer(decoded, candidates, union) + transfer(skip, encoder, union)
-    return both if with_features else both[:0], (both @ head + head_bias).float()
+    logits = (both @ head + head_bias).float()
+    return both if with_features else both[:0], logits, select(union, logits > keep_above)
 
 
 # Dense arrays of a grid, whose z runs over whole words.

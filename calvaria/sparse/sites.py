@@ -41,7 +41,7 @@ class SiteSet:
             raise ValueError("a batch is one or more bool masks [X, Y, Z], none of size zero")
         empty = cls.empty(tuple(_extent(mask) for mask in masks), 1, masks[0].device, engine)
         for words, mask in zip(empty.words, masks, strict=True):
-            empty._engine.pack(mask.contiguous(), words)
+            empty.compute.pack(mask.contiguous(), words)
         return empty
 
     @classmethod
@@ -49,7 +49,7 @@ class SiteSet:
         """The sites at int [N, 4] (batch, x, y, z) in finest cells, in any order; the inverse of `coordinates`."""
         empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
         cells = coordinates.int() // torch.tensor([1, stride, stride, stride], dtype=torch.int32, device=coordinates.device)
-        return replace(empty, words=empty._engine.mark(cells.contiguous(), empty.shape))
+        return replace(empty, words=empty.compute.mark(cells.contiguous(), empty.shape))
 
     @classmethod
     def empty(cls, extents: tuple[Extent, ...], stride: int, device: torch.device, engine: str = "auto") -> "SiteSet":
@@ -61,7 +61,7 @@ class SiteSet:
     @cached_property
     def bits(self) -> Bits:
         """The words with their rank index."""
-        return self._engine.index(self.words)
+        return self.compute.index(self.words)
 
     def __len__(self) -> int:
         return self.bits.count
@@ -87,7 +87,7 @@ class SiteSet:
     @property
     def places(self) -> Tensor:
         """int32 [N, 4]: (batch, x, y, z) of each site in cells of this stride."""
-        return self._engine.coordinates(self.bits)
+        return self.compute.coordinates(self.bits)
 
     @property
     def coordinates(self) -> Tensor:
@@ -102,7 +102,7 @@ class SiteSet:
 
     def masks(self) -> list[Tensor]:
         """Each item's mask, bool [X, Y, Z], at its own size: the inverse of `from_masks` at stride 1."""
-        return [self._engine.unpack(words[:x, :y], z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
+        return [self.compute.unpack(words[:x, :y], z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
 
     def spread(self, values: Tensor, absent: float = 0.0) -> list[Tensor]:
         """Each item's values [X, Y, Z] from one value per site [N]; `absent` where there is no site."""
@@ -115,12 +115,12 @@ class SiteSet:
     @cached_property
     def neighbours(self) -> Tensor:
         """What the engine wants to know of the 27 neighbours, found once for every layer on these sites; see `Engine.neighbours`."""
-        return self._engine.neighbours(self.bits)
+        return self.compute.neighbours(self.bits)
 
     @cached_property
     def parents(self) -> "SiteSet":
         """The sites at twice the stride that hold at least one of these."""
-        return replace(self, words=self._engine.parents(self.words), stride=self.stride * 2)
+        return replace(self, words=self.compute.parents(self.words), stride=self.stride * 2)
 
     def reached(self, kernel: int) -> "SiteSet":
         """The sites at half the stride that a generative transposed convolution of this kernel and stride 2 reaches.
@@ -131,7 +131,7 @@ class SiteSet:
             raise ValueError("generation halves a stride of at least 2 with a kernel of 2 or 4")
         stride = self.stride // 2
         limits = torch.tensor([_cells(extent, stride) for extent in self.extents], device=self.device)
-        words = self._engine.children(self.words, limits, _shape(self.extents, stride), kernel)
+        words = self.compute.children(self.words, limits, _shape(self.extents, stride), kernel)
         return replace(self, words=words, stride=stride)
 
     def union(self, other: "SiteSet") -> "SiteSet":
@@ -139,10 +139,15 @@ class SiteSet:
         self._same_grid(other)
         return replace(self, words=self.words | other.words)
 
+    def intersection(self, other: "SiteSet") -> "SiteSet":
+        """The sites of both."""
+        self._same_grid(other)
+        return replace(self, words=self.words & other.words)
+
     def rows_of(self, other: "SiteSet") -> Tensor:
         """int32 [len(other)]: the row in this set of each of the other's sites, N where this set lacks it."""
         self._same_grid(other)
-        return self._engine.rows(self.bits, other.bits)
+        return self.compute.rows(self.bits, other.bits)
 
     def holds(self, other: "SiteSet") -> Tensor:
         """bool [len(other)]: which of the other's sites this set has."""
@@ -150,10 +155,15 @@ class SiteSet:
 
     def select(self, keep: Tensor) -> "SiteSet":
         """The sites where `keep` (bool [N]) is true."""
-        return replace(self, words=self._engine.select(self.bits, keep))
+        return replace(self, words=self.compute.select(self.bits, keep))
+
+    def with_words(self, words: Tensor) -> "SiteSet":
+        """Other sites on the same grid."""
+        return replace(self, words=words)
 
     @property
-    def _engine(self) -> Engine:
+    def compute(self) -> Engine:
+        """The engine itself."""
         return engine(self.engine, self.device.type)
 
     def _same_grid(self, other: "SiteSet") -> None:

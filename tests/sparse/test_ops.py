@@ -8,7 +8,7 @@ from dense import OPERATIONS, flags, reached, read, scatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, prune, union
+from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, restrict, union
 from calvaria.sparse.reference import GATHER_LIMIT
 
 SPARSE = {"convolve": convolve, "downsample": downsample, "generate 2": generate, "generate 4": generate}
@@ -94,8 +94,7 @@ def test_union_adds_over_the_sites_of_either(sizes: list[tuple[int, int, int]], 
 def test_pruning_keeps_the_chosen_sites_and_their_features(sizes: list[tuple[int, int, int]], share: float, seed: int) -> None:
     x = random_features(random_sites(sizes, share, seed), 2, seed)
     keep = torch.rand(len(x.sites), generator=torch.Generator().manual_seed(seed)) < 0.5
-    kept = prune(x, keep)
-    dropped = prune(x, ~keep)
+    kept, dropped = restrict(x, x.sites.select(keep)), restrict(x, x.sites.select(~keep))
     torch.testing.assert_close(scatter(kept) + scatter(dropped), scatter(x))
     assert len(kept.sites) == int(keep.sum())
 

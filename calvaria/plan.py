@@ -1,0 +1,116 @@
+"""A trained network as serving runs it: the same decisions in fewer, larger steps, with nothing kept for gradients.
+
+Batch normalisation is folded into weights and biases; every convolution ends in its ReLU; a decoder level's convolution, the addition of
+the encoder's features, the head and the keep bits are one step; and the finest level's features, which nobody reads, are never written.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from calvaria.networks import LEVELS, Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, bounded, pyramid
+from calvaria.sparse import SiteSet
+
+
+class Folded(NamedTuple):
+    """A convolution with its batch normalisation: weight [taps, C_in, C_out], bias [C_out]."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class EncoderStep(NamedTuple):
+    down: Folded
+    conv: Folded
+
+
+class DecoderStep(NamedTuple):
+    kernel: int
+    up: Folded
+    conv: Folded
+    head: Tensor
+    head_bias: float
+
+
+class Plan:
+    """The network for inference, on the device of its weights; answers as the module does in eval mode."""
+
+    def __init__(self, network: EncoderDecoder):
+        self.config = network.config
+        stem = folded(network.stem)
+        self.stem = Folded(stem.weight[:, 0].contiguous(), stem.bias)
+        self.encoder = [_encoder_step(level) for level in network.encoder]
+        self.decoder = [_decoder_step(level) for level in network.decoder]
+
+    @torch.inference_mode()
+    def __call__(self, sites: SiteSet, target: SiteSet | None = None) -> list[Level]:
+        """The six levels' decisions, coarsest first. With a target (sites at stride 1) every level keeps exactly the target's sites."""
+        skips = self._encode(sites)
+        targets = pyramid(target) if target is not None else [None] * LEVELS
+        kept, features = skips.pop()
+        levels = []
+        for step, wanted in zip(self.decoder, reversed(targets[:-1]), strict=True):
+            level, features = self._decode(step, kept, features, *skips.pop(), wanted)
+            levels.append(level)
+            kept = level.kept
+        return levels
+
+    def _encode(self, sites: SiteSet) -> list[tuple[SiteSet, Tensor]]:
+        features = sites.compute.stem(self.stem.weight, sites.bits, self.stem.bias)
+        levels = [(sites, features)]
+        for step in self.encoder:
+            coarse = sites.parents
+            features = sites.compute.downsample(features, step.down.weight, sites.bits, coarse.bits, step.down.bias)
+            features = sites.compute.convolve(features, step.conv.weight, coarse.bits, coarse.neighbours, step.conv.bias)
+            sites = coarse
+            levels.append((sites, features))
+        return levels
+
+    def _decode(
+        self, step: DecoderStep, coarse: SiteSet, features: Tensor, encoder: SiteSet, skip: Tensor, wanted: SiteSet | None
+    ) -> tuple[Level, Tensor]:
+        """The decisions at half the stride, and the features of what is kept: none at stride 1."""
+        candidates = coarse.reached(step.kernel)
+        union = candidates.union(encoder)
+        features = coarse.compute.generate(features, step.up.weight, coarse.bits, candidates.bits, step.up.bias)
+        features, logits, words = coarse.compute.decide(
+            features,
+            *step.conv,
+            candidates.bits,
+            candidates.neighbours,
+            skip,
+            encoder.bits,
+            union.bits,
+            step.head,
+            step.head_bias,
+            self.config.bar(union.stride),
+            union.stride > 1,
+        )
+        if wanted is not None:
+            level = Level(union, logits, wanted.intersection(union))
+        else:
+            level = bounded(Level(union, logits, union.with_words(words)), self.config.limits(encoder))
+        return level, union.compute.transfer(features, union.bits, level.kept.bits) if union.stride > 1 else features
+
+
+def folded(convolution: Convolution) -> Folded:
+    """norm(x @ weight) = x @ (weight · scale) + (norm.bias - running_mean · scale), with scale = norm.weight / √(running_var + eps)."""
+    norm = convolution.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return Folded((convolution.weight * scale).detach().contiguous(), (norm.bias - norm.running_mean * scale).detach().contiguous())
+
+
+def _encoder_step(level: nn.Module) -> EncoderStep:
+    assert isinstance(level, EncoderLevel)
+    return EncoderStep(folded(level.down), folded(level.conv))
+
+
+def _decoder_step(level: nn.Module) -> DecoderStep:
+    assert isinstance(level, DecoderLevel)
+    up = folded(level.up)
+    kernel = {8: 2, 64: 4}[len(up.weight)]
+    head = level.head
+    return DecoderStep(kernel, up, folded(level.conv), head.weight.detach().flatten().contiguous(), float(head.bias))
