@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
+COMPILED := $(VENV)/compiled
 TORCH := $(shell grep '^torch==' requirements.lock)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -14,7 +15,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
 
-setup: $(INSTALLED) ## make .venv with the locked dependencies and Calvaria in it
+setup: $(COMPILED) ## make .venv with the locked dependencies and Calvaria in it
 
 # The builds of torch differ: without an NVIDIA GPU the small one for CPUs, from PyTorch's own index where that can be reached.
 $(INSTALLED): requirements.lock pyproject.toml
@@ -24,7 +25,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	else $(PIP) install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) --timeout 15 --retries 0 "$(TORCH)" \
 		|| { echo "PyTorch's CPU index cannot be reached: torch comes from the default index."; $(PIP) install --quiet "$(TORCH)"; }; fi
 	$(PIP) install --quiet --requirement requirements.lock
+	@touch $@
+
+# Installing compiles the native engine; without a C++ compiler it goes on without.
+$(COMPILED): $(INSTALLED) setup.py $(wildcard calvaria/sparse/csrc/*)
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m calvaria.sparse.native
 	@touch $@
 
 demo: setup archive ## complete a skull through TorchServe; VOLUME=defective.nrrd [TRUTH=implant.nrrd], or VOLUME=skull.nrrd CUT=7

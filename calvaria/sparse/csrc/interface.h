@@ -1,0 +1,54 @@
+// Everything the library offers, as plain C; calvaria/sparse/native/interface.py repeats it for Python, in the same order.
+//
+// Conventions. Arrays are contiguous, sizes are int64. The caller allocates what is written. No function throws, keeps a pointer
+// or holds a lock; each works in the OpenMP threads of the calling thread. B, X, Y, Z are cells, W = ceil(Z / 64) words a line.
+//
+// Bits of a grid [B, X, Y, Z] are words [B, X, Y, W]: bit k of word w of a line is the cell z = 64 w + k; bits past Z are zero.
+// A site is a set bit. Sites stand in raster order, z fastest; starts[i] is the number of sites before word i, and
+// starts[B X Y W] the number of all. A site's row is starts[its word] + popcount(its word's bits below it).
+
+#pragma once
+
+#include <cstdint>
+
+#define CALVARIA_API extern "C" __attribute__((visibility("default")))
+
+// The library itself.
+
+CALVARIA_API const char *calvaria_interface();  // fingerprint of this file as it was compiled
+CALVARIA_API const char *calvaria_simd();       // best instruction set of this processor: baseline, avx2 or avx512
+CALVARIA_API int64_t calvaria_threads();        // threads a large call gets now
+
+// Bits of a grid.
+
+// mask [x, y, z], one byte a cell, strides of its first two axes in bytes, third contiguous -> words [X, Y, W], every x < X and y < Y
+// of the mask's; the rest of the words is left as it is.
+CALVARIA_API void pack(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_x, int64_t stride_y, uint64_t *words,
+                       int64_t Y, int64_t W);
+
+// words [lines, W] -> mask [lines, depth], depth <= 64 W
+CALVARIA_API void unpack(const uint64_t *words, int64_t lines, int64_t W, int64_t depth, uint8_t *mask);
+
+// words [n] -> starts [n + 1]; returns starts[n]
+CALVARIA_API int64_t index_words(const uint64_t *words, int64_t n, int32_t *starts);
+
+// coordinates [N, 4]: (b, x, y, z)
+CALVARIA_API void coordinates(const uint64_t *words, const int32_t *starts, int64_t B, int64_t X, int64_t Y, int64_t W,
+                              int32_t *coordinates);
+
+// coordinates [N, 4], any order, doubles allowed -> words [B, X, Y, W], zero before; returns how many lie outside the grid
+CALVARIA_API int64_t mark(const int32_t *coordinates, int64_t N, int64_t B, int64_t X, int64_t Y, int64_t Z, uint64_t *words);
+
+// fine [B, X, Y, W] -> coarse [B, ceil(X/2), ceil(Y/2), ceil(W/2)]
+CALVARIA_API void parents(const uint64_t *fine, int64_t B, int64_t X, int64_t Y, int64_t W, uint64_t *coarse);
+
+// coarse [B, ceil(X/2), ceil(Y/2), ceil(W/2)] -> fine [B, X, Y, W]: cells 2u … 2u + kernel - 1, kernel 2 or 4, clipped to limits [B, 3]
+CALVARIA_API void children(const uint64_t *coarse, const int64_t *limits, int64_t B, int64_t X, int64_t Y, int64_t W, int64_t kernel,
+                           uint64_t *fine);
+
+// words [n], starts [n + 1], keep [N], one byte a site -> chosen [n]
+CALVARIA_API void select_sites(const uint64_t *words, const int32_t *starts, int64_t n, const uint8_t *keep, uint64_t *chosen);
+
+// rows [wanted_starts[n]]: the row in words of each wanted site, starts[n] where words lacks it
+CALVARIA_API void rows(const uint64_t *words, const int32_t *starts, const uint64_t *wanted, const int32_t *wanted_starts, int64_t n,
+                       int32_t *rows);

@@ -1,0 +1,84 @@
+"""Bits of a grid: the first half of `calvaria.sparse.engine.Engine`, which says what each function does."""
+
+import torch
+from torch import Tensor
+
+from calvaria.sparse.engine import Bits, Shape
+from calvaria.sparse.native.library import library
+
+
+def pack(mask: Tensor, words: Tensor) -> None:
+    x, y, z = mask.shape
+    across, along, width = words.shape
+    if mask.dtype is not torch.bool or x > across or y > along or z > 64 * width:
+        raise ValueError(f"a {mask.dtype} mask {list(mask.shape)} does not fit words {list(words.shape)}")
+    if mask.stride(2) != 1:
+        mask = mask.contiguous()
+    library().pack(mask.data_ptr(), x, y, z, mask.stride(0), mask.stride(1), words, along, width)
+
+
+def unpack(words: Tensor, depth: int) -> Tensor:
+    *lines, width = words.shape
+    if not 0 <= depth <= 64 * width:
+        raise ValueError(f"{width} words a line do not hold {depth} cells")
+    mask = torch.empty(*lines, depth, dtype=torch.bool)
+    library().unpack(words, mask.numel() // depth if depth else 0, width, depth, mask)
+    return mask
+
+
+def index(words: Tensor) -> Bits:
+    starts = torch.empty(words.numel() + 1, dtype=torch.int32)
+    return Bits(words, starts, library().index_words(words, words.numel(), starts))
+
+
+def coordinates(bits: Bits) -> Tensor:
+    found = torch.empty(bits.count, 4, dtype=torch.int32)
+    library().coordinates(bits.words, bits.starts, *bits.words.shape, found)
+    return found
+
+
+def mark(coordinates: Tensor, shape: Shape) -> Tensor:
+    batch, x, y, z = shape
+    words = torch.zeros(batch, x, y, -(-z // 64), dtype=torch.int64)
+    outside = library().mark(coordinates.int().contiguous(), len(coordinates), *shape, words)
+    if outside:
+        raise ValueError(f"{outside} of {len(coordinates)} coordinates lie outside the grid {list(shape)}")
+    return words
+
+
+def parents(words: Tensor) -> Tensor:
+    batch, x, y, width = words.shape
+    coarse = torch.empty(batch, -(-x // 2), -(-y // 2), -(-width // 2), dtype=torch.int64)
+    library().parents(words, batch, x, y, width, coarse)
+    return coarse
+
+
+def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor:
+    batch, x, y, z = shape
+    width = -(-z // 64)
+    if kernel not in (2, 4) or words.shape != (batch, -(-x // 2), -(-y // 2), -(-width // 2)) or limits.shape != (batch, 3):
+        raise ValueError(f"no kernel {kernel} from words {list(words.shape)} with limits {list(limits.shape)} to the grid {list(shape)}")
+    fine = torch.empty(batch, x, y, width, dtype=torch.int64)
+    library().children(words, limits, batch, x, y, width, kernel, fine)
+    return fine
+
+
+def select(bits: Bits, keep: Tensor) -> Tensor:
+    if keep.shape != (bits.count,):
+        raise ValueError(f"{list(keep.shape)} decisions for {bits.count} sites")
+    chosen = torch.empty_like(bits.words)
+    library().select_sites(bits.words, bits.starts, bits.words.numel(), keep, chosen)
+    return chosen
+
+
+def rows(bits: Bits, wanted: Bits) -> Tensor:
+    if bits.words.shape != wanted.words.shape:
+        raise ValueError(f"sites of two grids: words {list(bits.words.shape)} and {list(wanted.words.shape)}")
+    found = torch.empty(wanted.count, dtype=torch.int32)
+    library().rows(bits.words, bits.starts, wanted.words, wanted.starts, bits.words.numel(), found)
+    return found
+
+
+def neighbours(bits: Bits) -> Tensor:
+    """int32 [0, 27]: the convolution reads the bits."""
+    return torch.empty(0, 27, dtype=torch.int32)

@@ -1,0 +1,97 @@
+"""The compiled library: one file for each instruction set beside this one, made when Calvaria is installed (setup.py).
+
+Nothing is compiled here. The best file that the processor can run is loaded at the first use; CALVARIA_SIMD=baseline, avx2 or
+avx512 names another.
+"""
+
+import ctypes
+import hashlib
+import os
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+
+from calvaria.sparse.native.interface import SIGNATURES
+
+LEVELS = ("baseline", "avx2", "avx512")
+SWITCH = "CALVARIA_SIMD"
+HERE = Path(__file__).parent
+HEADER = HERE.parent / "csrc" / "interface.h"
+
+_chosen: list[str] = []  # at most one: what `use` named
+
+
+def library() -> ctypes.CDLL:
+    """The library in use. RuntimeError where there is none, with `why_not`."""
+    torch.get_num_threads()  # makes torch.set_num_threads hold for this thread's OpenMP too
+    return _load(_chosen[0] if _chosen else _default())
+
+
+def simd() -> str:
+    """The instruction set in use: "baseline", "avx2" or "avx512". RuntimeError where there is no library."""
+    library()
+    return _chosen[0] if _chosen else _default()
+
+
+def use(level: str | None) -> None:
+    """Use the library for this instruction set from now on, or again the default one. ValueError if this processor lacks it."""
+    if level is not None and level not in levels():
+        raise ValueError(f"no kernels for {level} here: there are {', '.join(levels()) or 'none'}")
+    _chosen[:] = [] if level is None else [level]
+
+
+@cache
+def levels() -> tuple[str, ...]:
+    """The instruction sets that were compiled and that this processor has, simplest first."""
+    if not _file("baseline").exists():
+        return ()
+    best = _load("baseline").calvaria_simd().decode()
+    return tuple(level for level in LEVELS[: LEVELS.index(best) + 1] if _file(level).exists())
+
+
+def available() -> bool:
+    """Whether there is a library that can be used here."""
+    return why_not() == ""
+
+
+@cache
+def why_not() -> str:
+    """Why there is no library to use: "" if there is one."""
+    try:
+        _default()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def _default() -> str:
+    wanted = os.environ.get(SWITCH)
+    if not levels():
+        raise RuntimeError(
+            "the native engine was not compiled when Calvaria was installed: install a C++ compiler with OpenMP (g++) and install again"
+        )
+    if wanted is not None and wanted not in levels():
+        raise RuntimeError(f"{SWITCH}={wanted}, but here there are only kernels for {', '.join(levels())}")
+    return wanted or levels()[-1]
+
+
+@cache
+def _load(level: str) -> ctypes.CDLL:
+    """Raises RuntimeError for a file that does not load or was compiled for another interface."""
+    try:
+        loaded = ctypes.CDLL(str(_file(level)))
+        for name, (returned, arguments) in SIGNATURES.items():
+            function = getattr(loaded, name)
+            function.restype, function.argtypes = returned, arguments
+    except (OSError, AttributeError) as error:
+        raise RuntimeError(f"the native engine does not load, install Calvaria again: {error}") from error
+    if HEADER.exists() and loaded.calvaria_interface().decode() != hashlib.sha256(HEADER.read_bytes()).hexdigest()[:16]:
+        raise RuntimeError("the native engine was compiled from other sources than these: install Calvaria again (make setup)")
+    return loaded
+
+
+def _file(level: str) -> Path:
+    return HERE / f"_{level}{EXTENSION_SUFFIXES[0]}"
