@@ -1,0 +1,119 @@
+"""The plan decides as the module does, on every engine: what is served is what was trained."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig, pyramid
+from calvaria.plan import Plan
+from calvaria.sparse import SiteSet
+from calvaria.sparse.engines import EngineUnavailable, choose
+
+
+@pytest.fixture(params=["reference", "native"])
+def engine(request: pytest.FixtureRequest) -> str:
+    try:
+        return choose(request.param, "cpu")
+    except EngineUnavailable as obstacle:
+        pytest.skip(str(obstacle))
+
+
+def trained_like(config: NetworkConfig, seed: int = 0) -> EncoderDecoder:
+    """An untrained network whose normalisation has statistics, scales and shifts as training leaves them, and whose heads waver."""
+    torch.manual_seed(seed)
+    network = EncoderDecoder(config)
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm1d)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.uniform_(norm.bias, -0.3, 0.5)
+        norm.running_mean.uniform_(-0.3, 0.3)
+        norm.running_var.uniform_(0.3, 2.0)
+    for decode in network.decoder:
+        torch.nn.init.constant_(decode.head.bias, 0.0)
+    return network.eval()
+
+
+def shells(*sizes: int) -> list[torch.Tensor]:
+    def shell(size: int) -> torch.Tensor:
+        axis = torch.arange(size) - size / 2 + 0.5
+        distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2).sqrt()
+        return (distance - 0.4 * size).abs() < 1.2
+
+    return [shell(size) for size in sizes]
+
+
+def blocks() -> Iterator[tuple[str, list[torch.Tensor]]]:
+    yield "shells", shells(40, 23, 70)
+    yield "empty", [torch.zeros(9, 5, 7, dtype=torch.bool)]
+    yield "empty beside another", [torch.zeros(9, 5, 7, dtype=torch.bool), *shells(20)]
+    yield "one voxel", [torch.ones(1, 1, 1, dtype=torch.bool)]
+    yield "full block", [torch.ones(17, 6, 67, dtype=torch.bool)]
+    yield "noise", [torch.rand(30, 20, 70, generator=torch.Generator().manual_seed(1)) < 0.1]
+
+
+def equal_sites(ours: SiteSet, theirs: SiteSet) -> bool:
+    return (ours.extents, ours.stride) == (theirs.extents, theirs.stride) and torch.equal(ours.words, theirs.words)
+
+
+def assert_same_decisions(ours: list[Level], theirs: list[Level]) -> None:
+    for mine, other in zip(ours, theirs, strict=True):
+        assert equal_sites(mine.sites, other.sites)
+        assert equal_sites(mine.kept, other.kept)
+        size = float(other.logits.abs().max()) if len(other.logits) else 0.0
+        torch.testing.assert_close(mine.logits, other.logits, atol=2e-5 * size, rtol=0)
+
+
+@pytest.mark.parametrize("masks", [pytest.param(masks, id=name) for name, masks in blocks()])
+@pytest.mark.parametrize("channels", [CONFIGS["ch1"].channels, (5, 3, 7, 9, 20, 11, 6)], ids=["ch1", "odd"])
+@torch.no_grad()
+def test_given_the_kept_sites_the_plan_has_the_modules_sites_and_logits(
+    masks: list[torch.Tensor], channels: tuple[int, ...], engine: str
+) -> None:
+    network = trained_like(NetworkConfig(channels))
+    expected = network(SiteSet.from_masks(masks, "reference"), SiteSet.from_masks(masks, "reference"), forced=True)
+    sites = SiteSet.from_masks(masks, engine)
+    levels = Plan(network)(sites, sites)
+    assert_same_decisions(levels, expected)
+    assert all(equal_sites(level.kept, given) for level, given in zip(levels, reversed(pyramid(sites)[:-1]), strict=True))
+
+
+@pytest.mark.parametrize("keep_above", [0.0, -0.5])
+@torch.no_grad()
+def test_deciding_freely_the_plan_keeps_what_the_module_keeps(keep_above: float, engine: str) -> None:
+    network = trained_like(NetworkConfig(CONFIGS["ch1"].channels, growth=1.2, keep_above=keep_above))
+    levels = Plan(network)(SiteSet.from_masks(shells(40, 23), engine))
+    expected = network(SiteSet.from_masks(shells(40, 23), "reference"))
+    assert any(0 < len(level.kept) < len(level.sites) for level in expected)
+    assert_same_decisions(levels, expected)
+
+
+@torch.no_grad()
+def test_the_plan_bounds_growth_for_each_item(engine: str) -> None:
+    network = EncoderDecoder(CONFIGS["ch1"]).eval()
+    for decode in network.decoder:
+        torch.nn.init.constant_(decode.head.bias, 1e6)
+    sites = SiteSet.from_masks(shells(64, 30), engine)
+    for level, given in zip(Plan(network)(sites), reversed(pyramid(sites)[:-1]), strict=True):
+        assert all(kept <= 2 * count for kept, count in zip(level.kept.counts, given.counts, strict=True))
+
+
+@torch.no_grad()
+def test_everything_pruned_at_the_coarsest_level_leaves_the_encoders_sites_to_judge(engine: str) -> None:
+    network = trained_like(CONFIGS["ch1"])
+    torch.nn.init.constant_(network.decoder[0].head.bias, -1e6)
+    levels = Plan(network)(SiteSet.from_masks(shells(40), engine))
+    assert len(levels[0].kept) == 0
+    assert equal_sites(levels[1].sites, pyramid(SiteSet.from_masks(shells(40), engine))[4])
+    assert_same_decisions(levels, network(SiteSet.from_masks(shells(40), "reference")))
+
+
+@torch.no_grad()
+def test_an_item_of_a_batch_is_answered_bit_for_bit_as_alone() -> None:
+    engine = choose("auto", "cpu")
+    if engine == "reference":
+        pytest.skip("matrix products of other heights round otherwise: only the native engine promises this")
+    plan = Plan(trained_like(CONFIGS["ch1"]))
+    together = plan(SiteSet.from_masks(shells(40, 23, 31), engine))[-1]
+    for item, size in enumerate((40, 23, 31)):
+        alone = plan(SiteSet.from_masks(shells(size), engine))[-1]
+        assert torch.equal(together.logits[together.sites.places[:, 0] == item], alone.logits)
