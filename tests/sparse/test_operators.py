@@ -31,7 +31,7 @@ def calls(engine: str) -> Iterator[Call]:
     yield "transfer", (on_fine, *fine.bits, *other.bits, engine)
 
 
-NAMES = ["stem", "stem_weight_gradient", "convolve", "convolve_weight_gradient", "downsample", "generate", "stride_weight_gradient", "transfer"]
+NAMES = ["stem", "convolve", "downsample", "generate", "transfer", *(f"{name}_weight_gradient" for name in ("stem", "convolve", "stride"))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,7 +41,3 @@ def test_operator_passes_opcheck(name: str, engine: str) -> None:
     if name.endswith("gradient"):
         arguments = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in arguments)
     torch.library.opcheck(getattr(torch.ops.calvaria, name).default, arguments, test_utils=checks)
-
-
-def test_every_operator_is_checked() -> None:
-    assert sorted(op for op in dir(torch.ops.calvaria) if not op.startswith("_") and op not in ("name",)) >= sorted(NAMES)

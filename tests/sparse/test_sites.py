@@ -1,5 +1,7 @@
 """Site sets: masks in and out, parents, ranks, and batches of unequal volumes."""
 
+from random import Random
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,31 +12,61 @@ from calvaria.sparse.taps import taps
 
 masks = st.builds(
     lambda size, share, seed: torch.rand(size, generator=torch.Generator().manual_seed(seed)) < share,
-    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(st.integers(1, 9), st.integers(1, 9), st.one_of(st.integers(1, 9), st.integers(60, 140))),
     st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     st.integers(0, 99),
 )
 
 
-@given(st.lists(masks, min_size=1, max_size=4))
+@given(batch=st.lists(masks, min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_masks_go_in_and_come_out(batch: list[torch.Tensor]) -> None:
-    sites = SiteSet.from_masks(batch)
+def test_masks_go_in_and_come_out(batch: list[torch.Tensor], engine: str) -> None:
+    sites = SiteSet.from_masks(batch, engine)
     assert all(torch.equal(a, b) for a, b in zip(sites.masks(), batch, strict=True))
     assert sites.counts == [int(mask.sum()) for mask in batch]
 
 
-@given(st.lists(masks, min_size=1, max_size=3))
+@given(batch=st.lists(masks, min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None)
-def test_coordinates_name_the_occupied_voxels_in_raster_order(batch: list[torch.Tensor]) -> None:
+def test_coordinates_name_the_occupied_voxels_in_raster_order(batch: list[torch.Tensor], engine: str) -> None:
     expected = [[i, *voxel] for i, mask in enumerate(batch) for voxel in mask.nonzero().tolist()]
-    assert SiteSet.from_masks(batch).coordinates.tolist() == expected
+    assert SiteSet.from_masks(batch, engine).coordinates.tolist() == expected
 
 
-@given(st.lists(masks, min_size=1, max_size=3), st.integers(1, 3))
+@given(batch=st.lists(masks, min_size=1, max_size=3), random=st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None)
+def test_coordinates_in_any_order_and_doubled_make_the_sites_again(batch: list[torch.Tensor], random: Random, engine: str) -> None:
+    sites = SiteSet.from_masks(batch, engine).parents
+    shuffled = [row for row in sites.coordinates.tolist() for _ in range(2)]
+    random.shuffle(shuffled)
+    again = SiteSet.from_coordinates(torch.tensor(shuffled, dtype=torch.int32).view(-1, 4), sites.extents, sites.stride, engine)
+    assert torch.equal(again.words, sites.words)
+
+
+@given(batch=st.lists(masks, min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None)
+def test_values_spread_to_where_the_sites_are(batch: list[torch.Tensor], engine: str) -> None:
+    sites = SiteSet.from_masks(batch, engine)
+    values = torch.arange(1.0, len(sites) + 1)
+    spread = sites.spread(values, absent=-1.0)
+    assert torch.cat([item[mask] for item, mask in zip(spread, batch, strict=True)]).tolist() == values.tolist()
+    assert all((item[~mask] == -1).all() for item, mask in zip(spread, batch, strict=True))
+
+
+@given(batch=st.lists(masks, min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None)
+def test_rows_name_where_a_site_of_another_set_lies(batch: list[torch.Tensor], engine: str) -> None:
+    sites, other = SiteSet.from_masks(batch, engine), SiteSet.from_masks([mask.roll(1, 2) for mask in batch], engine)
+    position = {tuple(place): row for row, place in enumerate(sites.places.tolist())}
+    assert sites.rows_of(other).tolist() == [position.get(tuple(place), len(sites)) for place in other.places.tolist()]
+    assert torch.equal(sites.union(other).words, sites.words | other.words)
+    assert sites.intersection(other).counts == [int((a & a.roll(1, 2)).sum()) for a in batch]
+
+
+@given(batch=st.lists(masks, min_size=1, max_size=3), doublings=st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
-def test_a_parent_exists_where_any_child_does(batch: list[torch.Tensor], doublings: int) -> None:
-    sites = SiteSet.from_masks(batch)
+def test_a_parent_exists_where_any_child_does(batch: list[torch.Tensor], doublings: int, engine: str) -> None:
+    sites = SiteSet.from_masks(batch, engine)
     for _ in range(doublings):
         sites = sites.parents
     stride = 2**doublings
@@ -44,7 +76,7 @@ def test_a_parent_exists_where_any_child_does(batch: list[torch.Tensor], doublin
         assert torch.equal(coarse, pooled)
 
 
-@given(st.lists(masks, min_size=1, max_size=3))
+@given(batch=st.lists(masks, min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_neighbours_mirror_each_other(batch: list[torch.Tensor]) -> None:
     sites = SiteSet.from_masks(batch, "reference")
