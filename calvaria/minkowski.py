@@ -1,0 +1,145 @@
+"""The same network on MinkowskiEngine, the general sparse engine of the paper's authors, to compare answers, gradients and times.
+
+Nothing here is needed for serving. MinkowskiEngine is built from its released source with `make minkowski`, and imported only when
+it is asked for.
+"""
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.networks import Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, bounded, pyramid
+from calvaria.sparse import SiteSet
+
+
+class MinkowskiNetwork(nn.Module):
+    """An `EncoderDecoder` whose operations are MinkowskiEngine's, on the very same parameters and running statistics.
+
+    It answers as the network does, in evaluation and in training, and gradients arrive in the network's own parameters.
+    CalvariaError BAD_OPTION where MinkowskiEngine cannot be imported.
+    """
+
+    def __init__(self, network: EncoderDecoder):
+        super().__init__()
+        self.config = network.config
+        self.stem = _Convolution(network.stem, kernel=3)
+        self.encoder = nn.ModuleList(_encoder_level(level) for level in network.encoder)  # type: ignore[arg-type]
+        self.decoder = nn.ModuleList(_DecoderLevel(level) for level in network.decoder)  # type: ignore[arg-type]
+        self.train(network.training)
+
+    def forward(self, sites: SiteSet, target: SiteSet | None = None, forced: bool = False) -> list[Level]:
+        """The six levels' decisions, as `EncoderDecoder.forward` says."""
+        given = pyramid(sites)
+        wanted = pyramid(target) if target is not None else [None] * len(given)
+        if not len(sites):  # MinkowskiEngine ends the process on an empty tensor
+            return [_nothing(coarse) for coarse in reversed(given[:-1])]
+        skips = [self.stem(_ones(sites, self.stem.operation.kernel.dtype))]
+        for encode in self.encoder:
+            skips.append(encode(skips[-1]))
+        x = skips.pop()
+        levels = []
+        for decode, skip, encoder_sites, true_sites in zip(self.decoder, *map(reversed, (skips, given[:-1], wanted[:-1])), strict=True):
+            x, logits = decode(x, skip, sites.extents)
+            order = _raster_order(x.C)
+            candidates = SiteSet.from_coordinates(x.C, sites.extents, encoder_sites.stride, sites.engine)
+            logits = logits[order]
+            if true_sites is not None and forced:
+                level = Level(candidates, logits, true_sites.intersection(candidates))
+            else:
+                kept = candidates.select(logits > self.config.bar(1 if true_sites is not None else candidates.stride))
+                level = bounded(Level(candidates, logits, kept), self.config.limits(encoder_sites))
+            levels.append(level)
+            if candidates.stride > 1:
+                onward = level.kept if true_sites is None else level.kept.union(true_sites.intersection(candidates))
+                x = _prune(x, torch.empty_like(order, dtype=torch.bool).index_put_((order,), onward.holds(candidates)))
+        return levels
+
+
+class _Convolution(nn.Module):
+    """A convolution of the network with its normalisation and ReLU, by MinkowskiEngine."""
+
+    def __init__(self, convolution: Convolution, kernel: int, stride: int = 1, generative: bool = False):
+        super().__init__()
+        engine = minkowski_engine()
+        layer = engine.MinkowskiGenerativeConvolutionTranspose if generative else engine.MinkowskiConvolution
+        _, c_in, c_out = convolution.weight.shape
+        self.operation = layer(c_in, c_out, kernel_size=kernel, stride=stride, dimension=3)
+        self.operation.kernel = convolution.weight  # taps in the same order: x fastest
+        self.norm = convolution.norm
+
+    def forward(self, x: Any, extents: tuple[tuple[int, int, int], ...] | None = None) -> Any:
+        """`extents`: the size of each item, beyond which nothing may be generated."""
+        x = self.operation(x)
+        if extents is not None:
+            x = _clip(x, extents)
+        return _map(x, torch.relu(self.norm(x.F)))
+
+
+def _encoder_level(level: EncoderLevel) -> nn.Sequential:
+    return nn.Sequential(_Convolution(level.down, kernel=2, stride=2), _Convolution(level.conv, kernel=3))
+
+
+class _DecoderLevel(nn.Module):
+    def __init__(self, level: DecoderLevel):
+        super().__init__()
+        kernel = {8: 2, 64: 4}[level.up.weight.shape[0]]
+        self.up = _Convolution(level.up, kernel, stride=2, generative=True)
+        self.conv = _Convolution(level.conv, kernel=3)
+        self.head = level.head
+
+    def forward(self, x: Any | None, skip: Any, extents: tuple[tuple[int, int, int], ...]) -> tuple[Any, Tensor]:
+        """The candidates with their features, in MinkowskiEngine's order, and a logit for each; x is None where nothing was kept."""
+        y = skip if x is None else minkowski_engine().MinkowskiUnion()(self.conv(self.up(x, extents)), skip)
+        return y, self.head(y.F).flatten()
+
+
+def minkowski_engine() -> Any:
+    """The module MinkowskiEngine; CalvariaError BAD_OPTION where it cannot be imported."""
+    try:
+        return importlib.import_module("MinkowskiEngine")
+    except ImportError as error:
+        message = f"MinkowskiEngine cannot be imported ({error}). Build and install it with `make minkowski`."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+
+
+def _ones(sites: SiteSet, dtype: torch.dtype) -> Any:
+    """A tensor of ones at the sites, with a coordinate manager of its own, so that nothing outlives the call."""
+    engine = minkowski_engine()
+    device = sites.device
+    kind = engine.CoordinateMapType.CUDA if device.type == "cuda" else engine.CoordinateMapType.CPU
+    # Said outright, or it would set the process's number of threads to all cores.
+    manager = engine.CoordinateManager(D=3, num_threads=torch.get_num_threads(), coordinate_map_type=kind)
+    ones = torch.ones(len(sites), 1, dtype=dtype, device=device)
+    return engine.SparseTensor(ones, sites.coordinates, coordinate_manager=manager)
+
+
+def _map(x: Any, features: Tensor) -> Any:
+    """x with other features."""
+    return minkowski_engine().SparseTensor(features, coordinate_map_key=x.coordinate_map_key, coordinate_manager=x.coordinate_manager)
+
+
+def _prune(x: Any, keep: Tensor) -> Any | None:
+    """x where `keep` (bool [N]) is true; None where it nowhere is, which MinkowskiEngine would not survive."""
+    return minkowski_engine().MinkowskiPruning()(x, keep) if keep.any() else None
+
+
+def _clip(x: Any, extents: tuple[tuple[int, int, int], ...]) -> Any:
+    """x without the sites outside their item's extent. The first child of a site lies inside, so something stays."""
+    coordinates = x.C
+    inside = (coordinates[:, 1:] < torch.tensor(extents, device=coordinates.device)[coordinates[:, 0]]).all(1)
+    return x if inside.all() else _prune(x, inside)
+
+
+def _raster_order(coordinates: Tensor) -> Tensor:
+    """The permutation that sorts int [N, 4] (batch, x, y, z), z fastest: from MinkowskiEngine's order, which is its hash table's."""
+    code = torch.zeros(len(coordinates), dtype=torch.int64, device=coordinates.device)
+    for column, size in zip(coordinates.T, (coordinates.amax(0) + 1).tolist(), strict=True):
+        code = code * size + column
+    return code.argsort()
+
+
+def _nothing(sites: SiteSet) -> Level:
+    return Level(sites, torch.zeros(0, device=sites.device), sites)
