@@ -19,15 +19,17 @@ CALVARIA_API const char *calvaria_interface();  // fingerprint of this file as i
 CALVARIA_API const char *calvaria_simd();       // best instruction set of this processor: baseline, avx2 or avx512
 CALVARIA_API int64_t calvaria_threads();        // threads a large call gets now
 
+// Ask for huge pages for memory that is about to be written for the first time, where the system has them.
+CALVARIA_API void huge_pages(void *memory, int64_t bytes);
+
 // Bits of a grid.
 
-// mask [x, y, z], one byte a cell, strides of its first two axes in bytes, third contiguous -> words [X, Y, W], every x < X and y < Y
-// of the mask's; the rest of the words is left as it is.
-CALVARIA_API void pack(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_x, int64_t stride_y, uint64_t *words,
-                       int64_t Y, int64_t W);
+// mask [x, y, z], one byte a cell, strides in bytes, the last or the first of them 1 -> words [X, Y, W] as far as the mask goes.
+CALVARIA_API void pack(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_x, int64_t stride_y, int64_t stride_z,
+                       uint64_t *words, int64_t Y, int64_t W);
 
-// words [lines, W] -> mask [lines, depth], depth <= 64 W
-CALVARIA_API void unpack(const uint64_t *words, int64_t lines, int64_t W, int64_t depth, uint8_t *mask);
+// words [x, y, W], strides in words, the last of them 1 -> mask [x, y, depth], depth <= 64 W
+CALVARIA_API void unpack(const uint64_t *words, int64_t x, int64_t y, int64_t stride_x, int64_t stride_y, int64_t depth, uint8_t *mask);
 
 // words [n] -> starts [n + 1]; returns starts[n]
 CALVARIA_API int64_t index_words(const uint64_t *words, int64_t n, int32_t *starts);

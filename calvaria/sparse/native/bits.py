@@ -1,38 +1,44 @@
 """Bits of a grid: the first half of `calvaria.sparse.engine.Engine`, which says what each function does."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from calvaria.sparse.engine import Bits, Shape
-from calvaria.sparse.native.library import library
+from calvaria.sparse.native.library import library, room
 
 
 def pack(mask: Tensor, words: Tensor) -> None:
     x, y, z = mask.shape
     across, along, width = words.shape
-    if mask.dtype is not torch.bool or x > across or y > along or z > 64 * width:
-        raise ValueError(f"a {mask.dtype} mask {list(mask.shape)} does not fit words {list(words.shape)}")
-    if mask.stride(2) != 1:
-        mask = mask.contiguous()
-    library().pack(mask.data_ptr(), x, y, z, mask.stride(0), mask.stride(1), words, along, width)
+    if mask.dtype is not torch.bool or not mask.is_cpu or x > across or y > along or z > 64 * width:
+        raise ValueError(f"a {mask.dtype} mask {list(mask.shape)} on {mask.device} does not fit words {list(words.shape)}")
+    strides = mask.stride()
+    if 1 not in (strides[0], strides[2]):
+        mask, strides = mask.contiguous(), (y * z, z, 1)
+    library().pack(mask.data_ptr(), x, y, z, *strides, words, along, width)
 
 
 def unpack(words: Tensor, depth: int) -> Tensor:
     *lines, width = words.shape
-    if not 0 <= depth <= 64 * width:
-        raise ValueError(f"{width} words a line do not hold {depth} cells")
-    mask = torch.empty(*lines, depth, dtype=torch.bool)
-    library().unpack(words, mask.numel() // depth if depth else 0, width, depth, mask)
-    return mask
+    if words.dtype is not torch.int64 or not words.is_cpu or not 0 <= depth <= 64 * width:
+        raise ValueError(f"{words.dtype} words {list(words.shape)} on {words.device} do not hold lines of {depth} cells")
+    if words.ndim != 3 or words.stride(2) != 1:
+        words = words.reshape(1, math.prod(lines), width).contiguous()
+    x, y, _ = words.shape
+    mask = room(x, y, depth, dtype=torch.bool)
+    library().unpack(words.data_ptr(), x, y, words.stride(0), words.stride(1), depth, mask)
+    return mask.view(*lines, depth)
 
 
 def index(words: Tensor) -> Bits:
-    starts = torch.empty(words.numel() + 1, dtype=torch.int32)
+    starts = room(words.numel() + 1, dtype=torch.int32)
     return Bits(words, starts, library().index_words(words, words.numel(), starts))
 
 
 def coordinates(bits: Bits) -> Tensor:
-    found = torch.empty(bits.count, 4, dtype=torch.int32)
+    found = room(bits.count, 4, dtype=torch.int32)
     library().coordinates(bits.words, bits.starts, *bits.words.shape, found)
     return found
 
@@ -48,7 +54,7 @@ def mark(coordinates: Tensor, shape: Shape) -> Tensor:
 
 def parents(words: Tensor) -> Tensor:
     batch, x, y, width = words.shape
-    coarse = torch.empty(batch, -(-x // 2), -(-y // 2), -(-width // 2), dtype=torch.int64)
+    coarse = room(batch, -(-x // 2), -(-y // 2), -(-width // 2), dtype=torch.int64)
     library().parents(words, batch, x, y, width, coarse)
     return coarse
 
@@ -58,7 +64,7 @@ def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor
     width = -(-z // 64)
     if kernel not in (2, 4) or words.shape != (batch, -(-x // 2), -(-y // 2), -(-width // 2)) or limits.shape != (batch, 3):
         raise ValueError(f"no kernel {kernel} from words {list(words.shape)} with limits {list(limits.shape)} to the grid {list(shape)}")
-    fine = torch.empty(batch, x, y, width, dtype=torch.int64)
+    fine = room(batch, x, y, width, dtype=torch.int64)
     library().children(words, limits, batch, x, y, width, kernel, fine)
     return fine
 
@@ -74,7 +80,7 @@ def select(bits: Bits, keep: Tensor) -> Tensor:
 def rows(bits: Bits, wanted: Bits) -> Tensor:
     if bits.words.shape != wanted.words.shape:
         raise ValueError(f"sites of two grids: words {list(bits.words.shape)} and {list(wanted.words.shape)}")
-    found = torch.empty(wanted.count, dtype=torch.int32)
+    found = room(wanted.count, dtype=torch.int32)
     library().rows(bits.words, bits.starts, wanted.words, wanted.starts, bits.words.numel(), found)
     return found
 

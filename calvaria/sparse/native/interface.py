@@ -43,9 +43,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "calvaria_interface": (ctypes.c_char_p, []),
     "calvaria_simd": (ctypes.c_char_p, []),
     "calvaria_threads": (SIZE, []),
+    "huge_pages": (None, [ADDRESS, SIZE]),
     # Bits of a grid.
-    "pack": (None, [ADDRESS, SIZE, SIZE, SIZE, SIZE, SIZE, WORDS, SIZE, SIZE]),
-    "unpack": (None, [WORDS, SIZE, SIZE, SIZE, FLAGS]),
+    "pack": (None, [ADDRESS, SIZE, SIZE, SIZE, SIZE, SIZE, SIZE, WORDS, SIZE, SIZE]),
+    "unpack": (None, [ADDRESS, SIZE, SIZE, SIZE, SIZE, SIZE, FLAGS]),
     "index_words": (SIZE, [WORDS, SIZE, STARTS]),
     "coordinates": (None, [WORDS, STARTS, SIZE, SIZE, SIZE, SIZE, COORDINATES]),
     "mark": (SIZE, [COORDINATES, SIZE, SIZE, SIZE, SIZE, SIZE, WORDS]),

@@ -12,11 +12,13 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from calvaria.sparse.native.interface import SIGNATURES
 
 LEVELS = ("baseline", "avx2", "avx512")
 SWITCH = "CALVARIA_SIMD"
+HUGE = 2**23  # bytes
 HERE = Path(__file__).parent
 HEADER = HERE.parent / "csrc" / "interface.h"
 
@@ -51,6 +53,14 @@ def levels() -> tuple[str, ...]:
     return tuple(level for level in LEVELS[: LEVELS.index(best) + 1] if _file(level).exists())
 
 
+def room(*shape: int, dtype: torch.dtype) -> Tensor:
+    """An empty tensor for a kernel to fill; a large one in huge pages, whose first use costs a fraction."""
+    tensor = torch.empty(shape, dtype=dtype)
+    if tensor.nbytes >= HUGE:
+        library().huge_pages(tensor.data_ptr(), tensor.nbytes)
+    return tensor
+
+
 def available() -> bool:
     """Whether there is a library that can be used here."""
     return why_not() == ""
@@ -59,6 +69,8 @@ def available() -> bool:
 @cache
 def why_not() -> str:
     """Why there is no library to use: "" if there is one."""
+    if "convolve" not in SIGNATURES:
+        return "its feature kernels are not written yet"
     try:
         _default()
     except RuntimeError as error:
