@@ -5,6 +5,7 @@ it is asked for.
 """
 
 import importlib
+import warnings
 from typing import Any
 
 import torch
@@ -99,7 +100,9 @@ class _DecoderLevel(nn.Module):
 def minkowski_engine() -> Any:
     """The module MinkowskiEngine; CalvariaError BAD_OPTION where it cannot be imported."""
     try:
-        return importlib.import_module("MinkowskiEngine")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The MinkowskiEngine was compiled with CPU_ONLY")
+            return importlib.import_module("MinkowskiEngine")
     except ImportError as error:
         message = f"MinkowskiEngine cannot be imported ({error}). Build and install it with `make minkowski`."
         raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
@@ -113,7 +116,7 @@ def _ones(sites: SiteSet, dtype: torch.dtype) -> Any:
     # Said outright, or it would set the process's number of threads to all cores.
     manager = engine.CoordinateManager(D=3, num_threads=torch.get_num_threads(), coordinate_map_type=kind)
     ones = torch.ones(len(sites), 1, dtype=dtype, device=device)
-    return engine.SparseTensor(ones, sites.coordinates, coordinate_manager=manager)
+    return engine.SparseTensor(ones, sites.coordinates.contiguous(), coordinate_manager=manager)
 
 
 def _map(x: Any, features: Tensor) -> Any:

@@ -19,6 +19,7 @@ from calvaria.training.loss import pyramid_loss
 from calvaria.weights import WEIGHTS, load_weights, model_folder
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "seg3d_skull.nrrd"
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # MinkowskiEngine's own
 built = pytest.mark.skipif(find_spec("MinkowskiEngine") is None, reason="MinkowskiEngine is not installed: `make minkowski`")
 
 
