@@ -1,22 +1,28 @@
 """Weights and a task: volumes in, volumes out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from calvaria.geometry import Field
+from calvaria.minkowski import MinkowskiNetwork
 from calvaria.networks import EncoderDecoder, Level
+from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
-from calvaria.sparse.engines import choose
+from calvaria.sparse.engines import NAMES, choose
 from calvaria.tasks import Prepared, Settings, Task
 from calvaria.tasks.task import MOST_CELLS, MOST_SITES, prepare
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
 
 log = logging.getLogger(__name__)
+
+MINKOWSKI = "minkowski"
+ENGINES = (*NAMES, MINKOWSKI)
+"""What may compute the network: the library's own engines by name, or the whole network on MinkowskiEngine."""
 
 Inferred = Field
 """What the network says of one volume: float32 [x, y, z] on its working grid, the probability that a cell belongs to the answer."""
@@ -26,17 +32,21 @@ class Predictor:
     """Answers a task's question for volumes. The three verbs of a request, or `predict` for all of them at once."""
 
     def __init__(self, network: EncoderDecoder, task: Task, settings: Settings, device: str = "cpu", engine: str = "auto"):
+        """`engine`: one of ENGINES. ValueError for another, EngineUnavailable or CalvariaError for one that cannot run here."""
         self.network = network.eval().requires_grad_(False).to(device)
         self.task = task
         self.settings = settings
         self.device = torch.device(device)
-        self.engine = choose(engine, self.device.type)
+        self.engine = choose("auto" if engine == MINKOWSKI else engine, self.device.type)
+        self.decide: Callable[[SiteSet], list[Level]] = MinkowskiNetwork(self.network) if engine == MINKOWSKI else Plan(self.network)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto") -> "Predictor":
         """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
         network, task, settings = load_weights(Path(folder) / WEIGHTS)
-        log.info("%s on %s: channels %s, %g mm cells", task.name, device, network.config.channels, settings.spacing_mm)
+        log.info(
+            "%s on %s, engine %s: channels %s, %g mm cells", task.name, device, engine, network.config.channels, settings.spacing_mm
+        )
         return cls(network, task, settings, device, engine)
 
     def prepare(self, volume: BinaryVolume) -> Prepared:
@@ -52,7 +62,7 @@ class Predictor:
         if self.settings.mirrored:
             masks += [mask.flip(0) for mask in masks]
         with torch.inference_mode():
-            answer = self.network(SiteSet.from_masks(masks, self.engine))[-1]
+            answer = self.decide(SiteSet.from_masks(masks, self.engine))[-1]
             fields = [field.cpu().numpy() for field in answer.sites.spread(_probability(answer))]
         if self.settings.mirrored:
             fields = [(seen + mirrored[::-1]) / 2 for seen, mirrored in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]

@@ -34,7 +34,9 @@ class CalvariaHandler:
                 f"this archive was built with calvaria {built_with}, but calvaria {calvaria.__version__} is installed: "
                 "build it again with archive/build.py, or install the other version"
             )
-        self.service = Service(Predictor.load(folder, device=_device(context)), Limits(**context.model_yaml_config["limits"]))
+        config = context.model_yaml_config
+        predictor = Predictor.load(folder, device=_device(context), engine=config.get("engine", "auto"))
+        self.service = Service(predictor, Limits(**config["limits"]))
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[bytes]:
         """One answer per request, in order; each with its own status and headers."""

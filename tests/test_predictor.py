@@ -1,6 +1,5 @@
 """Volumes in, volumes out: grids, orientations and batches."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -13,6 +12,7 @@ from calvaria.evaluation.metrics import dice
 from calvaria.io import read
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
+from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
 from calvaria.volume import BinaryVolume
@@ -40,9 +40,9 @@ def predictor() -> Predictor:
     for decode in network.decoder:
         torch.nn.init.constant_(decode.head.bias, 0.5)
     untrained = Predictor(network, TASKS["completion"], Settings(4.0, smallest_mm3=100.0))
-    network.requires_grad_(True).train()
+    network.train()
     for seed in range(20):
-        untrained.infer([untrained.prepare(ellipsoid_shell((50, 60, 40), seed))])
+        network(SiteSet.from_masks([torch.from_numpy(untrained.prepare(ellipsoid_shell((50, 60, 40), seed)).sites)]))
     return Predictor(network, untrained.task, untrained.settings)
 
 
@@ -101,12 +101,12 @@ def test_nothing_asked_nothing_answered(predictor: Predictor) -> None:
 
 
 @pytest.fixture
-def calls(predictor: Predictor) -> Iterator[list[int]]:
+def calls(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many volumes each call of the network had."""
     seen: list[int] = []
-    hook = predictor.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].batch))
-    yield seen
-    hook.remove()
+    decide = predictor.decide
+    monkeypatch.setattr(predictor, "decide", lambda sites: seen.append(sites.batch) or decide(sites))
+    return seen
 
 
 def rod(axis: int) -> BinaryVolume:

@@ -34,6 +34,9 @@ class Engine(Protocol):
     without it, the plain linear operation. Taps are ordered with x fastest (`calvaria.sparse.taps`).
     """
 
+    def describe(self) -> str:
+        """What computes, in a few words for the log."""
+
     # Bits of a grid.
 
     def pack(self, mask: Tensor, words: Tensor) -> None:

@@ -5,8 +5,6 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-import torch
-
 from calvaria.sparse.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -37,7 +35,9 @@ def choose(name: str, device_type: str) -> str:
     if obstacle and name == "native":
         raise EngineUnavailable(f"the native engine cannot run on {device_type}: {obstacle}")
     chosen = "native" if name != "reference" and not obstacle else "reference"
-    log.info("sparse engine on %s: %s%s", device_type, chosen, f" (native: {obstacle})" if obstacle else "")
+    if obstacle:
+        log.warning("the native engine cannot run on %s: %s", device_type, obstacle)
+    log.info("engine on %s: %s, %s", device_type, chosen, engine(chosen, device_type).describe())
     return chosen
 
 
@@ -50,13 +50,4 @@ def engine(chosen: str, device_type: str) -> Engine:
 def _obstacle(device_type: str) -> str:
     """Why the native engine cannot run on this type of device; empty if it can."""
     module = _MODULES.get(("native", device_type))
-    if module is None:
-        return f"it has no kernels for {device_type}"
-    try:
-        return str(import_module(module).why_not())
-    except ModuleNotFoundError:
-        return "not written yet"
-
-
-def engine_for(name: str, device: torch.device) -> Engine:
-    return engine(choose(name, device.type), device.type)
+    return str(import_module(module).why_not()) if module else f"it has no kernels for {device_type}"

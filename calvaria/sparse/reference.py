@@ -15,6 +15,10 @@ WORD = 64
 GATHER_LIMIT = 2**20
 
 
+def describe() -> str:
+    return "plain PyTorch"
+
+
 # Bits of a grid.
 
 

@@ -102,7 +102,7 @@ class SiteSet:
 
     def masks(self) -> list[Tensor]:
         """Each item's mask, bool [X, Y, Z], at its own size: the inverse of `from_masks` at stride 1."""
-        return [self.compute.unpack(words[:x, :y], z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
+        return [self.compute.unpack(words[:x, :y].contiguous(), z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
 
     def spread(self, values: Tensor, absent: float = 0.0) -> list[Tensor]:
         """Each item's values [X, Y, Z] from one value per site [N]; `absent` where there is no site."""

@@ -42,7 +42,8 @@ def in_double(x: SparseTensor) -> SparseTensor:
 
 def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     """Equal but for rounding, which in single precision goes with the largest value."""
-    tolerance = {torch.float64: 1e-9, torch.float32: 1e-5}[ours.dtype] * max(1.0, float(theirs.detach().abs().max()) if theirs.numel() else 0.0)
+    size = float(theirs.detach().abs().max()) if theirs.numel() else 0.0
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-5}[ours.dtype] * max(1.0, size)
     torch.testing.assert_close(ours.double(), theirs.double(), atol=tolerance, rtol=0)
 
 

@@ -37,6 +37,10 @@ def simd() -> str:
     return _chosen[0] if _chosen else _default()
 
 
+def describe() -> str:
+    return f"C++ for {simd()}, {torch.get_num_threads()} threads"
+
+
 def use(level: str | None) -> None:
     """Use the library for this instruction set from now on, or again the default one. ValueError if this processor lacks it."""
     if level is not None and level not in levels():
