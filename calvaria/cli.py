@@ -12,6 +12,8 @@ from calvaria.errors import CalvariaError, ErrorCode
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 synth = typer.Typer(help="Make skulls and defects from a seed.", no_args_is_help=True)
 app.add_typer(synth, name="synth")
+bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 
 
 def _available(device: str) -> str:
@@ -221,6 +223,24 @@ def synth_cut(
     if implant:
         write(implant, defect.implant)
     typer.echo(f"{out}: {defect.kind}, {size(defect.implant)} taken")
+
+
+@bench.command("engines")
+def bench_engines(
+    volume: Annotated[str, typer.Option(help="A file, or skull:512, shell:128, noise:0.05:128, one:64 or full:32.")] = "skull:256",
+    channels: Annotated[str, typer.Option(help="ch1 or ch2.")] = "ch1",
+    engines: Annotated[str, typer.Option(help="With commas; the first is what ratios refer to.")] = "native,reference,minkowski,dense",
+    train: Annotated[bool, typer.Option("--train", help="Time forward and backward instead of an answer.")] = False,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs after those that warm up.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Volumes in a call.")] = 1,
+    limit_s: Annotated[float, typer.Option(min=0, help="Begin no further run of an engine after this many measured seconds.")] = 60.0,
+    json: Annotated[Path | None, typer.Option(help="File for everything measured and where.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Run the network on one engine after the other, each in a process of its own: same weights, same kept sites."""
+    from calvaria.bench.engines import bench
+
+    bench(volume, channels, engines, device, train, repeat, batch, limit_s, json)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "networks": {"sparse"},
     "plan": {"networks", "sparse"},
     "minkowski": {"networks", "sparse"},
+    "dense": {"networks", "sparse"},
     "tasks": {"volume", "geometry"},
     "weights": {"networks", "tasks"},
     "predictor": {"volume", "geometry", "minkowski", "networks", "plan", "sparse", "tasks", "weights"},
@@ -33,6 +34,7 @@ MAY_IMPORT = {
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},
     "evaluation": {"volume", "geometry", "predictor", "synthetic", "tasks"},
+    "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "training", "synthetic", "console"},
 }
 ANYTHING = {"cli", "demo"}
 

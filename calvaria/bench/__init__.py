@@ -1,0 +1,1 @@
+"""Engines side by side: how long they take and what memory they need, on the same sites with the same weights."""

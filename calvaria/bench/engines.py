@@ -1,0 +1,188 @@
+"""`calvaria bench engines`: the same network on the same masks, by one engine after the other, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from calvaria.bench.machine import MIB, cores, description
+from calvaria.bench.subjects import ENGINES
+from calvaria.bench.volumes import masks, save
+from calvaria.bench.worker import RESULT, Job, Measured
+from calvaria.console import Report
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.networks import CONFIGS
+
+CLOCK = {
+    False: "from bool masks in memory to the logits of every candidate at stride 1",
+    True: "from bool masks in memory through forward, loss and backward, without an optimizer",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A subject's measurement, or why there is none."""
+
+    subject: str
+    measured: Measured | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that was asked and measured; `active`: occupied voxels of the whole batch."""
+
+    volume: str
+    shapes: list[tuple[int, ...]]
+    active: int
+    channels: str
+    device: str
+    train: bool
+    repeat: int
+    machine: dict[str, Any]
+    rows: list[Row]
+
+    @property
+    def first(self) -> Measured | None:
+        """What the others are compared with: the first that could be measured."""
+        return next((row.measured for row in self.rows if row.measured), None)
+
+
+def engine_names(listed: str) -> list[str]:
+    """From a list with commas. CalvariaError BAD_OPTION for an unknown or repeated name."""
+    names = [name.strip() for name in listed.split(",")]
+    unknown = [name for name in names if name not in ENGINES]
+    if unknown or len(set(names)) < len(names):
+        problem = f"There is no engine {unknown[0]!r}" if unknown else "An engine is named twice"
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{problem}. Name some of: {', '.join(ENGINES)}.")
+    return names
+
+
+def bench(
+    volume: str, channels: str, engines: str, device: str, train: bool, repeat: int, batch: int, limit_s: float, out: Path | None
+) -> None:
+    """Compare, print the table, and write everything to the JSON file `out`."""
+    console = Console()
+    report = Report(console if console.is_terminal else Console(width=120))
+    found = compare(volume, channels, engine_names(engines), device, train, repeat, batch, limit_s, report)
+    report.show(table(found))
+    for line in notes(found):
+        report.say(line)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(asdict(found) | {"clock": CLOCK[train]}, indent=1) + "\n")
+        report.say(f"Everything: {out}")
+
+
+def compare(
+    volume: str, channels: str, engines: Sequence[str], device: str, train: bool, repeat: int, batch: int, limit_s: float, report: Report
+) -> Comparison:
+    """Measure each engine; see `calvaria.bench.volumes` for `volume`, and `Job` for the rest."""
+    if channels not in CONFIGS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"There are no channels {channels!r}. Choose one of: {', '.join(CONFIGS)}.")
+    machine = description(device)
+    with TemporaryDirectory(prefix="calvaria-bench-") as folder:
+        with report.stage(f"making {volume}"):
+            items = masks(volume, batch)
+            save(Path(folder) / "masks.npz", items)
+        shapes, active = [item.shape for item in items], sum(int(item.sum()) for item in items)
+        del items
+        rows = []
+        for subject in (subject for engine in engines for subject in ENGINES[engine]):
+            with report.stage(subject):
+                rows.append(_measure(Job(folder, subject, channels, device, train, repeat, limit_s)))
+    return Comparison(volume, shapes, active, channels, device, train, repeat, machine, rows)
+
+
+def table(found: Comparison) -> Table:
+    """One line per subject."""
+    sizes = sorted({" × ".join(map(str, shape)) for shape in found.shapes})
+    table = Table(
+        title=f"{found.volume}: {len(found.shapes)} of {', '.join(sizes)}, {found.active:,} voxels; "
+        f"{found.channels}, {'training' if found.train else 'inference'} on {found.device}"
+    )
+    table.add_column("engine", no_wrap=True)
+    for heading in ("candidates", "s", "least – most", "ns/voxel", "ratio", "peak MiB", "growth", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    faster = _faster_dense(found.rows)
+    for row in found.rows:
+        figures = _figures(row.measured, found.first, found.active) if row.measured and found.first else ["not measured"]
+        table.add_row(f"{row.subject} (faster)" if row is faster else row.subject, *figures)
+    return table
+
+
+def notes(found: Comparison) -> list[str]:
+    """What a reader of the table must know: what the clock and the scales saw, on what machine, and what is missing."""
+    machine = found.machine
+    memory = (
+        "reserved by PyTorch, and the most allocated"
+        if found.device != "cpu"
+        else "of the process, and its growth over imports and weights"
+    )
+    where = machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores, native {machine['native_simd']}"
+    lines = [
+        f"Time: {CLOCK[found.train]}; median of up to {found.repeat} runs.",
+        f"Memory: {memory}. Ratios are to the first line.",
+        f"Machine: {where}, PyTorch {machine['torch']} ({machine['torch_simd']}), load {machine['load']} before.",
+    ]
+    lines += [f"{row.subject}: not measured: {row.reason}." for row in found.rows if not row.measured]
+    return lines + [f"{row.subject}: its logits are not those of {found.rows[0].subject}!" for row in found.rows if _deviates(row, found)]
+
+
+def _figures(measured: Measured, first: Measured, active: int) -> list[str]:
+    middle, (peak, growth), (_, reference) = median(measured.seconds), _memory(measured), _memory(first)
+    return [
+        f"{measured.candidates:,}",
+        f"{middle:.4f}",
+        f"{min(measured.seconds):.4f} – {max(measured.seconds):.4f}",
+        f"{middle / max(active, 1) * 1e9:.0f}",
+        f"{middle / median(first.seconds):.2f}",
+        f"{peak / MIB:.0f}",
+        f"{growth / MIB:.0f}",
+        f"{growth / max(reference, 1):.2f}",
+    ]
+
+
+def _memory(measured: Measured) -> tuple[int, int]:
+    """Peak and how much of it the work is: of the process on a CPU; reserved and allocated by PyTorch on a GPU."""
+    if measured.gpu_allocated_bytes is not None and measured.gpu_reserved_bytes is not None:
+        return measured.gpu_reserved_bytes, measured.gpu_allocated_bytes
+    return measured.peak_bytes, measured.peak_bytes - measured.baseline_bytes
+
+
+def _deviates(row: Row, found: Comparison) -> bool:
+    """Whether a sparse engine judged other candidates than the first one did, or judged them differently."""
+    first = found.rows[0]
+    if not row.measured or not first.measured or any(each.subject.startswith("dense") for each in (row, first)):
+        return False
+    mean, deviation = first.measured.logits_mean, first.measured.logits_std
+    apart = max(abs(row.measured.logits_mean - mean), abs(row.measured.logits_std - deviation))
+    return row.measured.candidates != first.measured.candidates or apart > 1e-3 * (deviation + abs(mean))
+
+
+def _faster_dense(rows: Sequence[Row]) -> Row | None:
+    times = [(median(row.measured.seconds), i) for i, row in enumerate(rows) if row.measured and row.subject.startswith("dense")]
+    return rows[min(times)[1]] if len(times) > 1 else None
+
+
+def _measure(job: Job) -> Row:
+    environment = {"OMP_NUM_THREADS": str(cores())} | os.environ
+    command = [sys.executable, "-m", "calvaria.bench.worker", json.dumps(asdict(job))]
+    result = Path(job.folder) / RESULT
+    result.unlink(missing_ok=True)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        words = ended.stderr.strip().splitlines()
+        killed = f"the process ended with signal {-ended.returncode}" if ended.returncode < 0 else "the process failed"
+        return Row(job.subject, None, f"{killed}{f': {words[-1]}' if words else ''}")
+    answer = json.loads(result.read_text())
+    return Row(job.subject, None, answer["not_measured"]) if "not_measured" in answer else Row(job.subject, Measured(**answer))

@@ -1,0 +1,128 @@
+"""What is timed: each engine on the same network and masks, from masks in memory to the logits at stride 1, or through a step of training.
+
+Every sparse engine keeps exactly the input's sites at every stride, as a trained network about does, so that all do the same work.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d
+
+from calvaria.bench.machine import GIB, available_bytes
+from calvaria.dense import MULTIPLE, DenseTwin
+from calvaria.networks import CONFIGS, Convolution, EncoderDecoder
+from calvaria.plan import Plan
+from calvaria.sparse import SiteSet
+from calvaria.sparse.engines import EngineUnavailable, choose
+from calvaria.training.loss import pyramid_loss
+
+ENGINES = {"native": ["native"], "reference": ["reference"], "minkowski": ["minkowski"], "dense": ["dense fp32", "dense bf16"]}
+"""Which subjects an engine's name stands for."""
+
+Run = Callable[[], Tensor]
+"""One timed run; gives the logits of the candidates at stride 1, [N]."""
+
+Subject = Callable[[EncoderDecoder, Sequence[Tensor]], Run]
+"""From a network, in training mode or not, and masks bool [X, Y, Z], both on the device."""
+
+
+class NotMeasured(Exception):
+    """Why a subject cannot be measured here."""
+
+
+def example_network(channels: str) -> EncoderDecoder:
+    """Random weights from a seed; normalisations with statistics and scales of their own, as a trained network has."""
+    torch.manual_seed(0)
+    network = EncoderDecoder(CONFIGS[channels])
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            nn.init.normal_(layer.norm.running_mean, std=0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(layer.norm.running_var, 0.7, 1.4)  # type: ignore[arg-type]
+            nn.init.uniform_(layer.norm.weight, 0.7, 1.4)
+            nn.init.normal_(layer.norm.bias, std=0.1)
+    return network
+
+
+def load(name: str, device: torch.device) -> Subject:
+    """The subject of a name among the values of `ENGINES`, its libraries imported. Raises NotMeasured."""
+    if name in ("dense fp32", "dense bf16"):
+        return _dense(torch.float32 if name.endswith("fp32") else torch.bfloat16, device)
+    if name == "minkowski":
+        return _minkowski()
+    try:
+        return _sites(choose(name, device.type))
+    except EngineUnavailable as error:
+        raise NotMeasured(str(error)) from error
+
+
+def _sites(engine: str) -> Subject:
+    def subject(network: EncoderDecoder, masks: Sequence[Tensor]) -> Run:
+        plan = Plan(network)
+
+        def answer() -> Tensor:
+            sites = SiteSet.from_masks(masks, engine=engine)
+            return plan(sites, target=sites)[-1].logits
+
+        def step() -> Tensor:
+            sites = SiteSet.from_masks(masks, engine=engine)
+            network.zero_grad()
+            levels = network(sites, sites, forced=True)
+            pyramid_loss(levels, sites, sites).backward()  # type: ignore[no-untyped-call]
+            return levels[-1].logits.detach()  # type: ignore[no-any-return]
+
+        return step if network.training else answer
+
+    return subject
+
+
+def _minkowski() -> Subject:
+    raise NotMeasured("it is not installed")
+
+
+def _dense(dtype: torch.dtype, device: torch.device) -> Subject:
+    if dtype == torch.bfloat16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise NotMeasured("this processor has no fast bf16 convolutions in PyTorch")
+
+    def subject(network: EncoderDecoder, masks: Sequence[Tensor]) -> Run:
+        grid = [len(masks), 1, *(-(-max(sizes) // MULTIPLE) * MULTIPLE for sizes in zip(*(mask.shape for mask in masks), strict=True))]
+        needed, free = dense_bytes(grid, network, dtype), available_bytes(device)
+        if needed > free:
+            raise NotMeasured(f"would need {needed / GIB:.0f} GiB, and {free / GIB:.0f} GiB are free")
+        twin = DenseTwin(network).to(dtype)
+
+        def occupancy() -> Tensor:
+            filled = torch.zeros(grid, dtype=dtype, device=device)
+            for item, mask in zip(filled[:, 0], masks, strict=True):
+                x, y, z = mask.shape
+                item[:x, :y, :z] = mask
+            return filled
+
+        def answer() -> Tensor:
+            with torch.inference_mode():
+                return twin(occupancy())[-1].flatten()  # type: ignore[no-any-return]
+
+        def step() -> Tensor:
+            given = occupancy()
+            twin.zero_grad()
+            levels = twin(given)
+            truths = (max_pool3d(given, given.shape[2] // level.shape[2]) for level in levels)
+            losses = [binary_cross_entropy_with_logits(*pair) for pair in zip(levels, truths, strict=True)]
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+            return levels[-1].detach().flatten()  # type: ignore[no-any-return]
+
+        if network.training:
+            return step
+        twin = twin.folded()
+        return answer
+
+    return subject
+
+
+def dense_bytes(grid: Sequence[int], network: EncoderDecoder, dtype: torch.dtype) -> int:
+    """About the memory that the dense twin needs at its peak: so many times the features [B, C, X, Y, Z] of the finest level.
+
+    Measured on cubes of 128 and 192 cells: 3.9 to 5.4 times to answer, 10.6 to 11.7 times to train, fewer the larger.
+    """
+    cells = grid[0] * grid[2] * grid[3] * grid[4]
+    return int(cells * network.config.channels[0] * dtype.itemsize * (12 if network.training else 4.5))

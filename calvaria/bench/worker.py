@@ -1,0 +1,120 @@
+"""Measures one subject; run as a program of its own, so that no other subject has warmed or crowded its process."""
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from calvaria.bench.machine import peak_bytes
+from calvaria.bench.subjects import NotMeasured, example_network, load
+from calvaria.bench.volumes import load as load_masks
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure. `folder` holds masks.npz; `limit_s`: once this long has been measured, no further run is begun."""
+
+    folder: str
+    subject: str
+    channels: str
+    device: str
+    train: bool
+    repeat: int
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Times in seconds, memory in bytes.
+
+    first_s        the run before the measured ones, which warms up
+    candidates     sites (dense: cells) judged at stride 1; `logits_mean` and `logits_std` of them, by which engines can be compared
+    baseline_bytes after imports and weights, before there is a mask; `peak_bytes` of the whole process
+    gpu_*          PyTorch's peaks on the GPU, None on a CPU
+    """
+
+    seconds: list[float]
+    first_s: float
+    candidates: int
+    logits_mean: float
+    logits_std: float
+    peak_bytes: int
+    baseline_bytes: int
+    gpu_allocated_bytes: int | None
+    gpu_reserved_bytes: int | None
+    threads: int
+
+
+def measure(job: Job) -> Measured:
+    """Raises NotMeasured where the subject cannot run here."""
+    device = torch.device(job.device)
+    network = example_network(job.channels).train(job.train).to(device)
+    subject = load(job.subject, device)
+    baseline = peak_bytes()
+    masks = [torch.from_numpy(mask).to(device) for mask in load_masks(Path(job.folder) / "masks.npz")]
+    try:
+        run = subject(network, masks)
+        clock = _clock(device)
+        first = clock(run)
+        logits = run()
+        mean, deviation = float(logits.float().mean()), float(logits.float().std(correction=0))
+        candidates = len(logits)
+        del logits
+        seconds: list[float] = []
+        while len(seconds) < job.repeat and sum(seconds) < job.limit_s:
+            gc.collect()
+            seconds.append(clock(run))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise NotMeasured("out of memory") from error
+    return Measured(
+        seconds=seconds,
+        first_s=first,
+        candidates=candidates,
+        logits_mean=mean,
+        logits_std=deviation,
+        peak_bytes=peak_bytes(),
+        baseline_bytes=baseline,
+        gpu_allocated_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        gpu_reserved_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _clock(device: torch.device) -> Callable[[Callable[[], object]], float]:
+    """Takes the seconds a call lasts: by the wall on a CPU, by the device's own events on a GPU."""
+
+    def on_cpu(call: Callable[[], object]) -> float:
+        start = perf_counter()
+        call()
+        return perf_counter() - start
+
+    def on_gpu(call: Callable[[], object]) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize(device)
+        start.record()
+        call()
+        end.record()
+        torch.cuda.synchronize(device)
+        return float(start.elapsed_time(end)) / 1000
+
+    return on_gpu if device.type == "cuda" else on_cpu
+
+
+def main() -> None:
+    job = Job(**json.loads(sys.argv[1]))
+    try:
+        result = asdict(measure(job))
+    except NotMeasured as reason:
+        result = {"not_measured": str(reason)}
+    (Path(job.folder) / RESULT).write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

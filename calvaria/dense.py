@@ -1,0 +1,88 @@
+"""The network on whole grids instead of sites: what sparsity is measured against, and an oracle where every voxel is occupied."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose3d
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from calvaria.networks import LEVELS, Convolution, EncoderDecoder
+from calvaria.sparse import generate
+
+MULTIPLE = 2 ** (LEVELS - 1)
+"""Grids are a multiple of this along each axis, so that they halve evenly down to the coarsest level."""
+
+
+class DenseTwin(nn.Module):
+    """The layers and the weights of an `EncoderDecoder` (copied), every cell computed and none pruned; memory channels-last.
+
+    Where all voxels are occupied and everything is kept, both say the same; elsewhere absent sites differ: a normalised zero is not zero.
+    """
+
+    def __init__(self, network: EncoderDecoder):
+        super().__init__()
+        self.stem = _block(network.stem)
+        self.encoder = nn.ModuleList(nn.Sequential(_block(level.down), _block(level.conv)) for level in network.encoder)  # type: ignore[arg-type]
+        self.decoder = nn.ModuleList(nn.Sequential(_block(level.up), _block(level.conv)) for level in network.decoder)  # type: ignore[arg-type]
+        self.heads = nn.ModuleList(_head(level.head) for level in network.decoder)  # type: ignore[arg-type]
+        self.train(network.training)
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def forward(self, occupancy: Tensor) -> list[Tensor]:
+        """Logits of the six decoder levels, strides 32 … 1, each [B, 1, X / stride, Y / stride, Z / stride].
+
+        occupancy  [B, 1, X, Y, Z], 0 or 1; X, Y and Z multiples of 64. While answering, only the last level is judged: the others' logits
+        would prune nothing.
+        """
+        skips = [self.stem(occupancy)]
+        for encode in self.encoder:
+            skips.append(encode(skips[-1]))
+        x = skips.pop()
+        logits = []
+        for stride, (decode, head) in enumerate(zip(self.decoder, self.heads, strict=True)):
+            x = decode(x)
+            x = x + skips.pop() if torch.is_grad_enabled() else x.add_(skips.pop())
+            if self.training or stride == LEVELS - 2:
+                logits.append(head(x))
+        return logits
+
+    def folded(self) -> "DenseTwin":
+        """This network with every normalisation folded into its convolution, for answering only."""
+        for module in list(self.modules()):
+            if isinstance(module, nn.Sequential) and isinstance(module[1], nn.BatchNorm3d):
+                transposed = isinstance(module[0], nn.ConvTranspose3d)
+                module[0] = fuse_conv_bn_eval(module[0], module[1], transpose=transposed)  # type: ignore[type-var]
+                del module[1]
+        return self.to(memory_format=torch.channels_last_3d)  # type: ignore[no-any-return, call-overload]
+
+
+class CornerAnchored(nn.ConvTranspose3d):
+    """Stride 2; a cell u reaches 2u … 2u + kernel - 1 and what overshoots the doubled grid at its far ends is cut off."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        wide = conv_transpose3d(x, self.weight, self.bias, stride=2)
+        over = self.kernel_size[0] - 2
+        return wide if over == 0 else wide[..., :-over, :-over, :-over].contiguous(memory_format=torch.channels_last_3d)
+
+
+def _block(layer: Convolution) -> nn.Sequential:
+    taps, c_in, c_out = layer.weight.shape
+    kernel = round(taps ** (1 / 3))
+    grid = layer.weight.detach().view(kernel, kernel, kernel, c_in, c_out)  # z, y, x: the first axis varies fastest
+    if layer.operation is generate:
+        convolution: nn.Module = CornerAnchored(c_in, c_out, kernel, stride=2, bias=False)
+        weight = grid.permute(3, 4, 2, 1, 0)
+    else:
+        stride, padding = (1, 1) if kernel == 3 else (2, 0)
+        convolution = nn.Conv3d(c_in, c_out, kernel, stride, padding, bias=False)
+        weight = grid.permute(4, 3, 2, 1, 0)
+    convolution.weight = nn.Parameter(weight.clone())
+    norm = nn.BatchNorm3d(c_out, layer.norm.eps, dtype=layer.weight.dtype)
+    norm.load_state_dict(layer.norm.state_dict())
+    return nn.Sequential(convolution, norm, nn.ReLU(inplace=True))
+
+
+def _head(layer: nn.Linear) -> nn.Conv3d:
+    head = nn.Conv3d(layer.in_features, 1, 1)
+    head.weight = nn.Parameter(layer.weight.detach()[..., None, None, None].clone())
+    head.bias = nn.Parameter(layer.bias.detach().clone())
+    return head

@@ -1,0 +1,75 @@
+"""Where every voxel is occupied and everything is kept, whole grids and sites are two ways to the same logits."""
+
+import pytest
+import torch
+
+from calvaria.dense import DenseTwin
+from calvaria.networks import Convolution, EncoderDecoder, Level, NetworkConfig, pyramid
+from calvaria.sparse import SiteSet
+from calvaria.sparse.engines import EngineUnavailable
+
+SHAPE = (64, 128, 64)
+
+
+@pytest.fixture(scope="module")
+def network() -> EncoderDecoder:
+    """Normalisations that change something, so that leaving one out, or folding one wrongly, shows; features stay of order one."""
+    torch.manual_seed(0)
+    network = EncoderDecoder(NetworkConfig((3, 2, 4, 3, 5, 2, 3))).eval().requires_grad_(False)
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            layer.weight /= 2
+            torch.nn.init.normal_(layer.norm.running_mean, std=0.3)
+            torch.nn.init.uniform_(layer.norm.running_var, 0.5, 2)
+            torch.nn.init.uniform_(layer.norm.weight, 0.5, 2)
+            torch.nn.init.normal_(layer.norm.bias, mean=0.2, std=0.3)
+    return network
+
+
+def copied(network: EncoderDecoder, dtype: torch.dtype) -> EncoderDecoder:
+    copy = EncoderDecoder(network.config).eval()
+    copy.load_state_dict(network.state_dict())
+    return copy.to(dtype)
+
+
+def block(engine: str = "reference") -> SiteSet:
+    try:
+        return SiteSet.from_masks([torch.ones(SHAPE, dtype=torch.bool)], engine=engine)
+    except EngineUnavailable as error:
+        pytest.skip(str(error))
+
+
+def on_grid(level: Level) -> torch.Tensor:
+    return level.logits.view(1, 1, *(size // level.sites.stride for size in SHAPE))
+
+
+@pytest.mark.parametrize(("engine", "dtype"), [("reference", torch.float64)])
+@torch.no_grad()
+def test_a_full_block_has_the_sites_logits(network: EncoderDecoder, engine: str, dtype: torch.dtype) -> None:
+    sites, network = block(engine), copied(network, dtype)
+    expected = on_grid(network(sites, sites, forced=True)[-1])
+    occupancy = torch.ones(1, 1, *SHAPE, dtype=dtype)
+    (dense,) = DenseTwin(network)(occupancy)
+    (folded,) = DenseTwin(network).folded()(occupancy)
+    torch.testing.assert_close(dense, expected)
+    torch.testing.assert_close(folded, expected)
+
+
+def test_every_level_and_every_gradient_of_training_are_the_same(network: EncoderDecoder) -> None:
+    sites, network = block(), copied(network, torch.float64).train()
+    twin = DenseTwin(network)
+    levels, grids = network(sites, sites, forced=True), twin(torch.ones(1, 1, *SHAPE, dtype=torch.float64))
+    assert len(levels) == len(grids) == len(pyramid(sites)) - 1
+    for level, grid in zip(levels, grids, strict=True):
+        torch.testing.assert_close(grid, on_grid(level))
+    for outputs in (grids, [level.logits for level in levels]):
+        sum(torch.square(logits).mean() for logits in outputs).backward()
+    stem = network.stem.weight.grad.view(3, 3, 3, 1, -1).permute(4, 3, 2, 1, 0)
+    torch.testing.assert_close(twin.stem[0].weight.grad, stem)
+
+
+@torch.no_grad()
+def test_half_precision_says_about_the_same(network: EncoderDecoder) -> None:
+    occupancy = torch.ones(1, 1, 64, 64, 64)
+    (expected,), (half,) = DenseTwin(network)(occupancy), DenseTwin(network).bfloat16()(occupancy.bfloat16())
+    assert (half.float() - expected).abs().max() < 0.05 * expected.abs().max()
