@@ -58,11 +58,11 @@ class Predictor:
         return [answer for shared in _calls(batch) for answer in self._call(shared)]
 
     def _call(self, batch: Sequence[Prepared]) -> list[Inferred]:
-        masks = [torch.from_numpy(item.sites).to(self.device) for item in batch]
+        masks = [torch.from_numpy(item.sites) for item in batch]
         if self.settings.mirrored:
             masks += [mask.flip(0) for mask in masks]
         with torch.inference_mode():
-            answer = self.decide(SiteSet.from_masks(masks, self.engine))[-1]
+            answer = self.decide(SiteSet.from_masks(masks).to(self.device, self.engine))[-1]
             fields = [field.cpu().numpy() for field in answer.sites.spread(_probability(answer))]
         if self.settings.mirrored:
             fields = [(seen + mirrored[::-1]) / 2 for seen, mirrored in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]

@@ -81,7 +81,8 @@ class Service:
         journeys = [_Journey(request) for request in requests]
         for journey in journeys:
             journey.attempt(self._open)
-        self._infer([journey for journey in journeys if journey.error is None])
+        if opened := [journey for journey in journeys if journey.error is None]:
+            self._infer(opened)
         for journey in journeys:
             journey.attempt(self._close)
         return [journey.response() for journey in journeys]
@@ -104,14 +105,18 @@ class Service:
             journey.prepared = self.predictor.prepare(journey.decoded.volume)
 
     def _infer(self, journeys: Sequence["_Journey"]) -> None:
-        """One network call; should it fail, one each, so that the failure meets only whom it belongs to."""
-        if len(journeys) > 1:
-            try:
-                return self._infer_together(journeys)
-            except Exception:
-                log.exception("the network failed for a batch of %d; now one at a time", len(journeys))
-        for journey in journeys:
-            journey.attempt(lambda journey: self._infer_together([journey]))
+        """One network call; should it fail, one for each half of the batch: less memory at once, and a failure meets whom it belongs to."""
+        if len(journeys) == 1:
+            return journeys[0].attempt(lambda journey: self._infer_together([journey]))
+        try:
+            return self._infer_together(journeys)
+        except torch.OutOfMemoryError as error:
+            log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
+        except Exception:
+            log.exception("the network failed for a batch of %d; now in halves", len(journeys))
+        half = len(journeys) // 2
+        self._infer(journeys[:half])
+        self._infer(journeys[half:])
 
     def _infer_together(self, journeys: Sequence["_Journey"]) -> None:
         start = perf_counter()

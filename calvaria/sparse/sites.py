@@ -70,6 +70,11 @@ class SiteSet:
     def device(self) -> torch.device:
         return self.words.device
 
+    def to(self, device: torch.device | str, engine: str = "auto") -> "SiteSet":
+        """The same sites on another device, sent there as bits; `engine` computes there."""
+        words, chosen = self.words.to(device), choose(engine, torch.device(device).type)
+        return self if words is self.words and chosen == self.engine else replace(self, words=words, engine=chosen)
+
     @property
     def batch(self) -> int:
         return len(self.extents)

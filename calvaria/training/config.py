@@ -10,6 +10,8 @@ from calvaria.tasks import Settings
 
 T = TypeVar("T")
 
+PRECISIONS = ("fp32", "bf16")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -37,6 +39,7 @@ class OptimizerConfig:
     """How weights are fitted: AdamW, learning rate warmed up over `warmup` steps, then a half cosine down to zero.
 
     added_weight  weight in the loss of sites the input does not have, against 1 for those it has; 1 is the paper's loss
+    precision     fp32, or bf16: features in bfloat16, which halves their memory on a GPU; weights and sums stay in fp32
     """
 
     steps: int
@@ -45,6 +48,11 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     warmup: int = 200
     added_weight: float = 1.0
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision cannot be {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from calvaria.tasks import TASKS
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import CompletionExamples, Example, SkullStore, as_masks
 from calvaria.training.loss import pyramid_loss
+from calvaria.training.team import Team
 from calvaria.weights import WEIGHTS, load_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -38,8 +39,10 @@ def fit(
 
     A new run begins with the weights in the folder `start`, or with random ones.
     The skulls must lie in the store already (`stores`). The same configuration gives the same weights on the same machine,
-    interrupted or not.
+    interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
     """
+    team = Team.assemble(device)
+    device = team.device(device)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
@@ -50,30 +53,37 @@ def fit(
     progress = _resume(folder / CHECKPOINT, config, network, optimizer)
     examples = training_examples(config, folder)
     held_out = validation_examples(config, folder)
-    validation = [held_out[index] for index in range(len(held_out))]
-    for step, batch in enumerate(_batches(examples, config, progress.step), start=progress.step + 1):
+    validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
+    for step, batch in enumerate(_batches(examples, config, progress.step, team), start=progress.step + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer)
-        loss = train_step(network, optimizer, batch, config.optimizer.added_weight, device)
+        loss = train_step(network, optimizer, batch, config.optimizer, device, team)
         mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
         progress = Progress(step, mean, progress.implant_dice)
+        if not team.leads:
+            continue
         if step % config.validate_every == 0 or step == config.optimizer.steps:
             progress = Progress(step, mean, validate(network, validation, device))
         if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
             _save(folder / CHECKPOINT, config, network, optimizer, progress)
         report(progress)
     path = folder / WEIGHTS
-    save_weights(path, network, TASKS[config.task], config.settings)
+    if team.leads:
+        save_weights(path, network, TASKS[config.task], config.settings)
     return path
 
 
-def train_step(network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch: list[Example], added_weight: float, device: str) -> float:
-    """One gradient step on a batch; returns its loss."""
+def train_step(
+    network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch: list[Example], config: OptimizerConfig, device: str, team: Team
+) -> float:
+    """One gradient step on a batch, or on this process's share of it; returns the loss there."""
     network.train()
-    given, wanted = (SiteSet.from_masks([mask.to(device) for mask in masks]) for masks in as_masks(batch))
-    loss = pyramid_loss(network(given, wanted), given, wanted, added_weight)
+    given, wanted = (SiteSet.from_masks(masks).to(device) for masks in as_masks(batch))
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
+        loss = pyramid_loss(network(given, wanted), given, wanted, config.added_weight)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    team.average(network)
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
     return float(loss.detach())
@@ -93,7 +103,7 @@ def validate(network: EncoderDecoder, examples: list[Example], device: str) -> f
     network.eval()
     scores = []
     for one in examples:
-        given, wanted = (SiteSet.from_masks([mask.to(device) for mask in masks]) for masks in as_masks([one]))
+        given, wanted = (SiteSet.from_masks(masks).to(device) for masks in as_masks([one]))
         answer = network(given)[-1].kept
         added, missing = answer.select(~given.holds(answer)), wanted.select(~given.holds(wanted))
         both = int(missing.holds(added).sum())
@@ -124,12 +134,13 @@ def validation_examples(config: TrainConfig, folder: Path) -> CompletionExamples
     return CompletionExamples(store(config, folder), seeds, config.settings, as_served, seed=0, count=len(seeds))
 
 
-def _batches(examples: CompletionExamples, config: TrainConfig, done: int) -> Iterable[list[Example]]:
-    rest = Subset(examples, range(done * config.optimizer.batch, len(examples)))
+def _batches(examples: CompletionExamples, config: TrainConfig, done: int, team: Team) -> Iterable[list[Example]]:
+    batch = config.optimizer.batch
+    rest = Subset(examples, team.share(done * batch, len(examples), batch))
     # One process beside this one keeps up with two cores of training.
     return DataLoader(
         rest,
-        batch_size=config.optimizer.batch,
+        batch_size=batch // team.size,
         collate_fn=list,
         num_workers=1,
         prefetch_factor=8,

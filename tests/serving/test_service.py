@@ -89,7 +89,7 @@ def test_a_network_failure_meets_only_the_request_that_causes_it(predictor, erro
     predictor.fail = fail_for((9, 3, 7), error)
     responses = Service(predictor).handle([request((6, 5, 4)), request((9, 3, 7)), request((4, 4, 4))])
     assert [code_of(each) for each in responses] == ["ok", code, "ok"]
-    assert predictor.batches == [3, 1, 1, 1]
+    assert predictor.batches == [3, 1, 2, 1, 1]  # all, then halves
     assert b"secret" not in responses[1].body
 
 

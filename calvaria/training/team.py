@@ -1,0 +1,54 @@
+"""Several processes that train one network, each on its own device and its own share of every batch, as `torchrun` starts them."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's place among them; a team of one is a process alone."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def assemble(cls, device: str) -> "Team":
+        """Join the others if `torchrun` started this process (it sets RANK and WORLD_SIZE), else alone."""
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        return cls(distributed.get_rank(), distributed.get_world_size())
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process validates, saves and reports for all."""
+        return self.rank == 0
+
+    def device(self, device: str) -> str:
+        """The device of this process: under `torchrun`, "cuda" is the GPU of its local rank."""
+        return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and self.size > 1 else device
+
+    def share(self, start: int, end: int, batch: int) -> list[int]:
+        """The numbers of this process's examples, of those from `start` on in batches; ValueError if a batch cannot be shared evenly."""
+        if batch % self.size:
+            raise ValueError(f"a batch of {batch} cannot be shared evenly by {self.size} processes; change optimizer.batch")
+        return [number for number in range(start, end) if number % self.size == self.rank]
+
+    def average(self, network: nn.Module) -> None:
+        """Make gradients and running statistics the mean of everyone's, so that all processes keep the same network."""
+        if self.size == 1:
+            return
+        tensors = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        tensors += [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        together = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(together)
+        _scatter(together / self.size, tensors)
+
+
+def _scatter(values: Tensor, tensors: list[Tensor]) -> None:
+    for tensor, part in zip(tensors, torch.split(values, [tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))

@@ -1,0 +1,91 @@
+"""Several processes train one network: each on its share, all on the mean gradient."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from calvaria.networks import EncoderDecoder
+from calvaria.sparse import SiteSet
+from calvaria.training.config import TrainConfig
+from calvaria.training.data import Example
+from calvaria.training.fit import learning_rate, store, training_examples, training_seeds, validation_seeds
+from calvaria.training.loss import pyramid_loss
+from calvaria.training.team import Team
+from calvaria.weights import load_weights
+
+FILE = """
+task = "completion"
+seed = 5
+validation_skulls = 1
+[network]
+channels = [4, 4, 8, 8, 8, 8, 8]
+[settings]
+spacing_mm = 6.0
+[data]
+skulls = 2
+finer = 1.5
+[optimizer]
+steps = 1
+batch = 2
+warmup = 1
+"""
+
+
+def test_every_example_belongs_to_exactly_one_process_and_to_the_same_batch_as_alone() -> None:
+    shares = [Team(rank, 2).share(4, 12, batch=4) for rank in range(2)]
+    assert sorted(shares[0] + shares[1]) == list(range(4, 12))
+    assert [sorted(a + b) for a, b in zip(*([share[:2], share[2:]] for share in shares), strict=True)] == [[4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch of 3 cannot be shared evenly by 2"):
+        Team(0, 2).share(0, 9, batch=3)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_step_of_the_mean_gradient(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(FILE)
+    config = TrainConfig.read(path)
+    assert list(store(config, tmp_path / "any").make([*training_seeds(config), *validation_seeds(config)], workers=2))
+    script = f"""
+from pathlib import Path
+from calvaria.training.config import TrainConfig
+from calvaria.training.fit import fit
+
+fit(TrainConfig.read(Path({str(path)!r})), Path({str(tmp_path / "pair")!r}))
+"""
+    (tmp_path / "run.py").write_text(script)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "run.py")]
+    subprocess.run(torchrun, check=True, capture_output=True, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"})
+    together, *_ = load_weights(tmp_path / "pair" / "weights.safetensors")
+
+    examples = training_examples(config, tmp_path / "pair")
+    torch.manual_seed(config.seed)
+    network = EncoderDecoder(config.network)
+    gradients = [gradient(network, examples[number]) for number in range(2)]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate(1, config.optimizer), weight_decay=0.01, amsgrad=True)
+    for parameter, *each in zip(network.parameters(), *gradients, strict=True):
+        parameter.grad = None if each[0] is None else (each[0] + each[1]) / 2
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    for mine, theirs in zip(network.parameters(), together.parameters(), strict=True):
+        if mine.grad is not None:  # Adam's first step is the gradient's sign, which rounding decides where it is nothing
+            clear = mine.grad.abs() > 1e-6
+            torch.testing.assert_close(mine[clear], theirs[clear], atol=1e-5, rtol=0)
+
+
+def gradient(network: EncoderDecoder, example: Example) -> list[torch.Tensor | None]:
+    network = copy.deepcopy(network).train()
+    given, wanted = (SiteSet.from_masks([torch.from_numpy(mask)]) for mask in (example.given, example.wanted))
+    pyramid_loss(network(given, wanted), given, wanted).backward()
+    return [parameter.grad for parameter in network.parameters()]
+
+
+def test_alone_a_team_of_one_is_no_team() -> None:
+    assert Team.assemble("cpu") == Team(0, 1)
+    assert Team().device("cuda") == "cuda"
