@@ -243,6 +243,19 @@ def bench_engines(
     bench(volume, channels, engines, device, train, repeat, batch, limit_s, json)
 
 
+@bench.command("masks")
+def bench_masks(
+    volume: Annotated[str, typer.Option(help="As for `calvaria bench engines`.")] = "skull:512",
+    engine: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
+    repeat: Annotated[int, typer.Option(min=1, help="Runs after one that warms up.")] = 7,
+    json: Annotated[Path | None, typer.Option(help="File for everything measured and where.")] = None,
+) -> None:
+    """Turn a mask into sites and back, with and without coordinates in between, against copying it."""
+    from calvaria.bench.masks import bench
+
+    bench(volume, engine, repeat, json)
+
+
 def main() -> None:
     """Run the command line; a refusal is printed as its sentence and code, with exit status 2. Terminated, it still cleans up."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},
     "evaluation": {"volume", "geometry", "predictor", "synthetic", "tasks"},
-    "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "training", "synthetic", "console"},
+    "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "minkowski", "training", "synthetic", "console"},
 }
 ANYTHING = {"cli", "demo"}
 

@@ -23,8 +23,8 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import CONFIGS
 
 CLOCK = {
-    False: "from bool masks in memory to the logits of every candidate at stride 1",
-    True: "from bool masks in memory through forward, loss and backward, without an optimizer",
+    False: "to the logits of every candidate at stride 1",
+    True: "through forward, loss and backward, without an optimizer",
 }
 
 
@@ -79,7 +79,7 @@ def bench(
         report.say(line)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(asdict(found) | {"clock": CLOCK[train]}, indent=1) + "\n")
+        out.write_text(json.dumps(asdict(found) | {"notes": notes(found)}, indent=1) + "\n")
         report.say(f"Everything: {out}")
 
 
@@ -129,8 +129,9 @@ def notes(found: Comparison) -> list[str]:
         else "of the process, and its growth over imports and weights"
     )
     where = machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores, native {machine['native_simd']}"
+    start = "bool masks in memory" if found.device == "cpu" else "packed bits on the host (dense: bool masks on the GPU)"
     lines = [
-        f"Time: {CLOCK[found.train]}; median of up to {found.repeat} runs.",
+        f"Time: from {start} {CLOCK[found.train]}; median of up to {found.repeat} runs.",
         f"Memory: {memory}. Ratios are to the first line.",
         f"Machine: {where}, PyTorch {machine['torch']} ({machine['torch_simd']}), load {machine['load']} before.",
     ]

@@ -1,5 +1,7 @@
 """What is timed: each engine on the same network and masks, from masks in memory to the logits at stride 1, or through a step of training.
 
+On a GPU the clock starts at the masks' packed bits on the host (dense: at bool masks on the GPU), as serving uploads them.
+
 Every sparse engine keeps exactly the input's sites at every stride, as a trained network about does, so that all do the same work.
 """
 
@@ -11,6 +13,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d
 
 from calvaria.bench.machine import GIB, available_bytes
 from calvaria.dense import MULTIPLE, DenseTwin
+from calvaria.errors import CalvariaError
+from calvaria.minkowski import MinkowskiNetwork, minkowski_engine
 from calvaria.networks import CONFIGS, Convolution, EncoderDecoder
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
@@ -24,7 +28,7 @@ Run = Callable[[], Tensor]
 """One timed run; gives the logits of the candidates at stride 1, [N]."""
 
 Subject = Callable[[EncoderDecoder, Sequence[Tensor]], Run]
-"""From a network, in training mode or not, and masks bool [X, Y, Z], both on the device."""
+"""From a network on the device, in training mode or not, and masks bool [X, Y, Z] on the host."""
 
 
 class NotMeasured(Exception):
@@ -48,36 +52,39 @@ def load(name: str, device: torch.device) -> Subject:
     """The subject of a name among the values of `ENGINES`, its libraries imported. Raises NotMeasured."""
     if name in ("dense fp32", "dense bf16"):
         return _dense(torch.float32 if name.endswith("fp32") else torch.bfloat16, device)
-    if name == "minkowski":
-        return _minkowski()
     try:
-        return _sites(choose(name, device.type))
-    except EngineUnavailable as error:
-        raise NotMeasured(str(error)) from error
+        engine = choose(name if name != "minkowski" else "auto", device.type)
+        if name == "minkowski":
+            minkowski_engine()
+    except (EngineUnavailable, CalvariaError) as error:
+        raise NotMeasured(str(error).rstrip(".")) from error
+    return _sparse(engine, device, general=name == "minkowski")
 
 
-def _sites(engine: str) -> Subject:
+def _sparse(engine: str, device: torch.device, general: bool) -> Subject:
+    """Bits by our engine; features by it too, or in general by MinkowskiEngine."""
+
     def subject(network: EncoderDecoder, masks: Sequence[Tensor]) -> Run:
-        plan = Plan(network)
+        packed = SiteSet.from_masks(masks) if device.type != "cpu" else None
+        module = MinkowskiNetwork(network) if general else network
+        plan = None if general else Plan(network)
 
+        @torch.no_grad()
         def answer() -> Tensor:
-            sites = SiteSet.from_masks(masks, engine=engine)
-            return plan(sites, target=sites)[-1].logits
+            sites = packed.to(device, engine) if packed is not None else SiteSet.from_masks(masks, engine)
+            levels = plan(sites, target=sites) if plan else module(sites, sites, forced=True)
+            return levels[-1].logits
 
         def step() -> Tensor:
-            sites = SiteSet.from_masks(masks, engine=engine)
+            sites = packed.to(device, engine) if packed is not None else SiteSet.from_masks(masks, engine)
             network.zero_grad()
-            levels = network(sites, sites, forced=True)
+            levels = module(sites, sites, forced=True)
             pyramid_loss(levels, sites, sites).backward()  # type: ignore[no-untyped-call]
             return levels[-1].logits.detach()  # type: ignore[no-any-return]
 
         return step if network.training else answer
 
     return subject
-
-
-def _minkowski() -> Subject:
-    raise NotMeasured("it is not installed")
 
 
 def _dense(dtype: torch.dtype, device: torch.device) -> Subject:
@@ -90,6 +97,7 @@ def _dense(dtype: torch.dtype, device: torch.device) -> Subject:
         if needed > free:
             raise NotMeasured(f"would need {needed / GIB:.0f} GiB, and {free / GIB:.0f} GiB are free")
         twin = DenseTwin(network).to(dtype)
+        masks = [mask.to(device) for mask in masks]
 
         def occupancy() -> Tensor:
             filled = torch.zeros(grid, dtype=dtype, device=device)

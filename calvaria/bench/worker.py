@@ -58,7 +58,7 @@ def measure(job: Job) -> Measured:
     network = example_network(job.channels).train(job.train).to(device)
     subject = load(job.subject, device)
     baseline = peak_bytes()
-    masks = [torch.from_numpy(mask).to(device) for mask in load_masks(Path(job.folder) / "masks.npz")]
+    masks = [torch.from_numpy(mask) for mask in load_masks(Path(job.folder) / "masks.npz")]
     try:
         run = subject(network, masks)
         clock = _clock(device)

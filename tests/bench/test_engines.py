@@ -1,0 +1,135 @@
+"""`calvaria bench engines`: that what stands side by side is the same work, and that what is missing is said."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from calvaria.bench import subjects
+from calvaria.bench.engines import Comparison, Row, compare, engine_names, notes, table
+from calvaria.bench.subjects import ENGINES, NotMeasured, Subject, example_network, load
+from calvaria.bench.worker import Measured
+from calvaria.cli import main
+from calvaria.console import Report
+from calvaria.errors import CalvariaError
+from calvaria.sparse import SiteSet
+
+MEASURED = Measured([0.3, 0.1, 0.2], 0.5, 80, -1.0, 0.5, 300 * 2**20, 200 * 2**20, None, None, 2)
+MACHINE = {"processor": "abacus", "cores": 2, "native_simd": None, "torch": "2.13", "torch_simd": "AVX2", "load": 0.1}
+
+
+def comparison(*rows: Row) -> Comparison:
+    return Comparison("one:4", [(4, 4, 4)], 10, "ch1", "cpu", False, 3, MACHINE, list(rows))
+
+
+def text(found: Comparison) -> str:
+    console = Console(width=160)
+    with console.capture() as printed:
+        console.print(table(found))
+    return printed.get()
+
+
+def test_on_a_full_block_sites_and_whole_grids_are_timed_on_the_same_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "bench.json"
+    words = ["--volume", "full:64", "--engines", "reference,dense", "--repeat", "2", "--batch", "2", "--json", out]
+    monkeypatch.setattr("sys.argv", ["calvaria", "bench", "engines", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    found = json.loads(out.read_text())
+    assert found["active"] == 2 * 64**3
+    assert found["machine"]["command"][1:3] == ["bench", "engines"]
+    sites, whole, half = (row["measured"] for row in found["rows"])
+    assert [row["subject"] for row in found["rows"]] == ["reference", "dense fp32", "dense bf16"]
+    for each in (sites, whole):
+        assert each["candidates"] == found["active"]
+        assert len(each["seconds"]) == 2
+        assert each["peak_bytes"] > each["baseline_bytes"]
+    assert whole["logits_mean"] == pytest.approx(sites["logits_mean"], rel=1e-4)
+    assert whole["logits_std"] == pytest.approx(sites["logits_std"], rel=1e-4)
+    assert half or "bf16" in found["rows"][2]["reason"]
+
+
+def test_an_engine_whose_process_dies_does_not_end_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "abacus", ["abacus"])
+    found = compare("one:4", "ch1", ["abacus"], "cpu", False, 1, 1, 1.0, Report(Console(quiet=True)))
+    assert found.first is None
+    assert "no engine 'abacus'" in found.rows[0].reason
+    assert "not measured" in text(found)
+
+
+def test_the_table_compares_with_the_first_line_and_marks_the_faster_dense() -> None:
+    dense = replace(MEASURED, seconds=[0.8], peak_bytes=500 * 2**20)
+    lines = text(
+        comparison(Row("native", MEASURED), Row("dense fp32", replace(dense, seconds=[1.0])), Row("dense bf16", dense))
+    ).splitlines()
+    native, fp32, bf16 = (line.replace("│", " ").split() for line in lines if "native" in line or "dense" in line)
+    assert native == ["native", "80", "0.2000", "0.1000", "–", "0.3000", "20000000", "1.00", "300", "100", "1.00"]
+    assert bf16 == ["dense", "bf16", "(faster)", "80", "0.8000", "0.8000", "–", "0.8000", "80000000", "4.00", "500", "300", "3.00"]
+    assert "(faster)" not in fp32
+
+
+def test_an_engine_that_did_other_work_is_exposed() -> None:
+    def said(row: Row) -> bool:
+        return any(f"{row.subject}: its logits are not" in line for line in notes(comparison(Row("native", MEASURED), row)))
+
+    assert not said(Row("reference", replace(MEASURED, logits_mean=-1.0001)))
+    assert said(Row("reference", replace(MEASURED, logits_mean=-1.1)))
+    assert said(Row("reference", replace(MEASURED, candidates=81)))
+    assert not said(Row("dense fp32", replace(MEASURED, candidates=512)))
+
+
+@pytest.mark.parametrize("listed", ["abacus", "", "native,native", "native,,dense"])
+def test_unknown_or_repeated_engines_are_refused(listed: str) -> None:
+    with pytest.raises(CalvariaError, match="Name some of: native, reference"):
+        engine_names(listed)
+
+
+def test_whole_grids_that_would_not_fit_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subjects, "available_bytes", lambda device: 10 * 2**30)
+    mask = torch.zeros(1, 1, 1, dtype=torch.bool).expand(513, 513, 513)  # 576³ when padded: 764 MB a channel
+    with pytest.raises(NotMeasured, match="would need 26 GiB, and 10 GiB are free"):
+        load("dense fp32", torch.device("cpu"))(example_network("ch1").eval(), [mask])
+
+
+@pytest.fixture
+def masks() -> list[torch.Tensor]:
+    mask = torch.zeros(20, 21, 22, dtype=torch.bool)
+    mask[4:9, 3:17, 5:8] = True
+    return [mask, mask.flip(0)]
+
+
+def loaded(name: str) -> Subject:
+    try:
+        return load(name, torch.device("cpu"))
+    except NotMeasured as reason:
+        pytest.skip(str(reason))
+
+
+SPARSE = ["reference", "native", "minkowski"]
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_an_answer_keeps_exactly_the_inputs_sites(name: str, masks: list[torch.Tensor]) -> None:
+    network = example_network("ch1").eval()
+    sites = SiteSet.from_masks(masks, "reference")
+    with torch.no_grad():
+        expected = network(sites, sites, forced=True)[-1].logits
+    torch.testing.assert_close(loaded(name)(network, masks)(), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_every_step_of_training_leaves_the_gradient_of_one_step(name: str, masks: list[torch.Tensor]) -> None:
+    def gradient(name: str, steps: int) -> torch.Tensor:
+        network = example_network("ch1").train()
+        run = loaded(name)(network, masks)
+        for _ in range(steps):
+            run()
+        assert network.stem.weight.grad is not None
+        return network.stem.weight.grad
+
+    expected = gradient("reference", 1)
+    torch.testing.assert_close(gradient(name, 2), expected, atol=1e-2 * float(expected.abs().max()), rtol=0)
