@@ -30,6 +30,7 @@ def _available(device: str) -> str:
 
 Models = Annotated[Path | None, typer.Option(help="Folder with a folder per task that holds its weights.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:0 and so on.", callback=_available)]
+Engine = Annotated[str, typer.Option(help="What computes: auto, native, reference or minkowski.")]
 ServerFolder = Annotated[Path, typer.Option(help="Folder that holds config.properties; key_file.json and logs/ are written into it.")]
 
 
@@ -52,6 +53,7 @@ def predict(
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
     models: Models = None,
     device: Device = "cpu",
+    engine: Engine = "auto",
 ) -> None:
     """Answer for one volume, without any server."""
     from calvaria.client.codec import encode_options
@@ -62,7 +64,7 @@ def predict(
     from calvaria.weights import model_folder
 
     format_of(out)  # a name without a format is refused before the work is done
-    predictor = Predictor.load(model_folder(task, models), device=device)
+    predictor = Predictor.load(model_folder(task, models), device=device, engine=engine)
     options = RequestOptions.parse(encode_options(output=output, label=label), predictor.task.outputs)
     answer = predictor.predict([read_volume(volume, options.label)])[0][options.output]
     write(out, answer)
@@ -168,6 +170,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="CSV file with a row per case and method.")] = Path("out/evaluation.csv"),
     models: Models = None,
     device: Device = "cpu",
+    engine: Engine = "auto",
 ) -> None:
     """Score completion and plain baselines on skulls with a piece cut out."""
     from calvaria.console import read_volume
@@ -176,7 +179,7 @@ def evaluate(
     from calvaria.predictor import Predictor
     from calvaria.weights import model_folder
 
-    predictor = Predictor.load(model_folder("completion", models), device=device)
+    predictor = Predictor.load(model_folder("completion", models), device=device, engine=engine)
     chosen = cuts_of(read_volume(whole), cases, seed, whole.stem) if whole else generated(cases, seed, spacing_mm)
     if working:
         chosen = (case.at_working_resolution(predictor.settings.spacing_mm) for case in chosen)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Field
 from calvaria.minkowski import MinkowskiNetwork
 from calvaria.networks import EncoderDecoder, Level
@@ -32,7 +33,9 @@ class Predictor:
     """Answers a task's question for volumes. The three verbs of a request, or `predict` for all of them at once."""
 
     def __init__(self, network: EncoderDecoder, task: Task, settings: Settings, device: str = "cpu", engine: str = "auto"):
-        """`engine`: one of ENGINES. ValueError for another, EngineUnavailable or CalvariaError for one that cannot run here."""
+        """`engine`: one of ENGINES; CalvariaError BAD_OPTION for another, or one that cannot run here."""
+        if engine not in ENGINES:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
         self.network = network.eval().requires_grad_(False).to(device)
         self.task = task
         self.settings = settings

@@ -237,3 +237,8 @@ def _transfer_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 
 transfer.register_autograd(_transfer_backward, setup_context=_transfer_context)
+
+
+# Under torch.autocast on a GPU features and weights are bfloat16; the engines still sum in float32.
+for operator in (stem, convolve, downsample, generate):
+    operator.register_autocast("cuda", torch.bfloat16)

@@ -43,6 +43,8 @@ def fit(
     """
     team = Team.assemble(device)
     device = team.device(device)
+    if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
+        raise ValueError("optimizer.precision bf16 needs a CUDA device")
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
