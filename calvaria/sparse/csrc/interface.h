@@ -28,7 +28,7 @@ CALVARIA_API void huge_pages(void *memory, int64_t bytes);
 CALVARIA_API void pack(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_x, int64_t stride_y, int64_t stride_z,
                        uint64_t *words, int64_t Y, int64_t W);
 
-// words [x, y, W], strides in words, the last of them 1 -> mask [x, y, depth], depth <= 64 W
+// words [x, y, W], strides in words, the last of them 1 -> mask [x, y, depth], zero before, depth <= 64 W
 CALVARIA_API void unpack(const uint64_t *words, int64_t x, int64_t y, int64_t stride_x, int64_t stride_y, int64_t depth, uint8_t *mask);
 
 // words [n] -> starts [n + 1]; returns starts[n]

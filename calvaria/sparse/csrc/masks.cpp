@@ -5,6 +5,8 @@
 #include "parallel.h"
 #include "words.h"
 
+#include <vector>
+
 namespace {
 
 constexpr int64_t CELLS_A_THREAD = 1 << 17;
@@ -39,20 +41,27 @@ void transpose(uint64_t *block) {
             }
 }
 
-// Cells lie along x, as volumes come from files: 64 × 64 of them are gathered along x and their bits turned to lie along z.
+// Cells lie along x, as volumes come from files: for one y, 64 planes at a time are gathered along x, and their bits turned to lie
+// along z. Eight words of each line are collected, a cache line, before any is written: the lines lie far apart.
 void pack_planes(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_y, int64_t stride_z, uint64_t *words, int64_t Y,
                  int64_t W) {
-    const int64_t tiles = (x + 63) / 64;
-    parallel_for(tiles * y, lines_a_thread(64 * z), [=](int64_t begin, int64_t end) {
-        uint64_t block[64];
-        for (int64_t tile = begin; tile < end; ++tile) {
-            const int64_t i = tile / y * 64, j = tile % y, n = std::min<int64_t>(64, x - i);
-            for (int64_t k = 0; k < z; k += 64) {
-                const uint8_t *cells = mask + i + j * stride_y + k * stride_z;
-                for (int64_t plane = 0; plane < 64; ++plane) block[plane] = k + plane < z ? flags(cells + plane * stride_z, n) : 0;
-                transpose(block);
-                for (int64_t line = 0; line < n; ++line) words[((i + line) * Y + j) * W + k / 64] = block[line];
+    const int64_t tiles = (x + 63) / 64, groups = (z + 511) / 512;
+    parallel_for(y * groups, lines_a_thread(x * std::min<int64_t>(z, 512)), [=](int64_t begin, int64_t end) {
+        std::vector<uint64_t> turned(tiles * 64 * 8), block(tiles * 64);
+        for (int64_t task = begin; task < end; ++task) {
+            const int64_t j = task / groups, first = task % groups * 8, n = std::min<int64_t>(8, (z + 63) / 64 - first);
+            for (int64_t w = 0; w < n; ++w) {
+                for (int64_t plane = 0; plane < 64; ++plane) {
+                    const int64_t k = 64 * (first + w) + plane;
+                    const uint8_t *cells = mask + j * stride_y + k * stride_z;
+                    for (int64_t i = 0; i < x; i += 64) block[i + plane] = k < z ? flags(cells + i, std::min<int64_t>(64, x - i)) : 0;
+                }
+                for (int64_t i = 0; i < x; i += 64) {
+                    transpose(&block[i]);
+                    for (int64_t line = 0; line < 64; ++line) turned[(i + line) * 8 + w] = block[i + line];
+                }
             }
+            for (int64_t i = 0; i < x; ++i) std::copy_n(&turned[i * 8], n, words + (i * Y + j) * W + first);
         }
     });
 }
@@ -72,7 +81,8 @@ void unpack(const uint64_t *words, int64_t x, int64_t y, int64_t stride_x, int64
         for (int64_t line = begin; line < end; ++line) {
             const uint64_t *from = words + line / y * stride_x + line % y * stride_y;
             uint8_t *cells = mask + line * depth;
-            for (int64_t k = 0; k + 64 <= depth; k += 64) scatter_flags(from[k / 64], cells + k);
+            for (int64_t k = 0; k + 64 <= depth; k += 64)
+                if (from[k / 64]) scatter_flags(from[k / 64], cells + k);
             if (depth % 64) scatter_flags(from[depth / 64], cells + depth / 64 * 64, depth % 64);
         }
     });

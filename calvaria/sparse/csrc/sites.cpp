@@ -5,13 +5,93 @@
 #include "parallel.h"
 #include "words.h"
 
+#include <cstring>
 #include <vector>
 
 namespace {
 
 constexpr int64_t BLOCK = 1 << 13;  // words
 
-typedef int32_t Coordinate __attribute__((vector_size(16), aligned(4)));
+struct Site {
+    int32_t b, x, y, z;
+};
+
+bool same_line(const Site &a, const Site &b) { return a.b == b.b && a.x == b.x && a.y == b.y; }
+
+struct Grid {
+    int64_t B, X, Y, Z, W;
+
+    // The number of a site's line, or -1 where the grid has none.
+    int64_t line(const Site &at) const {
+        const bool inside = uint64_t(at.b) < uint64_t(B) && uint64_t(at.x) < uint64_t(X) && uint64_t(at.y) < uint64_t(Y);
+        return inside ? (at.b * X + at.x) * Y + at.y : -1;
+    }
+};
+
+// write(i, rest) for i = 0, 1 … n - 1, n bits being set in the word, where `rest` is the word without its i lowest bits. In fours, as a
+// branch for each is often guessed wrong: with room for more, up to three calls follow whose `rest` is zero. Returns n.
+template <class Write>
+int64_t each(uint64_t word, bool room, const Write &write) {
+    const int64_t n = count(word);
+    if (room)
+        for (int64_t i = 0; i < n; i += 4)
+            for (int64_t k = i; k < i + 4; ++k, word &= word - 1) write(k, word);
+    else
+        for (int64_t i = 0; i < n; ++i, word &= word - 1) write(i, word);
+    return n;
+}
+
+// Writes the sites of a word whose first cell is `first`; returns where the next ones go.
+Site *expand(uint64_t word, const Site first, Site *out, const Site *end) {
+    uint64_t halves[2];
+    std::memcpy(halves, &first, sizeof first);
+    return out + each(word, end - out >= 64, [=](int64_t i, uint64_t rest) {
+        const uint64_t site[2] = {halves[0], halves[1] + (uint64_t(lowest(rest)) << 32)};
+        std::memcpy(out + i, site, sizeof site);
+    });
+}
+
+// Writes the rows of the wanted sites of a word whose own first site has the row `start`.
+void find(uint64_t word, int32_t start, uint64_t wanted, int32_t none, int32_t *out, const int32_t *end) {
+    if (word == wanted) {
+        for (int32_t i = 0; i < int32_t(count(word)); ++i) out[i] = start + i;
+        return;
+    }
+    each(wanted, end - out >= 64, [=](int64_t i, uint64_t rest) {
+        const uint64_t bit = rest & -rest;
+        const int32_t row = start + int32_t(count(word & (bit - 1)));
+        out[i] = word & bit ? row : none;
+    });
+}
+
+struct Marked {
+    int64_t outside;
+    bool sorted;  // by line
+};
+
+template <bool atomic>
+Marked mark_range(const Site *begin, const Site *end, const Grid &grid, uint64_t *words) {
+    Marked marked{0, true};
+    int64_t line = -1;
+    for (const Site *at = begin; at < end; ++at) {
+        if (at == begin || !same_line(at[-1], at[0])) {
+            const int64_t previous = line;
+            line = grid.line(*at);
+            marked.sorted &= line >= previous;
+        }
+        if (line < 0 || uint64_t(at->z) >= uint64_t(grid.Z)) {
+            ++marked.outside;
+            continue;
+        }
+        uint64_t *word = words + line * grid.W + at->z / 64;
+        const uint64_t bit = 1ull << (at->z % 64);
+        if (atomic)
+            __atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+        else
+            *word |= bit;
+    }
+    return marked;
+}
 
 }  // namespace
 
@@ -38,42 +118,33 @@ int64_t index_words(const uint64_t *words, int64_t n, int32_t *starts) {
 }
 
 void coordinates(const uint64_t *words, const int32_t *starts, int64_t B, int64_t X, int64_t Y, int64_t W, int32_t *coordinates) {
+    Site *sites = reinterpret_cast<Site *>(coordinates);
     parallel_blocks(B * X * Y, BLOCK / std::max<int64_t>(W, 1) + 1, [=](int64_t begin, int64_t end) {
+        const Site *last = sites + starts[end * W];
         for (int64_t line = begin; line < end; ++line) {
             const int32_t b = int32_t(line / (X * Y)), x = int32_t(line / Y % X), y = int32_t(line % Y);
-            int32_t *out = coordinates + 4 * int64_t(starts[line * W]);
-            for (int64_t w = 0; w < W; ++w)
-                for (uint64_t word = words[line * W + w]; word; word &= word - 1, out += 4)
-                    *reinterpret_cast<Coordinate *>(out) = Coordinate{b, x, y, int32_t(64 * w + lowest(word))};
+            Site *out = sites + starts[line * W];
+            for (int64_t w = 0; w < W; ++w) out = expand(words[line * W + w], {b, x, y, int32_t(64 * w)}, out, last);
         }
     });
 }
 
-// Neighbours in the list mostly share a word: it is gathered and written when another one comes, atomically, since threads may meet.
+// In raster order, as they mostly come, each thread has lines of its own. Where they are not, threads meet: again then, atomically.
 int64_t mark(const int32_t *coordinates, int64_t N, int64_t B, int64_t X, int64_t Y, int64_t Z, uint64_t *words) {
-    const int64_t W = (Z + 63) / 64;
+    const Site *sites = reinterpret_cast<const Site *>(coordinates);
+    const Grid grid{B, X, Y, Z, (Z + 63) / 64};
     int64_t outside = 0;
-    parallel_for(N, BLOCK, [=, &outside](int64_t begin, int64_t end) {
-        int64_t place = -1, mine = 0;
-        uint64_t word = 0;
-        for (int64_t i = begin; i < end; ++i) {
-            const int32_t *at = coordinates + 4 * i;
-            if (uint64_t(at[0]) >= uint64_t(B) || uint64_t(at[1]) >= uint64_t(X) || uint64_t(at[2]) >= uint64_t(Y) ||
-                uint64_t(at[3]) >= uint64_t(Z)) {
-                ++mine;
-                continue;
-            }
-            const int64_t here = ((at[0] * X + at[1]) * Y + at[2]) * W + at[3] / 64;
-            if (here != place) {
-                if (place >= 0) __atomic_fetch_or(words + place, word, __ATOMIC_RELAXED);
-                place = here;
-                word = 0;
-            }
-            word |= 1ull << (at[3] % 64);
-        }
-        if (place >= 0) __atomic_fetch_or(words + place, word, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&outside, mine, __ATOMIC_RELAXED);
+    bool met = false;
+    parallel_for(N, BLOCK, [&](int64_t begin, int64_t end) {
+        const bool alone = end - begin == N;
+        while (begin > 0 && begin < end && same_line(sites[begin - 1], sites[begin])) ++begin;
+        while (begin < end && end < N && same_line(sites[end - 1], sites[end])) ++end;
+        const Marked marked = mark_range<false>(sites + begin, sites + end, grid, words);
+        __atomic_fetch_add(&outside, marked.outside, __ATOMIC_RELAXED);
+        if (!marked.sorted && !alone) __atomic_store_n(&met, true, __ATOMIC_RELAXED);
     });
+    if (met)
+        parallel_for(N, BLOCK, [&](int64_t begin, int64_t end) { mark_range<true>(sites + begin, sites + end, grid, words); });
     return outside;
 }
 
@@ -95,13 +166,8 @@ void select_sites(const uint64_t *words, const int32_t *starts, int64_t n, const
 void rows(const uint64_t *words, const int32_t *starts, const uint64_t *wanted, const int32_t *wanted_starts, int64_t n, int32_t *rows) {
     const int32_t none = starts[n];
     parallel_blocks(n, BLOCK, [=](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-            const uint64_t here = words[i];
-            int32_t *out = rows + wanted_starts[i];
-            for (uint64_t word = wanted[i]; word; word &= word - 1) {
-                const uint64_t bit = word & -word;
-                *out++ = here & bit ? starts[i] + int32_t(count(here & (bit - 1))) : none;
-            }
-        }
+        const int32_t *last = rows + wanted_starts[end];
+        for (int64_t i = begin; i < end; ++i)
+            if (wanted[i]) find(words[i], starts[i], wanted[i], none, rows + wanted_starts[i], last);
     });
 }

@@ -10,8 +10,14 @@
 
 static inline int64_t count(uint64_t word) { return __builtin_popcountll(word); }
 
-// The position of the lowest set bit; word is not zero.
-static inline int lowest(uint64_t word) { return __builtin_ctzll(word); }
+// The position of the lowest set bit, some position if there is none.
+static inline int lowest(uint64_t word) {
+#if defined(__BMI__)
+    return int(_tzcnt_u64(word));
+#else
+    return __builtin_ctzll(word | 1ull << 63);
+#endif
+}
 
 // The lowest n bits set, 0 <= n <= 64.
 static inline uint64_t ones(int64_t n) { return n >= 64 ? ~0ull : n <= 0 ? 0 : (1ull << n) - 1; }

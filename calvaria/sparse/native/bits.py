@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from calvaria.sparse.engine import Bits, Shape
-from calvaria.sparse.native.library import library, room
+from calvaria.sparse.native.library import blank, library, room
 
 
 def pack(mask: Tensor, words: Tensor) -> None:
@@ -27,7 +27,7 @@ def unpack(words: Tensor, depth: int) -> Tensor:
     if words.ndim != 3 or words.stride(2) != 1:
         words = words.reshape(1, math.prod(lines), width).contiguous()
     x, y, _ = words.shape
-    mask = room(x, y, depth, dtype=torch.bool)
+    mask = blank(x, y, depth, dtype=torch.bool)
     library().unpack(words.data_ptr(), x, y, words.stride(0), words.stride(1), depth, mask)
     return mask.view(*lines, depth)
 
@@ -45,7 +45,7 @@ def coordinates(bits: Bits) -> Tensor:
 
 def mark(coordinates: Tensor, shape: Shape) -> Tensor:
     batch, x, y, z = shape
-    words = torch.zeros(batch, x, y, -(-z // 64), dtype=torch.int64)
+    words = blank(batch, x, y, -(-z // 64), dtype=torch.int64)
     outside = library().mark(coordinates.int().contiguous(), len(coordinates), *shape, words)
     if outside:
         raise ValueError(f"{outside} of {len(coordinates)} coordinates lie outside the grid {list(shape)}")

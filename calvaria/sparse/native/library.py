@@ -6,11 +6,13 @@ avx512 names another.
 
 import ctypes
 import hashlib
+import math
 import os
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +61,18 @@ def levels() -> tuple[str, ...]:
 
 def room(*shape: int, dtype: torch.dtype) -> Tensor:
     """An empty tensor for a kernel to fill; a large one in huge pages, whose first use costs a fraction."""
-    tensor = torch.empty(shape, dtype=dtype)
+    return _in_huge_pages(torch.empty(shape, dtype=dtype))
+
+
+def blank(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Zeros; a large tensor's are the system's own, in huge pages: nothing is written."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < HUGE:
+        return torch.zeros(shape, dtype=dtype)
+    return _in_huge_pages(torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape))
+
+
+def _in_huge_pages(tensor: Tensor) -> Tensor:
     if tensor.nbytes >= HUGE:
         library().huge_pages(tensor.data_ptr(), tensor.nbytes)
     return tensor
