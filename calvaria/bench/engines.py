@@ -1,9 +1,6 @@
 """`calvaria bench engines`: the same network on the same masks, by one engine after the other, each in a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from calvaria.bench.machine import MIB, cores, description
+from calvaria.bench.machine import MIB, description
+from calvaria.bench.process import alone
 from calvaria.bench.subjects import ENGINES
 from calvaria.bench.volumes import masks, save
-from calvaria.bench.worker import RESULT, Job, Measured
+from calvaria.bench.worker import Job, Measured
 from calvaria.console import Report
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import CONFIGS
@@ -90,6 +88,8 @@ def compare(
     if channels not in CONFIGS:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"There are no channels {channels!r}. Choose one of: {', '.join(CONFIGS)}.")
     machine = description(device)
+    with report.stage("ceilings of the machine"):
+        machine["ceilings"] = alone("calvaria.bench.ceilings", device)
     with TemporaryDirectory(prefix="calvaria-bench-") as folder:
         with report.stage(f"making {volume}"):
             items = masks(volume, batch)
@@ -133,9 +133,10 @@ def notes(found: Comparison) -> list[str]:
     lines = [
         f"Time: from {start} {CLOCK[found.train]}; median of up to {found.repeat} runs.",
         f"Memory: {memory}. Ratios are to the first line.",
-        f"Machine: {where}, PyTorch {machine['torch']} ({machine['torch_simd']}), load {machine['load']} before.",
+        f"Machine: {where}, PyTorch {machine['torch']} ({machine['torch_simd']}), load {machine['load']} before; "
+        f"at best {', '.join(f'{name} {rate:.0f}' for name, rate in machine['ceilings'].items())}.",
     ]
-    lines += [f"{row.subject}: not measured: {row.reason}." for row in found.rows if not row.measured]
+    lines += [f"{row.subject}: not measured: {row.reason}" for row in found.rows if not row.measured]
     return lines + [f"{row.subject}: its logits are not those of {found.rows[0].subject}!" for row in found.rows if _deviates(row, found)]
 
 
@@ -176,14 +177,8 @@ def _faster_dense(rows: Sequence[Row]) -> Row | None:
 
 
 def _measure(job: Job) -> Row:
-    environment = {"OMP_NUM_THREADS": str(cores())} | os.environ
-    command = [sys.executable, "-m", "calvaria.bench.worker", json.dumps(asdict(job))]
-    result = Path(job.folder) / RESULT
-    result.unlink(missing_ok=True)
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if ended.returncode:
-        words = ended.stderr.strip().splitlines()
-        killed = f"the process ended with signal {-ended.returncode}" if ended.returncode < 0 else "the process failed"
-        return Row(job.subject, None, f"{killed}{f': {words[-1]}' if words else ''}")
-    answer = json.loads(result.read_text())
+    try:
+        answer = alone("calvaria.bench.worker", json.dumps(asdict(job)))
+    except RuntimeError as error:
+        return Row(job.subject, None, str(error))
     return Row(job.subject, None, answer["not_measured"]) if "not_measured" in answer else Row(job.subject, Measured(**answer))

@@ -6,6 +6,7 @@ Every sparse engine keeps exactly the input's sites at every stride, as a traine
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d
 from calvaria.bench.machine import GIB, available_bytes
 from calvaria.dense import MULTIPLE, DenseTwin
 from calvaria.errors import CalvariaError
-from calvaria.minkowski import MinkowskiNetwork, minkowski_engine
-from calvaria.networks import CONFIGS, Convolution, EncoderDecoder
+from calvaria.minkowski import MinkowskiNetwork
+from calvaria.networks import CONFIGS, Convolution, EncoderDecoder, Level
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
-from calvaria.sparse.engines import EngineUnavailable, choose
+from calvaria.sparse.engines import choose
 from calvaria.training.loss import pyramid_loss
 
 ENGINES = {"native": ["native"], "reference": ["reference"], "minkowski": ["minkowski"], "dense": ["dense fp32", "dense bf16"]}
@@ -27,8 +28,8 @@ ENGINES = {"native": ["native"], "reference": ["reference"], "minkowski": ["mink
 Run = Callable[[], Tensor]
 """One timed run; gives the logits of the candidates at stride 1, [N]."""
 
-Subject = Callable[[EncoderDecoder, Sequence[Tensor]], Run]
-"""From a network on the device, in training mode or not, and masks bool [X, Y, Z] on the host."""
+Subject = Callable[[Sequence[Tensor]], Run]
+"""From masks, bool [X, Y, Z] on the host. Raises NotMeasured where they are too large."""
 
 
 class NotMeasured(Exception):
@@ -48,37 +49,37 @@ def example_network(channels: str) -> EncoderDecoder:
     return network
 
 
-def load(name: str, device: torch.device) -> Subject:
-    """The subject of a name among the values of `ENGINES`, its libraries imported. Raises NotMeasured."""
+def load(name: str, network: EncoderDecoder, device: torch.device) -> Subject:
+    """The subject of a name among the values of `ENGINES`, for a network on the device, in training mode or not. Raises NotMeasured."""
     if name in ("dense fp32", "dense bf16"):
-        return _dense(torch.float32 if name.endswith("fp32") else torch.bfloat16, device)
+        return _dense(network, torch.float32 if name.endswith("fp32") else torch.bfloat16, device)
     try:
-        engine = choose(name if name != "minkowski" else "auto", device.type)
         if name == "minkowski":
-            minkowski_engine()
-    except (EngineUnavailable, CalvariaError) as error:
-        raise NotMeasured(str(error).rstrip(".")) from error
-    return _sparse(engine, device, general=name == "minkowski")
+            general = MinkowskiNetwork(network)
+            return _sparse(network, general, partial(general, forced=True), choose("auto", device.type), device)
+        return _sparse(network, network, Plan(network), choose(name, device.type), device)
+    except CalvariaError as error:
+        raise NotMeasured(error.message) from error
 
 
-def _sparse(engine: str, device: torch.device, general: bool) -> Subject:
-    """Bits by our engine; features by it too, or in general by MinkowskiEngine."""
+def _sparse(network: EncoderDecoder, learner: nn.Module, plan: Callable[..., list[Level]], engine: str, device: torch.device) -> Subject:
+    """Answers are the plan's, steps of training the learner's, whose parameters are the network's."""
 
-    def subject(network: EncoderDecoder, masks: Sequence[Tensor]) -> Run:
+    def subject(masks: Sequence[Tensor]) -> Run:
         packed = SiteSet.from_masks(masks) if device.type != "cpu" else None
-        module = MinkowskiNetwork(network) if general else network
-        plan = None if general else Plan(network)
+
+        def made() -> SiteSet:
+            return packed.to(device, engine) if packed is not None else SiteSet.from_masks(masks, engine)
 
         @torch.no_grad()
         def answer() -> Tensor:
-            sites = packed.to(device, engine) if packed is not None else SiteSet.from_masks(masks, engine)
-            levels = plan(sites, target=sites) if plan else module(sites, sites, forced=True)
-            return levels[-1].logits
+            sites = made()
+            return plan(sites, target=sites)[-1].logits
 
         def step() -> Tensor:
-            sites = packed.to(device, engine) if packed is not None else SiteSet.from_masks(masks, engine)
+            sites = made()
             network.zero_grad()
-            levels = module(sites, sites, forced=True)
+            levels = learner(sites, sites, forced=True)
             pyramid_loss(levels, sites, sites).backward()  # type: ignore[no-untyped-call]
             return levels[-1].logits.detach()  # type: ignore[no-any-return]
 
@@ -87,16 +88,17 @@ def _sparse(engine: str, device: torch.device, general: bool) -> Subject:
     return subject
 
 
-def _dense(dtype: torch.dtype, device: torch.device) -> Subject:
+def _dense(network: EncoderDecoder, dtype: torch.dtype, device: torch.device) -> Subject:
     if dtype == torch.bfloat16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise NotMeasured("this processor has no fast bf16 convolutions in PyTorch")
+        raise NotMeasured("this processor has no fast bf16 convolutions in PyTorch.")
+    twin = DenseTwin(network).to(dtype)
+    twin = twin if network.training else twin.folded()
 
-    def subject(network: EncoderDecoder, masks: Sequence[Tensor]) -> Run:
+    def subject(masks: Sequence[Tensor]) -> Run:
         grid = [len(masks), 1, *(-(-max(sizes) // MULTIPLE) * MULTIPLE for sizes in zip(*(mask.shape for mask in masks), strict=True))]
         needed, free = dense_bytes(grid, network, dtype), available_bytes(device)
         if needed > free:
-            raise NotMeasured(f"would need {needed / GIB:.0f} GiB, and {free / GIB:.0f} GiB are free")
-        twin = DenseTwin(network).to(dtype)
+            raise NotMeasured(f"would need {needed / GIB:.0f} GiB, and {free / GIB:.0f} GiB are free.")
         masks = [mask.to(device) for mask in masks]
 
         def occupancy() -> Tensor:
@@ -106,9 +108,9 @@ def _dense(dtype: torch.dtype, device: torch.device) -> Subject:
                 item[:x, :y, :z] = mask
             return filled
 
+        @torch.no_grad()
         def answer() -> Tensor:
-            with torch.inference_mode():
-                return twin(occupancy())[-1].flatten()  # type: ignore[no-any-return]
+            return twin(occupancy())[-1].flatten()  # type: ignore[no-any-return]
 
         def step() -> Tensor:
             given = occupancy()
@@ -119,10 +121,7 @@ def _dense(dtype: torch.dtype, device: torch.device) -> Subject:
             torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
             return levels[-1].detach().flatten()  # type: ignore[no-any-return]
 
-        if network.training:
-            return step
-        twin = twin.folded()
-        return answer
+        return step if network.training else answer
 
     return subject
 
