@@ -17,6 +17,7 @@ _MODULES = {
     ("reference", "cpu"): "calvaria.sparse.reference",
     ("reference", "cuda"): "calvaria.sparse.reference",
     ("native", "cpu"): "calvaria.sparse.native",
+    ("native", "cuda"): "calvaria.sparse.triton_engine",
 }
 
 
@@ -51,4 +52,9 @@ def engine(chosen: str, device_type: str) -> Engine:
 def _obstacle(device_type: str) -> str:
     """Why the native engine cannot run on this type of device; empty if it can."""
     module = _MODULES.get(("native", device_type))
-    return str(import_module(module).why_not()) if module else f"it has no kernels for {device_type}"
+    if module is None:
+        return f"it has no kernels for {device_type}"
+    try:
+        return str(import_module(module).why_not())
+    except ModuleNotFoundError as missing:
+        return f"{missing.name} is not installed"

@@ -1,0 +1,55 @@
+"""The `native` engine on CUDA: Triton kernels behind the functions of `calvaria.sparse.engine.Engine`.
+
+Neighbours are looked up in the bits by the kernels themselves; no kernel map is stored. Every size of a volume runs the same compiled
+kernels: only channels, types and kinds of kernel make new ones. Under TRITON_INTERPRET=1 all of it runs on the CPU, slowly, for tests.
+"""
+
+from calvaria.sparse.triton_engine.bits import (
+    children,
+    coordinates,
+    index,
+    index_all,
+    mark,
+    neighbours,
+    pack,
+    parents,
+    rows,
+    select,
+    unpack,
+)
+from calvaria.sparse.triton_engine.features import (
+    convolve,
+    convolve_weight_gradient,
+    decide,
+    downsample,
+    generate,
+    stem,
+    stem_weight_gradient,
+    stride_weight_gradient,
+    transfer,
+)
+from calvaria.sparse.triton_engine.launch import why_not
+
+__all__ = [
+    "children",
+    "convolve",
+    "convolve_weight_gradient",
+    "coordinates",
+    "decide",
+    "downsample",
+    "generate",
+    "index",
+    "index_all",
+    "mark",
+    "neighbours",
+    "pack",
+    "parents",
+    "rows",
+    "select",
+    "stem",
+    "stem_weight_gradient",
+    "stride_weight_gradient",
+    "transfer",
+    "unpack",
+    "why_not",
+]

@@ -1,0 +1,144 @@
+"""Bits of a grid on a GPU: the first half of `calvaria.sparse.engine.Engine`, which says what each function does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from calvaria.sparse.engine import Bits, Shape
+from calvaria.sparse.triton_engine import bit_kernels as kernels
+from calvaria.sparse.triton_engine.launch import CELLS_LIMIT, blocks, launch
+
+# Words of 64 cells per program, where a program spreads them out and where it does not.
+WORDS = 32
+SCANNED = 1024
+ROWS = 256
+
+# The cells of each set of sites, by its `starts`, for as long as those live: every operation on a set begins with them.
+_cells: Any = WeakIdKeyDictionary()
+
+
+def pack(mask: Tensor, words: Tensor) -> None:
+    x, y, z = mask.shape
+    across, along, width = words.shape
+    if mask.dtype is not torch.bool or x > across or y > along or z > 64 * width:
+        raise ValueError(f"a {mask.dtype} mask {list(mask.shape)} does not fit words {list(words.shape)}")
+    if mask.stride(2) != 1:
+        mask = mask.contiguous()
+    grid = (blocks(x * y, WORDS), blocks(z, 64))
+    strides = mask.stride(0), mask.stride(1)
+    launch(kernels.pack_mask, grid, words.device, mask.view(torch.uint8), words, x * y, y, z, *strides, along, width, BLOCK=WORDS)
+
+
+def unpack(words: Tensor, depth: int) -> Tensor:
+    *lines, width = words.shape
+    words = words.contiguous()
+    mask = torch.empty(*lines, depth, dtype=torch.bool, device=words.device)
+    count = words.numel() // width
+    grid = (blocks(count, WORDS), blocks(depth, 64))
+    launch(kernels.unpack_words, grid, words.device, words, mask.view(torch.int8), count, width, depth, BLOCK=WORDS)
+    return mask
+
+
+def index(words: Tensor) -> Bits:
+    return index_all([words])[0]
+
+
+def index_all(grids: Sequence[Tensor]) -> list[Bits]:
+    """`index` of several grids at once: the host waits for the device once, not once for each."""
+    starts = [_starts(words) for words in grids]
+    counts = torch.stack([ends[-1] for ends in starts]).tolist() if len(starts) > 1 else [int(starts[0][-1])]
+    return [Bits(words, ends, count) for words, ends, count in zip(grids, starts, counts, strict=True)]
+
+
+def _starts(words: Tensor) -> Tensor:
+    n = words.numel()
+    if n * 64 > CELLS_LIMIT:
+        raise ValueError(f"a grid of words {list(words.shape)} holds more than 2³¹ cells: make the batch smaller")
+    count = blocks(n, SCANNED)
+    sums = torch.empty(count, dtype=torch.int32, device=words.device)
+    starts = torch.empty(n + 1, dtype=torch.int32, device=words.device)
+    launch(kernels.count_blocks, (count,), words.device, words, sums, n, BLOCK=SCANNED)
+    launch(kernels.scan_blocks, (count,), words.device, words, sums, starts, n, BLOCK=SCANNED, SUMS=SCANNED)
+    return starts
+
+
+def cells(bits: Bits) -> Tensor:
+    """int32 [N]: 64 · word + bit of each site; found once for a set."""
+    known: Tensor | None = _cells.get(bits.starts)
+    if known is None:
+        known = torch.empty(bits.count, dtype=torch.int32, device=bits.words.device)
+        n = bits.words.numel()
+        grid = (blocks(n, WORDS) if bits.count else 0,)
+        launch(kernels.number_cells, grid, bits.words.device, bits.words, bits.starts, known, n, BLOCK=WORDS)
+        _cells[bits.starts] = known
+    return known
+
+
+def coordinates(bits: Bits) -> Tensor:
+    found = torch.empty(bits.count, 4, dtype=torch.int32, device=bits.words.device)
+    grid = (blocks(bits.count, ROWS),)
+    launch(kernels.place_cells, grid, found.device, cells(bits), found, bits.count, *bits.words.shape[1:], BLOCK=ROWS)
+    return found
+
+
+def mark(coordinates: Tensor, shape: Shape) -> Tensor:
+    batch, x, y, z = shape
+    words = torch.zeros(batch, x, y, -(-z // 64), dtype=torch.int64, device=coordinates.device)
+    count = len(coordinates)
+    places = coordinates.int().contiguous()
+    launch(kernels.set_bits, (blocks(count, ROWS),), words.device, places, words, count, *words.shape[1:], BLOCK=ROWS)
+    return words
+
+
+def parents(words: Tensor) -> Tensor:
+    batch, x, y, width = words.shape
+    coarse = torch.empty(batch, -(-x // 2), -(-y // 2), -(-width // 2), dtype=torch.int64, device=words.device)
+    n = coarse.numel()
+    shapes = *coarse.shape[1:], x, y, width
+    launch(kernels.coarsen, (blocks(n, ROWS),), words.device, words, coarse, n, *shapes, BLOCK=ROWS)
+    return coarse
+
+
+def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor:
+    batch, x, y, z = shape
+    width = -(-z // 64)
+    if kernel not in (2, 4) or words.shape != (batch, -(-x // 2), -(-y // 2), -(-width // 2)) or limits.shape != (batch, 3):
+        raise ValueError(f"no kernel {kernel} from words {list(words.shape)} with limits {list(limits.shape)} to the grid {list(shape)}")
+    fine = torch.empty(batch, x, y, width, dtype=torch.int64, device=words.device)
+    n = fine.numel()
+    shapes = x, y, width, *words.shape[1:]
+    grid = (blocks(n, ROWS),)
+    launch(kernels.refine, grid, words.device, words, fine, limits.int(), n, *shapes, KERNEL=kernel, BLOCK=ROWS)
+    return fine
+
+
+def select(bits: Bits, keep: Tensor) -> Tensor:
+    if keep.shape != (bits.count,):
+        raise ValueError(f"{list(keep.shape)} decisions for {bits.count} sites")
+    return select_above(bits, keep.view(torch.uint8), 0.5)
+
+
+def select_above(bits: Bits, values: Tensor, bar: float) -> Tensor:
+    """words of the sites whose value, [N] of any type, exceeds the bar."""
+    chosen = torch.empty_like(bits.words)
+    n = chosen.numel()
+    grid = (blocks(n, WORDS),)
+    launch(kernels.select_bits, grid, chosen.device, bits.words, bits.starts, values.contiguous(), chosen, n, bar, BLOCK=WORDS)
+    return chosen
+
+
+def rows(bits: Bits, wanted: Bits) -> Tensor:
+    if bits.words.shape != wanted.words.shape:
+        raise ValueError(f"sites of two grids: words {list(bits.words.shape)} and {list(wanted.words.shape)}")
+    found = torch.empty(wanted.count, dtype=torch.int32, device=bits.words.device)
+    grid = (blocks(wanted.count, ROWS),)
+    launch(kernels.find_rows, grid, found.device, bits.words, bits.starts, cells(wanted), found, wanted.count, bits.count, BLOCK=ROWS)
+    return found
+
+
+def neighbours(bits: Bits) -> Tensor:
+    """int32 [N, 1], the sites' cells: this engine looks neighbours up in the bits, which costs less than reading a stored map."""
+    return cells(bits)[:, None]

@@ -1,0 +1,190 @@
+"""Features in the order of the sites on a GPU: the other half of `calvaria.sparse.engine.Engine`, which says what each function does.
+
+Products take their operands in the type of the features (float32, float16, bfloat16), add up in float32 and return the features' type.
+"""
+
+import torch
+from torch import Tensor
+
+from calvaria.sparse.engine import Bits
+from calvaria.sparse.triton_engine import product_kernels as kernels
+from calvaria.sparse.triton_engine import stem_kernels
+from calvaria.sparse.triton_engine.bits import ROWS, cells, select_above
+from calvaria.sparse.triton_engine.launch import blocks, computable, launch, power, precision, processors, product_blocks
+from calvaria.sparse.triton_engine.lookup import DOWN, SAME, UP
+
+# Up to this many channels one program holds a whole row of a decoder level.
+WHOLE_ROW = 128
+STEM_ROWS = 128
+GRADIENT_ROWS = 64
+
+
+def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
+    given = weight.dtype
+    weight = _ready(weight, given)
+    channels = weight.shape[1]
+    out = weight.new_empty(bits.count, channels)
+    columns = max(8, min(64, power(channels)))
+    grid = (blocks(bits.count, STEM_ROWS), blocks(channels, columns))
+    launch(
+        stem_kernels.stem_product, grid, weight.device, weight, weight if bias is None else bias, out, _codes(bits), bits.count,
+        C_OUT=channels, PRECISION=precision(out.dtype), BLOCK=STEM_ROWS, BLOCK_N=columns, BIASED=bias is not None,
+    )  # fmt: skip
+    return out.to(given)
+
+
+def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
+    given = gradient.dtype
+    gradient = _ready(gradient, given)
+    channels = gradient.shape[1]
+    columns = max(8, min(64, power(channels)))
+    parts, chunk = _chunks(bits.count, blocks(channels, columns), gradient.device)
+    partial = gradient.new_empty(parts, 27, channels, dtype=torch.float32)
+    launch(
+        stem_kernels.stem_gradient, (blocks(channels, columns), parts), gradient.device, gradient, partial, _codes(bits), bits.count, chunk,
+        C_OUT=channels, PRECISION=precision(gradient.dtype), BLOCK=GRADIENT_ROWS, BLOCK_N=columns,
+    )  # fmt: skip
+    return partial.sum(0).to(given)
+
+
+def _codes(bits: Bits) -> Tensor:
+    """int32 [N]: which of the 27 cells around each site are sites."""
+    codes = torch.empty(bits.count, dtype=torch.int32, device=bits.words.device)
+    grid = (blocks(bits.count, ROWS),)
+    launch(stem_kernels.find_occupied, grid, codes.device, codes, cells(bits), bits.words, bits.count, *bits.words.shape[1:], BLOCK=ROWS)
+    return codes
+
+
+def convolve(features: Tensor, weight: Tensor, bits: Bits, neighbours: Tensor, bias: Tensor | None = None) -> Tensor:
+    return _product(SAME, 3, features, weight, bits, neighbours, bits, bias)
+
+
+def convolve_weight_gradient(features: Tensor, gradient: Tensor, bits: Bits, neighbours: Tensor) -> Tensor:
+    return _weight_gradient(SAME, 3, features, gradient, bits, neighbours, bits)
+
+
+def downsample(features: Tensor, weight: Tensor, fine: Bits, coarse: Bits, bias: Tensor | None = None) -> Tensor:
+    return _product(DOWN, _kernel(weight), features, weight, fine, cells(coarse), coarse, bias)
+
+
+def generate(features: Tensor, weight: Tensor, coarse: Bits, fine: Bits, bias: Tensor | None = None) -> Tensor:
+    return _product(UP, _kernel(weight), features, weight, coarse, cells(fine), fine, bias)
+
+
+def stride_weight_gradient(fine_features: Tensor, coarse_features: Tensor, fine: Bits, coarse: Bits, kernel: int) -> Tensor:
+    return _weight_gradient(DOWN, kernel, fine_features, coarse_features, fine, cells(coarse), coarse)
+
+
+def transfer(features: Tensor, source: Bits, target: Bits) -> Tensor:
+    given, channels = features.dtype, features.shape[1]
+    features = _ready(features, given)
+    out = features.new_empty(target.count, channels)
+    columns = max(8, min(64, power(channels)))
+    grid = (blocks(target.count, STEM_ROWS), blocks(channels, columns))
+    launch(
+        kernels.copy_rows, grid, features.device, features, out, cells(target), source.words, source.starts, target.count,
+        C=channels, BLOCK=STEM_ROWS, BLOCK_N=columns,
+    )  # fmt: skip
+    return out.to(given)
+
+
+def decide(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    candidates: Bits,
+    neighbours: Tensor,
+    skip: Tensor,
+    encoder: Bits,
+    union: Bits,
+    head: Tensor,
+    head_bias: float,
+    keep_above: float,
+    with_features: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    given, channels = features.dtype, weight.shape[2]
+    whole = channels <= WHOLE_ROW
+    if not whole:
+        features = convolve(features, weight, candidates, neighbours, bias)
+    features, skip = _ready(features, given), _ready(skip, given)
+    weight, bias, head = _ready(weight, given), bias.contiguous(), head.contiguous()
+    out = features.new_empty(union.count if with_features else 0, channels)
+    logits = features.new_empty(union.count, dtype=torch.float32)
+    sites = cells(union), candidates.words, candidates.starts, encoder.words, encoder.starts
+    if whole:
+        tile = product_blocks(features.shape[1], channels, 3, features.dtype)
+        launch(
+            kernels.decide_product, (blocks(union.count, tile.rows),), features.device,
+            features, weight, bias, skip, head, out, logits, *sites, head_bias, union.count, *union.words.shape[1:],
+            C_IN=features.shape[1], C_OUT=channels, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth, PRECISION=precision(features.dtype),
+            BLOCK=tile.rows, BLOCK_N=max(8, power(channels)), WITH_FEATURES=with_features, num_warps=tile.warps,
+        )  # fmt: skip
+    else:
+        launch(
+            kernels.join_rows, (blocks(union.count, 32),), features.device,
+            features, skip, head, out, logits, *sites, head_bias, union.count,
+            C=channels, BLOCK=32, BLOCK_N=64, WITH_FEATURES=with_features,
+        )  # fmt: skip
+    return out.to(given), logits, select_above(union, logits, keep_above)
+
+
+def _product(
+    mode: int, kernel: int, features: Tensor, weight: Tensor, source: Bits, target_cells: Tensor, target: Bits, bias: Tensor | None
+) -> Tensor:
+    """[target.count, C_out]: for each target site the sum over its taps, of the source's features under them @ weight."""
+    given = features.dtype
+    features, weight = _ready(features, given), _ready(weight, given)
+    _, c_in, c_out = weight.shape
+    groups, slots = _groups(mode, kernel)
+    tile = product_blocks(c_in, c_out, slots, features.dtype)
+    out = features.new_empty(target.count, c_out)
+    launch(
+        kernels.gather_product, (blocks(target.count, tile.rows), blocks(c_out, tile.columns)), features.device,
+        features, weight, weight if bias is None else bias.contiguous(), out, target_cells, source.words, source.starts,
+        target.count, *target.words.shape[1:], *source.words.shape[1:],
+        MODE=mode, KERNEL=kernel, GROUPS=groups, SLOTS=slots, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
+        PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, BIASED=bias is not None, num_warps=tile.warps,
+    )  # fmt: skip
+    return out.to(given)
+
+
+def _weight_gradient(
+    mode: int, kernel: int, features: Tensor, gradient: Tensor, source: Bits, target_cells: Tensor, target: Bits
+) -> Tensor:
+    """[kernel³, C_in, C_out]: for each tap the sum over target sites of the source's features under it ⊗ gradient."""
+    given = features.dtype
+    features, gradient = _ready(features, given), _ready(gradient, given)
+    c_in, c_out = features.shape[1], gradient.shape[1]
+    groups, slots = _groups(mode, kernel)
+    tile = product_blocks(c_in, c_out, slots, features.dtype)
+    across = groups * (1 if tile.side > 1 else slots * blocks(c_in, tile.depth))
+    parts, chunk = _chunks(target.count, across * blocks(c_out, tile.columns), features.device)
+    partial = features.new_empty(parts, kernel**3, c_in, c_out, dtype=torch.float32)
+    launch(
+        kernels.gather_gradient, (across, blocks(c_out, tile.columns), parts), features.device,
+        features, gradient, partial, target_cells, source.words, source.starts,
+        target.count, chunk, *target.words.shape[1:], *source.words.shape[1:],
+        MODE=mode, KERNEL=kernel, SLOTS=slots, TAPS=kernel**3, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
+        PRECISION=precision(features.dtype), BLOCK=GRADIENT_ROWS, BLOCK_N=tile.columns, num_warps=tile.warps,
+    )  # fmt: skip
+    return partial.sum(0).to(given)
+
+
+def _chunks(count: int, programs: int, device: torch.device) -> tuple[int, int]:
+    """(chunks of rows, rows in a chunk): as many that, with this many programs each, the device is full a few times over."""
+    wanted = max(1, 8 * processors(device) // programs)
+    chunk = GRADIENT_ROWS * max(1, blocks(blocks(count, wanted), GRADIENT_ROWS))
+    return max(1, blocks(count, chunk)), chunk
+
+
+def _groups(mode: int, kernel: int) -> tuple[int, int]:
+    """(groups of taps, slots in a group) as `lookup.group` forms them."""
+    return (9, 3) if mode == SAME else (kernel**3 // 2, 2)
+
+
+def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(computable(dtype)).contiguous()
+
+
+def _kernel(weight: Tensor) -> int:
+    return {8: 2, 64: 4}[weight.shape[0]]
