@@ -86,13 +86,11 @@ def available() -> bool:
 @cache
 def why_not() -> str:
     """Why there is no library to use: "" if there is one."""
-    if "convolve" not in SIGNATURES:
-        return "its feature kernels are not written yet"
     try:
         _default()
     except RuntimeError as error:
         return str(error)
-    return ""
+    return "" if "convolve" in SIGNATURES else "its feature kernels are not written yet"
 
 
 @cache

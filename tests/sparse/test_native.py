@@ -1,0 +1,81 @@
+"""The compiled library: which one is loaded, in whose threads it works, and what it refuses."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from calvaria.sparse import native
+from calvaria.sparse.native.library import SWITCH, library
+
+if not native.levels():
+    pytest.skip(native.why_not(), allow_module_level=True)
+
+WORDS = torch.zeros(1, 2, 2, 1, dtype=torch.int64)
+
+
+def said(code: str, **environment: str) -> str:
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment})
+    return (found.stdout + found.stderr).strip()
+
+
+def test_the_best_kernels_that_the_processor_can_run_are_used() -> None:
+    assert native.simd() == native.levels()[-1]
+    assert native.levels()[0] == "baseline"
+
+
+def test_an_environment_variable_names_lesser_kernels() -> None:
+    assert said("from calvaria.sparse import native; print(native.simd())", **{SWITCH: "baseline"}) == "baseline"
+
+
+def test_kernels_that_there_are_not_are_refused_by_name() -> None:
+    assert "CALVARIA_SIMD=sse9" in said("from calvaria.sparse import native; print(native.why_not())", **{SWITCH: "sse9"})
+    with pytest.raises(ValueError, match="sse9"):
+        native.use("sse9")
+
+
+def test_threads_are_pytorchs_own() -> None:
+    library()
+    runtimes = {Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in Path(line.split()[-1]).name}
+    assert len(runtimes) == 1, "one OpenMP, one pool"
+    threads = torch.get_num_threads()
+    for number in (3, 1):
+        torch.set_num_threads(number)
+        assert library().calvaria_threads() == number
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("wrong", [WORDS.int(), WORDS.expand(2, 2, 2, 1), WORDS.to("meta")], ids=["type", "strides", "device"])
+def test_a_tensor_of_another_kind_is_refused(wrong: torch.Tensor) -> None:
+    with pytest.raises(ctypes.ArgumentError, match=r"expected a contiguous torch.int64 tensor on the CPU"):
+        native.index(wrong)
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    bits = native.index(WORDS)
+    limits = torch.tensor([[4, 4, 4]])
+    with pytest.raises(ValueError, match="does not fit"):
+        native.pack(torch.zeros(3, 2, 2, dtype=torch.bool), WORDS[0])
+    with pytest.raises(ValueError, match="do not hold"):
+        native.unpack(WORDS, 65)
+    with pytest.raises(ValueError, match="1 of 2 coordinates lie outside"):
+        native.mark(torch.tensor([[0, 1, 1, 3], [0, 1, 2, 0]]), (1, 2, 2, 4))
+    with pytest.raises(ValueError, match="decisions"):
+        native.select(bits, torch.ones(1, dtype=torch.bool))
+    with pytest.raises(ValueError, match="two grids"):
+        native.rows(bits, native.index(torch.zeros(1, 2, 3, 1, dtype=torch.int64)))
+    for shape, kernel in [((1, 4, 4, 4), 3), ((1, 6, 4, 4), 2), ((2, 4, 4, 4), 2), ((1, 4, 4, 200), 2)]:
+        with pytest.raises(ValueError, match="no kernel"):
+            native.children(WORDS, limits, shape, kernel)
+
+
+@pytest.mark.parametrize(
+    "outside", [[-1, 0, 0, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 2, 0, 0], [0, 0, -1, 0], [0, 0, 2, 0], [0, 0, 0, -1], [0, 0, 0, 4]]
+)
+def test_a_coordinate_outside_the_grid_is_refused(outside: list[int]) -> None:
+    with pytest.raises(ValueError, match="1 of 1 coordinates lie outside"):
+        native.mark(torch.tensor([outside]), (1, 2, 2, 4))
