@@ -32,7 +32,7 @@ def kernels(level: str, flags: list[str]) -> Extension:
         depends=sorted(map(str, CSRC.glob("*.h"))),
         define_macros=[("CALVARIA_INTERFACE", f'"{INTERFACE}"')],
         extra_compile_args=[*FLAGS, *flags],
-        extra_link_args=["-fopenmp"],
+        extra_link_args=["-fopenmp", "-Wl,-Bsymbolic"],
         language="c++",
         optional=True,
     )

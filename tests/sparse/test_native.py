@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from calvaria.sparse import native
-from calvaria.sparse.native.library import SWITCH, library
+from calvaria.sparse.native.interface import ADDRESS, REAL, SIGNATURES, SIZE, Array
+from calvaria.sparse.native.library import HEADER, SWITCH, library
 
 if not native.levels():
     pytest.skip(native.why_not(), allow_module_level=True)
 
+POINTED = {torch.int64: ("int64_t", "uint64_t"), torch.int32: ("int32_t",), torch.bool: ("uint8_t",), torch.float32: ("float",)}
 WORDS = torch.zeros(1, 2, 2, 1, dtype=torch.int64)
 
 
@@ -79,3 +82,22 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 def test_a_coordinate_outside_the_grid_is_refused(outside: list[int]) -> None:
     with pytest.raises(ValueError, match="1 of 1 coordinates lie outside"):
         native.mark(torch.tensor([outside]), (1, 2, 2, 4))
+
+
+def test_python_declares_every_function_as_the_header_does() -> None:
+    kinds = {"int64_t": SIZE, "float": REAL, "const char *": ctypes.c_char_p, "void": None}
+    declared = re.findall(r"^CALVARIA_API ([\w ]+?[ *]*)(\w+)\(([^)]*)\);", HEADER.read_text(), re.MULTILINE)
+    assert [name for _, name, _ in declared] == list(SIGNATURES)
+    for returned, name, arguments in declared:
+        expected, types = SIGNATURES[name]
+        assert kinds[returned.strip() if "*" not in returned else returned] == expected, name
+        wanted = [argument.split() for argument in arguments.split(",")] if arguments else []
+        assert len(wanted) == len(types), name
+        for words, kind in zip(wanted, types, strict=True):
+            *of, variable = words
+            if not variable.startswith("*"):
+                assert kind is kinds[" ".join(of)], (name, variable)
+            elif isinstance(kind, Array):
+                assert of[-1] in POINTED[kind.dtype], (name, variable)
+            else:
+                assert kind is ADDRESS, (name, variable)
