@@ -54,3 +54,50 @@ CALVARIA_API void select_sites(const uint64_t *words, const int32_t *starts, int
 // rows [wanted_starts[n]]: the row in words of each wanted site, starts[n] where words lacks it
 CALVARIA_API void rows(const uint64_t *words, const int32_t *starts, const uint64_t *wanted, const int32_t *wanted_starts, int64_t n,
                        int32_t *rows);
+
+// Features [N, C] in the order of the sites, weights [taps, C_in, C_out] with x fastest among the taps. Where there is a bias [C_out],
+// not null, the result is relu(… + bias). Between strides, B, X, Y, W are those of the finer grid and the coarser one is half of each.
+
+// 3×3×3 convolution of ones; weight [27, C_out] -> out [N, C_out]
+CALVARIA_API void stem(const float *weight, const float *bias, const uint64_t *words, const int32_t *starts, int64_t B, int64_t X,
+                       int64_t Y, int64_t W, int64_t C_out, float *out);
+
+// gradient [N, C_out] -> out [27, C_out]
+CALVARIA_API void stem_weight_gradient(const float *gradient, const uint64_t *words, const int32_t *starts, int64_t B, int64_t X,
+                                       int64_t Y, int64_t W, int64_t C_out, float *out);
+
+// 3×3×3 convolution on the same sites; features [N, C_in], weight [27, C_in, C_out] -> out [N, C_out]
+CALVARIA_API void convolve(const float *features, const float *weight, const float *bias, const uint64_t *words, const int32_t *starts,
+                           int64_t B, int64_t X, int64_t Y, int64_t W, int64_t C_in, int64_t C_out, float *out);
+
+// features [N, C_in], gradient [N, C_out] -> out [27, C_in, C_out]
+CALVARIA_API void convolve_weight_gradient(const float *features, const float *gradient, const uint64_t *words, const int32_t *starts,
+                                           int64_t B, int64_t X, int64_t Y, int64_t W, int64_t C_in, int64_t C_out, float *out);
+
+// fine features [N, C_in], weight [kernel^3, C_in, C_out] -> out [M, C_out] on the coarse sites
+CALVARIA_API void downsample(const float *features, const float *weight, const float *bias, const uint64_t *fine_words,
+                             const int32_t *fine_starts, const uint64_t *coarse_words, const int32_t *coarse_starts, int64_t B, int64_t X,
+                             int64_t Y, int64_t W, int64_t kernel, int64_t C_in, int64_t C_out, float *out);
+
+// coarse features [M, C_in], weight [kernel^3, C_in, C_out] -> out [N, C_out] on the fine sites
+CALVARIA_API void generate(const float *features, const float *weight, const float *bias, const uint64_t *fine_words,
+                           const int32_t *fine_starts, const uint64_t *coarse_words, const int32_t *coarse_starts, int64_t B, int64_t X,
+                           int64_t Y, int64_t W, int64_t kernel, int64_t C_in, int64_t C_out, float *out);
+
+// fine features [N, C_fine], coarse features [M, C_coarse] -> out [kernel^3, C_fine, C_coarse]
+CALVARIA_API void stride_weight_gradient(const float *fine_features, const float *coarse_features, const uint64_t *fine_words,
+                                         const int32_t *fine_starts, const uint64_t *coarse_words, const int32_t *coarse_starts, int64_t B,
+                                         int64_t X, int64_t Y, int64_t W, int64_t kernel, int64_t C_fine, int64_t C_coarse, float *out);
+
+// features [source sites, channels] -> out [target sites, channels], zero where the source has no site; size words each
+CALVARIA_API void transfer(const float *features, const uint64_t *source_words, const int32_t *source_starts, const uint64_t *target_words,
+                           const int32_t *target_starts, int64_t size, int64_t channels, float *out);
+
+// A decoder level: the candidates' features [., C_in] through relu(convolution + bias), `skip` [encoder's sites, C_out] added on the
+// union, which holds all candidates and all of the encoder's sites -> joined [union's sites, C_out] unless null, their logits
+// joined @ head [C_out] + head_bias, and the union's words less the sites whose logit is not above keep_above.
+CALVARIA_API void decide(const float *features, const float *weight, const float *bias, const uint64_t *candidate_words,
+                         const int32_t *candidate_starts, const float *skip, const uint64_t *encoder_words, const int32_t *encoder_starts,
+                         const uint64_t *union_words, const int32_t *union_starts, int64_t B, int64_t X, int64_t Y, int64_t W,
+                         int64_t C_in, int64_t C_out, const float *head, float head_bias, float keep_above, float *joined, float *logits,
+                         uint64_t *kept);

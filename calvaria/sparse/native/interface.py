@@ -36,6 +36,8 @@ FLAGS = Array(torch.bool)
 ADDRESS = ctypes.c_void_p  # of a tensor whose strides are handed over too: nothing is checked
 FLOATS = Array(torch.float32)
 FLOATS_OR_NULL = Array(torch.float32, optional=True)
+SITES = (WORDS, STARTS)
+GRID = (SIZE, SIZE, SIZE, SIZE)  # B, X, Y, W
 
 # name: (type returned, types of the arguments)
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -54,4 +56,17 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "children": (None, [WORDS, LIMITS, SIZE, SIZE, SIZE, SIZE, SIZE, WORDS]),
     "select_sites": (None, [WORDS, STARTS, SIZE, FLAGS, WORDS]),
     "rows": (None, [WORDS, STARTS, WORDS, STARTS, SIZE, ROWS]),
+    # Features.
+    "stem": (None, [FLOATS, FLOATS_OR_NULL, *SITES, *GRID, SIZE, FLOATS]),
+    "stem_weight_gradient": (None, [FLOATS, *SITES, *GRID, SIZE, FLOATS]),
+    "convolve": (None, [FLOATS, FLOATS, FLOATS_OR_NULL, *SITES, *GRID, SIZE, SIZE, FLOATS]),
+    "convolve_weight_gradient": (None, [FLOATS, FLOATS, *SITES, *GRID, SIZE, SIZE, FLOATS]),
+    "downsample": (None, [FLOATS, FLOATS, FLOATS_OR_NULL, *SITES, *SITES, *GRID, SIZE, SIZE, SIZE, FLOATS]),
+    "generate": (None, [FLOATS, FLOATS, FLOATS_OR_NULL, *SITES, *SITES, *GRID, SIZE, SIZE, SIZE, FLOATS]),
+    "stride_weight_gradient": (None, [FLOATS, FLOATS, *SITES, *SITES, *GRID, SIZE, SIZE, SIZE, FLOATS]),
+    "transfer": (None, [FLOATS, *SITES, *SITES, SIZE, SIZE, FLOATS]),
+    "decide": (
+        None,
+        [FLOATS, FLOATS, FLOATS, *SITES, FLOATS, *SITES, *SITES, *GRID, SIZE, SIZE, FLOATS, REAL, REAL, FLOATS_OR_NULL, FLOATS, WORDS],
+    ),
 }

@@ -1,0 +1,80 @@
+// Convolutions over any kernel map, output-stationary: the sums of a tile stay in the nearest cache until they are complete, and every
+// sum is formed in the order of the taps and of the input's channels. So a site's result does not depend on what is computed beside it.
+
+#pragma once
+
+#include "products.h"
+
+#include <vector>
+
+constexpr int64_t SLICE = 64;  // output channels of a tile's sums, at most
+
+// Output channels computed at a time: fewer where there are too few tiles to occupy the threads.
+static inline int64_t slice_of(const Grid &grid, int64_t C_out) {
+    const bool few = grid.sites() < 4 * omp_get_max_threads() * TILE_ROWS;
+    return std::min(C_out, few ? PANEL : SLICE);
+}
+
+struct Weights {
+    const float *values;  // [taps, C_in, C_out]
+    int64_t C_in, C_out;
+};
+
+// What a thread needs to work on a tile.
+class Workspace {
+  public:
+    Pairs pairs[MOST_TAPS];
+    std::vector<float> sums, panel;
+
+    static Workspace &of_thread() {
+        static thread_local Workspace workspace;
+        return workspace;
+    }
+};
+
+// Sums [tile.rows, stride] of a tile's output channels from `first` on, in `workspace.sums`; channels past the last are zero.
+template <class Map>
+static void convolve_tile(const Map &map, const Tile &tile, const float *in, const Weights &weights, int64_t first, int64_t stride,
+                          Workspace &workspace) {
+    workspace.sums.assign((tile.rows + 1) * stride, 0.f);  // one row to spare for the lists' padding
+    workspace.panel.resize(weights.C_in * PANEL);
+    float *sums = workspace.sums.data(), *panel = workspace.panel.data();
+    for (int group = 0; group < map.groups; ++group) {
+        for (int i = 0; i < map.taps; ++i) workspace.pairs[i].clear();
+        map.collect(tile, group, workspace.pairs);
+        for (int i = 0; i < map.taps; ++i) {
+            Pairs &pairs = workspace.pairs[i];
+            if (!pairs.size()) continue;
+            const float *weight = weights.values + map.tap(group, i) * weights.C_in * weights.C_out;
+            for (int64_t c = 0; c < stride; c += PANEL) {
+                const int64_t width = std::min(PANEL, stride - c);
+                pack_panel(weight, weights.C_in, weights.C_out, first + c, width, panel);
+                if (width == PANEL)
+                    multiply<2>(&pairs[0], pairs.padded(ROWS<2>, tile.rows), in, weights.C_in, panel, sums + c, stride);
+                else
+                    multiply<1>(&pairs[0], pairs.padded(ROWS<1>, tile.rows), in, weights.C_in, panel, sums + c, stride);
+            }
+        }
+    }
+}
+
+// to[channel] = from[channel], or relu(from + bias)
+static inline void finish_row(const float *from, const float *bias, int64_t channels, float *to) {
+    if (!bias)
+        std::copy_n(from, channels, to);
+    else
+        for (int64_t c = 0; c < channels; ++c) to[c] = std::max(from[c] + bias[c], 0.f);
+}
+
+// out [N, C_out], N the sites of map.outputs; with a bias [C_out], relu(… + bias).
+template <class Map>
+static void convolve_all(const Map &map, const float *in, const Weights &weights, const float *bias, float *out) {
+    const int64_t C_out = weights.C_out, width = slice_of(map.outputs, C_out), slices = (C_out + width - 1) / width;
+    parallel_tiles(map.outputs, slices, [&](const Tile &tile, int64_t slice) {
+        Workspace &workspace = Workspace::of_thread();
+        const int64_t first = slice * width, channels = std::min(width, C_out - first), stride = round_up(channels, LANES);
+        convolve_tile(map, tile, in, weights, first, stride, workspace);
+        for (int64_t i = 0; i < tile.rows; ++i)
+            finish_row(&workspace.sums[i * stride], bias ? bias + first : nullptr, channels, out + (tile.first_row + i) * C_out + first);
+    });
+}

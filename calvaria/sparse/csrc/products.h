@@ -1,0 +1,85 @@
+// Products of rows of features with the weights of a tap: the arithmetic of all convolutions.
+
+#pragma once
+
+#include "kernel_map.h"
+#include "vectors.h"
+
+// Sums are kept in registers for ROWS rows by V vectors of output channels: enough to hide the latency of a multiply-add, and few
+// enough that a load feeds more than one of them.
+template <int V>
+constexpr int ROWS = V == 1 ? (LANES == 16 ? 16 : 8) : (LANES == 16 ? 12 : 6);
+
+constexpr int64_t PANEL = 2 * LANES;  // output channels worked on at a time, at most
+
+// sums[place] += in[row] @ panel for all pairs; in [., C_in], panel [C_in, V vectors], sums [., stride]. Every sum is formed in the
+// order of the input's channels, whatever its neighbours in the list.
+template <int V>
+static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *panel, float *sums, int64_t stride) {
+    constexpr int R = ROWS<V>;
+    for (int64_t i = 0; i < size; i += R) {
+        const float *row[R];
+        float *place[R];
+        Vector sum[R][V];
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            row[r] = in + pairs[i + r].row * C_in;
+            place[r] = sums + pairs[i + r].place * stride;
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) sum[r][v] = load(place[r] + v * LANES);
+        }
+#pragma GCC unroll 4
+        for (int64_t c = 0; c < C_in; ++c) {
+            Vector weight[V];
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) weight[v] = load(panel + (c * V + v) * LANES);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+                const Vector value = all(row[r][c]);
+#pragma GCC unroll 2
+                for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
+            }
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) store(place[r] + v * LANES, sum[r][v]);
+        }
+    }
+}
+
+// weight [C_in, C_out] -> panel [C_in, width]: columns from `first` on, zero past C_out.
+static inline void pack_panel(const float *weight, int64_t C_in, int64_t C_out, int64_t first, int64_t width, float *panel) {
+    const int64_t columns = std::min(width, C_out - first);
+    for (int64_t c = 0; c < C_in; ++c, panel += width) {
+        std::copy_n(weight + c * C_out + first, columns, panel);
+        std::fill(panel + columns, panel + width, 0.f);
+    }
+}
+
+// totals[c] += Σ in[row][c] · gradients[place] over all pairs, for C channels c; in [., C_in], gradients [., stride], totals [C, stride].
+template <int C, int V>
+static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *gradients, int64_t stride, float *totals) {
+    Vector sum[C][V] = {};
+    for (int64_t i = 0; i < size; ++i) {
+        const float *row = in + pairs[i].row * C_in, *at = gradients + pairs[i].place * stride;
+        Vector gradient[V];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) gradient[v] = load(at + v * LANES);
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+            const Vector value = all(row[c]);
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) sum[c][v] += value * gradient[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) {
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) store(totals + c * stride + v * LANES, load(totals + c * stride + v * LANES) + sum[c][v]);
+    }
+}
+
+template <int V>
+constexpr decltype(&add_outer<1, V>) outer_products[] = {nullptr,          add_outer<1, V>, add_outer<2, V>, add_outer<3, V>,
+                                                         add_outer<4, V>, add_outer<5, V>, add_outer<6, V>};

@@ -1,0 +1,61 @@
+// Sites in tiles, each as many as a core works on at a time with all that belongs to them in its nearest caches.
+
+#pragma once
+
+#include "grid.h"
+#include "parallel.h"
+
+#include <vector>
+
+// A word of a tile that has sites.
+struct Place {
+    int64_t word, line, x, y, z;  // x, y, z: of its first cell
+    Span span;
+};
+
+struct Tile {
+    int64_t first_word, last_word;
+    int64_t first_row, rows;
+    std::vector<Place> places;
+};
+
+constexpr int64_t TILE_ROWS = 256;             // a tile ends with the word that reaches as many,
+constexpr int64_t MOST_ROWS = TILE_ROWS + 63;  // so that none has more than this
+constexpr int64_t PART_ROWS = 4096;            // what a thread takes at a time, at most
+
+// Calls body(tile) for the tiles of the words from first to last.
+template <class Body>
+static inline void for_tiles(const Grid &grid, int64_t first, int64_t last, const Body &body) {
+    Tile tile;
+    for (int64_t word = first; word < last;) {
+        tile.first_word = word;
+        tile.first_row = grid.starts[word];
+        tile.places.clear();
+        for (; word < last && grid.starts[word] < tile.first_row + TILE_ROWS; ++word) {
+            if (!grid.words[word]) continue;
+            const int64_t line = word / grid.W;
+            tile.places.push_back({word, line, line / grid.Y % grid.X, line % grid.Y, word % grid.W * 64, {grid.words[word], grid.starts[word]}});
+        }
+        tile.last_word = word;
+        tile.rows = grid.starts[word] - tile.first_row;
+        body(tile);
+    }
+}
+
+// Where part i of n begins, when each is to have about as many sites; part n begins at the end.
+static inline int64_t part_begin(const Grid &grid, int64_t i, int64_t n) {
+    if (i == 0 || i == n) return i ? grid.size : 0;
+    return std::lower_bound(grid.starts, grid.starts + grid.size, int32_t(grid.sites() * i / n)) - grid.starts;
+}
+
+// Calls body(tile, slice) for all tiles of the grid and all slices of the work on each, in the threads there are. Every word belongs
+// to a tile, also when it has no sites.
+template <class Body>
+static inline void parallel_tiles(const Grid &grid, int64_t slices, const Body &body) {
+    const int64_t rows = std::clamp<int64_t>(grid.sites() * slices / (8 * omp_get_max_threads()), TILE_ROWS, PART_ROWS);
+    const int64_t parts = grid.sites() / rows + 1;
+    parallel_blocks(parts * slices, 1, [&](int64_t item, int64_t) {
+        const int64_t part = item / slices, slice = item % slices;
+        for_tiles(grid, part_begin(grid, part, parts), part_begin(grid, part + 1, parts), [&](const Tile &tile) { body(tile, slice); });
+    });
+}
