@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 COMPILED := $(VENV)/compiled
+MINKOWSKI := $(VENV)/minkowski
 TORCH := $(shell grep '^torch==' requirements.lock)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop test lint types archive train lock proto clean
+.PHONY: help setup demo serve stop test lint types minkowski archive train lock proto clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -51,6 +52,12 @@ lint: setup ## check style and formatting
 
 types: setup ## check types
 	$(BIN)/mypy
+
+minkowski: $(MINKOWSKI) ## build MinkowskiEngine, to compare with: about nine minutes, once per machine
+
+$(MINKOWSKI): $(INSTALLED) $(wildcard tools/*minkowski*.py)
+	$(BIN)/python tools/build_minkowski.py
+	@touch $@
 
 archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py

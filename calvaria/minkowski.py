@@ -1,7 +1,6 @@
 """The same network on MinkowskiEngine, the general sparse engine of the paper's authors, to compare answers, gradients and times.
 
-Nothing here is needed for serving. MinkowskiEngine is built from its released source with `make minkowski`, and imported only when
-it is asked for.
+MinkowskiEngine is no requirement: `make minkowski` builds it from its released source, and it is imported only when asked for.
 """
 
 import importlib

@@ -75,7 +75,7 @@ def main() -> None:
         else:
             wheel = build(target, folder)
     pip("install", "--quiet", "--no-deps", "--force-reinstall", str(wheel))
-    subprocess.run([sys.executable, "-c", "import MinkowskiEngine"], check=True)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", "import MinkowskiEngine"], check=True)
     print(f"MinkowskiEngine {RELEASE} is installed in {sys.prefix}.")
 
 
