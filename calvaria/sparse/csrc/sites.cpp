@@ -16,7 +16,11 @@ struct Site {
     int32_t b, x, y, z;
 };
 
-bool same_line(const Site &a, const Site &b) { return a.b == b.b && a.x == b.x && a.y == b.y; }
+bool same_line(const Site &a, const Site &b) {
+    return std::memcmp(&a, &b, 2 * sizeof a.b) == 0 && a.y == b.y;
+}
+
+bool same_word(const Site &a, const Site &b) { return same_line(a, b) && a.z / 64 == b.z / 64; }
 
 struct Grid {
     int64_t B, X, Y, Z, W;
@@ -64,33 +68,43 @@ void find(uint64_t word, int32_t start, uint64_t wanted, int32_t none, int32_t *
     });
 }
 
-struct Marked {
-    int64_t outside;
-    bool sorted;  // by line
-};
-
-template <bool atomic>
-Marked mark_range(const Site *begin, const Site *end, const Grid &grid, uint64_t *words) {
-    Marked marked{0, true};
-    int64_t line = -1;
-    for (const Site *at = begin; at < end; ++at) {
-        if (at == begin || !same_line(at[-1], at[0])) {
-            const int64_t previous = line;
-            line = grid.line(*at);
-            marked.sorted &= line >= previous;
+// In raster order, as they mostly come, each word is written from what is seen of it, never read, and threads have words of their own.
+// Returns false, and leaves words unfinished, as soon as that order is broken.
+bool mark_in_order(const Site *at, const Site *end, const Grid &grid, uint64_t *words, int64_t *outside) {
+    int64_t line = 0, missed = 0;
+    while (at < end) {
+        const Site first = *at;
+        const int64_t above = line;
+        line = grid.line(first);
+        const uint32_t depth = line < 0 ? 0 : uint32_t(grid.Z);
+        uint64_t *into = words + line * grid.W, word = 0;
+        uint32_t place = 0;
+        for (; at < end && same_line(*at, first); ++at) {
+            const uint32_t z = uint32_t(at->z), previous = place;
+            if (z >= depth) {
+                ++missed;
+                continue;
+            }
+            place = z / 64;
+            if (place < previous || line < above) return false;
+            word = (place == previous ? word : 0) | 1ull << (z % 64);
+            into[place] = word;
         }
-        if (line < 0 || uint64_t(at->z) >= uint64_t(grid.Z)) {
-            ++marked.outside;
-            continue;
-        }
-        uint64_t *word = words + line * grid.W + at->z / 64;
-        const uint64_t bit = 1ull << (at->z % 64);
-        if (atomic)
-            __atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
-        else
-            *word |= bit;
     }
-    return marked;
+    __atomic_fetch_add(outside, missed, __ATOMIC_RELAXED);
+    return true;
+}
+
+void mark_in_any_order(const Site *begin, const Site *end, const Grid &grid, uint64_t *words, int64_t *outside) {
+    int64_t missed = 0;
+    for (const Site *at = begin; at < end; ++at) {
+        const int64_t line = grid.line(*at);
+        if (line >= 0 && uint64_t(at->z) < uint64_t(grid.Z))
+            __atomic_fetch_or(words + line * grid.W + at->z / 64, 1ull << (at->z % 64), __ATOMIC_RELAXED);
+        else
+            ++missed;
+    }
+    __atomic_fetch_add(outside, missed, __ATOMIC_RELAXED);
 }
 
 }  // namespace
@@ -129,22 +143,19 @@ void coordinates(const uint64_t *words, const int32_t *starts, int64_t B, int64_
     });
 }
 
-// In raster order, as they mostly come, each thread has lines of its own. Where they are not, threads meet: again then, atomically.
 int64_t mark(const int32_t *coordinates, int64_t N, int64_t B, int64_t X, int64_t Y, int64_t Z, uint64_t *words) {
     const Site *sites = reinterpret_cast<const Site *>(coordinates);
     const Grid grid{B, X, Y, Z, (Z + 63) / 64};
     int64_t outside = 0;
-    bool met = false;
+    bool in_order = true;
     parallel_for(N, BLOCK, [&](int64_t begin, int64_t end) {
-        const bool alone = end - begin == N;
-        while (begin > 0 && begin < end && same_line(sites[begin - 1], sites[begin])) ++begin;
-        while (begin < end && end < N && same_line(sites[end - 1], sites[end])) ++end;
-        const Marked marked = mark_range<false>(sites + begin, sites + end, grid, words);
-        __atomic_fetch_add(&outside, marked.outside, __ATOMIC_RELAXED);
-        if (!marked.sorted && !alone) __atomic_store_n(&met, true, __ATOMIC_RELAXED);
+        while (begin > 0 && begin < end && same_word(sites[begin - 1], sites[begin])) ++begin;
+        while (begin < end && end < N && same_word(sites[end - 1], sites[end])) ++end;
+        if (!mark_in_order(sites + begin, sites + end, grid, words, &outside)) __atomic_store_n(&in_order, false, __ATOMIC_RELAXED);
     });
-    if (met)
-        parallel_for(N, BLOCK, [&](int64_t begin, int64_t end) { mark_range<true>(sites + begin, sites + end, grid, words); });
+    if (in_order) return outside;
+    outside = 0;
+    parallel_for(N, BLOCK, [&](int64_t begin, int64_t end) { mark_in_any_order(sites + begin, sites + end, grid, words, &outside); });
     return outside;
 }
 
