@@ -43,7 +43,7 @@ def on_grid(level: Level) -> torch.Tensor:
     return level.logits.view(1, 1, *(size // level.sites.stride for size in SHAPE))
 
 
-@pytest.mark.parametrize(("engine", "dtype"), [("reference", torch.float64)])
+@pytest.mark.parametrize(("engine", "dtype"), [("reference", torch.float64), ("native", torch.float32)])
 @torch.no_grad()
 def test_a_full_block_has_the_sites_logits(network: EncoderDecoder, engine: str, dtype: torch.dtype) -> None:
     sites, network = block(engine), copied(network, dtype)

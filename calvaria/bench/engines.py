@@ -130,10 +130,11 @@ def notes(found: Comparison) -> list[str]:
     )
     where = machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores, native {machine['native_simd']}"
     start = "bool masks in memory" if found.device == "cpu" else "packed bits on the host (dense: bool masks on the GPU)"
+    busy = " (others were at work: times are unreliable)" if machine["load"] > machine["cores"] / 2 else ""
     lines = [
         f"Time: from {start} {CLOCK[found.train]}; median of up to {found.repeat} runs.",
         f"Memory: {memory}. Ratios are to the first line.",
-        f"Machine: {where}, PyTorch {machine['torch']} ({machine['torch_simd']}), load {machine['load']} before; "
+        f"Machine: {where}, PyTorch {machine['torch']} ({machine['torch_simd']}), load {machine['load']} before{busy}; "
         f"at best {', '.join(f'{name} {rate:.0f}' for name, rate in machine['ceilings'].items())}.",
     ]
     lines += [f"{row.subject}: not measured: {row.reason}" for row in found.rows if not row.measured]
