@@ -113,4 +113,4 @@ def _decoder_step(level: nn.Module) -> DecoderStep:
     up = folded(level.up)
     kernel = {8: 2, 64: 4}[len(up.weight)]
     head = level.head
-    return DecoderStep(kernel, up, folded(level.conv), head.weight.detach().flatten().contiguous(), float(head.bias))
+    return DecoderStep(kernel, up, folded(level.conv), head.weight.detach().flatten().contiguous(), float(head.bias.detach()))
