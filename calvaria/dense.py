@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose3d
+from torch.nn.functional import batch_norm, conv_transpose3d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from calvaria.networks import LEVELS, Convolution, EncoderDecoder
@@ -48,7 +48,7 @@ class DenseTwin(nn.Module):
     def folded(self) -> "DenseTwin":
         """This network with every normalisation folded into its convolution, for answering only."""
         for module in list(self.modules()):
-            if isinstance(module, nn.Sequential) and isinstance(module[1], nn.BatchNorm3d):
+            if isinstance(module, nn.Sequential) and isinstance(module[1], CellNorm):
                 transposed = isinstance(module[0], nn.ConvTranspose3d)
                 module[0] = fuse_conv_bn_eval(module[0], module[1], transpose=transposed)  # type: ignore[type-var]
                 del module[1]
@@ -64,6 +64,15 @@ class CornerAnchored(nn.ConvTranspose3d):
         return wide if over == 0 else wide[..., :-over, :-over, :-over].contiguous(memory_format=torch.channels_last_3d)
 
 
+class CellNorm(nn.BatchNorm3d):
+    """Batch normalisation over cells. As in `SiteNorm`, a single one is normalised by the running statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() > x.shape[1]:
+            return super().forward(x)
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
 def _block(layer: Convolution) -> nn.Sequential:
     taps, c_in, c_out = layer.weight.shape
     kernel = round(taps ** (1 / 3))
@@ -76,7 +85,7 @@ def _block(layer: Convolution) -> nn.Sequential:
         convolution = nn.Conv3d(c_in, c_out, kernel, stride, padding, bias=False)
         weight = grid.permute(4, 3, 2, 1, 0)
     convolution.weight = nn.Parameter(weight.clone())
-    norm = nn.BatchNorm3d(c_out, layer.norm.eps, dtype=layer.weight.dtype)
+    norm = CellNorm(c_out, layer.norm.eps, dtype=layer.weight.dtype)
     norm.load_state_dict(layer.norm.state_dict())
     return nn.Sequential(convolution, norm, nn.ReLU(inplace=True))
 

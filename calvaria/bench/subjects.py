@@ -80,7 +80,8 @@ def _sparse(network: EncoderDecoder, learner: nn.Module, plan: Callable[..., lis
             sites = made()
             network.zero_grad()
             levels = learner(sites, sites, forced=True)
-            pyramid_loss(levels, sites, sites).backward()  # type: ignore[no-untyped-call]
+            if len(sites):  # nothing can be learnt from nothing
+                pyramid_loss(levels, sites, sites).backward()  # type: ignore[no-untyped-call]
             return levels[-1].logits.detach()  # type: ignore[no-any-return]
 
         return step if network.training else answer

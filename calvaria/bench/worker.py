@@ -60,9 +60,9 @@ def measure(job: Job) -> Measured:
     timed = clock(device)
     try:
         first = timed(subject(masks))
-        logits = subject(masks)()
-        mean, deviation = (float(figure) for figure in (logits.float().mean(), logits.float().std(correction=0)))
+        logits = subject(masks)().float()
         candidates = len(logits)
+        mean, deviation = (float(logits.mean()), float(logits.std(correction=0))) if candidates else (0.0, 0.0)
         del logits
         seconds: list[float] = []
         while len(seconds) < job.repeat and sum(seconds) < job.limit_s:
