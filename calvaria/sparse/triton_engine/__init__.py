@@ -28,7 +28,7 @@ from calvaria.sparse.triton_engine.features import (
     stride_weight_gradient,
     transfer,
 )
-from calvaria.sparse.triton_engine.launch import why_not
+from calvaria.sparse.triton_engine.launch import describe, why_not
 
 __all__ = [
     "children",
@@ -36,6 +36,7 @@ __all__ = [
     "convolve_weight_gradient",
     "coordinates",
     "decide",
+    "describe",
     "downsample",
     "generate",
     "index",

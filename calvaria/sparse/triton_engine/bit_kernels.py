@@ -29,16 +29,41 @@ def scan_blocks(words, sums, starts, n, BLOCK: tl.constexpr, SUMS: tl.constexpr)
         tl.store(starts, 0)
 
 
+@triton.jit
+def _number(word, before, at, cells):
+    """Write the number of each bit's cell at its row; `before` sites precede each word."""
+    bit = tl.arange(0, 64)
+    there = (word[:, None] >> bit.to(tl.uint64)[None, :]) & 1
+    row = before[:, None] + tl.cumsum(there.to(tl.int32), 1) - 1
+    tl.store(cells + row, at[:, None] * 64 + bit[None, :], mask=there != 0)
+
+
+@triton.jit(do_not_specialize=["n"])
+def index_small(words, starts, cells, n, BLOCK: tl.constexpr, AHEAD: tl.constexpr):
+    """starts and cells at once, where words are so few that every program may count all those before its own."""
+    first = tl.program_id(0) * BLOCK
+    ahead = tl.zeros([AHEAD], tl.int32)
+    for begin in range(0, first, AHEAD):
+        other = begin + tl.arange(0, AHEAD)
+        ahead += popcount(load_word(words, other, other < first))
+    at = first + tl.arange(0, BLOCK)
+    word = load_word(words, at, at < n)
+    sites = popcount(word)
+    ends = tl.sum(ahead) + tl.cumsum(sites)
+    tl.store(starts + 1 + at, ends, mask=at < n)
+    if first == 0:
+        tl.store(starts, 0)
+    if tl.max(sites) > 0:
+        _number(word, ends - sites, at, cells)
+
+
 @triton.jit(do_not_specialize=["n"])
 def number_cells(words, starts, cells, n, BLOCK: tl.constexpr):
     """cells[row] = 64 · word + bit of each site."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     word = load_word(words, at, at < n)
     if tl.max(popcount(word)) > 0:
-        bit = tl.arange(0, 64)
-        there = (word[:, None] >> bit.to(tl.uint64)[None, :]) & 1
-        row = tl.load(starts + at, mask=at < n, other=0)[:, None] + tl.cumsum(there.to(tl.int32), 1) - 1
-        tl.store(cells + row, at[:, None] * 64 + bit[None, :], mask=there != 0)
+        _number(word, tl.load(starts + at, mask=at < n, other=0), at, cells)
 
 
 @triton.jit(do_not_specialize=["n", "X", "Y", "W"])
@@ -135,7 +160,7 @@ def refine(coarse, fine, limits, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNE
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     b, x, y, w, _ = place(at * 64, X, Y, W)
     live = at < n
-    live = live & (x < tl.load(limits + b * 3, mask=live, other=0)) & (y < tl.load(limits + b * 3 + 1, mask=live, other=0))
+    live &= (x < tl.load(limits + b * 3, mask=live, other=0)) & (y < tl.load(limits + b * 3 + 1, mask=live, other=0))
     reached = tl.zeros([BLOCK], tl.uint64)
     half = (32 * (w & 1)).to(tl.uint64)
     for step in tl.static_range((KERNEL // 2) * (KERNEL // 2)):

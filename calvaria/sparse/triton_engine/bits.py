@@ -15,9 +15,12 @@ from calvaria.sparse.triton_engine.launch import CELLS_LIMIT, blocks, launch
 WORDS = 32
 SCANNED = 1024
 ROWS = 256
+# Up to this many words, every program that numbers some may count all before its own: one kernel instead of three.
+FEW_WORDS = 2**15
 
-# The cells of each set of sites, by its `starts`, for as long as those live: every operation on a set begins with them.
+# What operations on a set of sites begin with, by its `starts`, for as long as those live: its cells, and its parents.
 _cells: Any = WeakIdKeyDictionary()
+_parents: Any = WeakIdKeyDictionary()
 
 
 def pack(mask: Tensor, words: Tensor) -> None:
@@ -29,7 +32,7 @@ def pack(mask: Tensor, words: Tensor) -> None:
         mask = mask.contiguous()
     grid = (blocks(x * y, WORDS), blocks(z, 64))
     strides = mask.stride(0), mask.stride(1)
-    launch(kernels.pack_mask, grid, words.device, mask.view(torch.uint8), words, x * y, y, z, *strides, along, width, BLOCK=WORDS)
+    launch(kernels.pack_mask, grid, (mask.view(torch.uint8), words), (x * y, y, z, *strides, along, width), BLOCK=WORDS)
 
 
 def unpack(words: Tensor, depth: int) -> Tensor:
@@ -38,7 +41,7 @@ def unpack(words: Tensor, depth: int) -> Tensor:
     mask = torch.empty(*lines, depth, dtype=torch.bool, device=words.device)
     count = words.numel() // width
     grid = (blocks(count, WORDS), blocks(depth, 64))
-    launch(kernels.unpack_words, grid, words.device, words, mask.view(torch.int8), count, width, depth, BLOCK=WORDS)
+    launch(kernels.unpack_words, grid, (words, mask.view(torch.int8)), (count, width, depth), BLOCK=WORDS)
     return mask
 
 
@@ -48,21 +51,30 @@ def index(words: Tensor) -> Bits:
 
 def index_all(grids: Sequence[Tensor]) -> list[Bits]:
     """`index` of several grids at once: the host waits for the device once, not once for each."""
-    starts = [_starts(words) for words in grids]
-    counts = torch.stack([ends[-1] for ends in starts]).tolist() if len(starts) > 1 else [int(starts[0][-1])]
-    return [Bits(words, ends, count) for words, ends, count in zip(grids, starts, counts, strict=True)]
+    found = [_index(words) for words in grids]
+    ends = [starts[-1:] for starts, _ in found]
+    counts = (torch.cat(ends) if len(ends) > 1 else ends[0]).tolist()
+    for count, (starts, numbered) in zip(counts, found, strict=True):
+        if numbered is not None:
+            _cells[starts] = numbered[:count]
+    return [Bits(words, starts, count) for words, (starts, _), count in zip(grids, found, counts, strict=True)]
 
 
-def _starts(words: Tensor) -> Tensor:
+def _index(words: Tensor) -> tuple[Tensor, Tensor | None]:
+    """starts, and the cells at the front of a tensor long enough for any if words are few."""
     n = words.numel()
     if n * 64 > CELLS_LIMIT:
         raise ValueError(f"a grid of words {list(words.shape)} holds more than 2³¹ cells: make the batch smaller")
+    starts = torch.empty(n + 1, dtype=torch.int32, device=words.device)
+    if n <= FEW_WORDS:
+        numbered = torch.empty(n * 64, dtype=torch.int32, device=words.device)
+        launch(kernels.index_small, (blocks(n, 128),), (words, starts, numbered), (n,), BLOCK=128, AHEAD=4096, num_warps=8)
+        return starts, numbered
     count = blocks(n, SCANNED)
     sums = torch.empty(count, dtype=torch.int32, device=words.device)
-    starts = torch.empty(n + 1, dtype=torch.int32, device=words.device)
-    launch(kernels.count_blocks, (count,), words.device, words, sums, n, BLOCK=SCANNED)
-    launch(kernels.scan_blocks, (count,), words.device, words, sums, starts, n, BLOCK=SCANNED, SUMS=SCANNED)
-    return starts
+    launch(kernels.count_blocks, (count,), (words, sums), (n,), BLOCK=SCANNED)
+    launch(kernels.scan_blocks, (count,), (words, sums, starts), (n,), BLOCK=SCANNED, SUMS=SCANNED)
+    return starts, None
 
 
 def cells(bits: Bits) -> Tensor:
@@ -72,15 +84,23 @@ def cells(bits: Bits) -> Tensor:
         known = torch.empty(bits.count, dtype=torch.int32, device=bits.words.device)
         n = bits.words.numel()
         grid = (blocks(n, WORDS) if bits.count else 0,)
-        launch(kernels.number_cells, grid, bits.words.device, bits.words, bits.starts, known, n, BLOCK=WORDS)
+        launch(kernels.number_cells, grid, (bits.words, bits.starts, known), (n,), BLOCK=WORDS)
         _cells[bits.starts] = known
+    return known
+
+
+def parents_of(bits: Bits) -> Bits:
+    """The sites' parents with their rank index; found once for a set, and the host waits for the device."""
+    known: Bits | None = _parents.get(bits.starts)
+    if known is None:
+        known = _parents[bits.starts] = index(parents(bits.words))
     return known
 
 
 def coordinates(bits: Bits) -> Tensor:
     found = torch.empty(bits.count, 4, dtype=torch.int32, device=bits.words.device)
     grid = (blocks(bits.count, ROWS),)
-    launch(kernels.place_cells, grid, found.device, cells(bits), found, bits.count, *bits.words.shape[1:], BLOCK=ROWS)
+    launch(kernels.place_cells, grid, (cells(bits), found), (bits.count, *bits.words.shape[1:]), BLOCK=ROWS)
     return found
 
 
@@ -89,7 +109,7 @@ def mark(coordinates: Tensor, shape: Shape) -> Tensor:
     words = torch.zeros(batch, x, y, -(-z // 64), dtype=torch.int64, device=coordinates.device)
     count = len(coordinates)
     places = coordinates.int().contiguous()
-    launch(kernels.set_bits, (blocks(count, ROWS),), words.device, places, words, count, *words.shape[1:], BLOCK=ROWS)
+    launch(kernels.set_bits, (blocks(count, ROWS),), (places, words), (count, *words.shape[1:]), BLOCK=ROWS)
     return words
 
 
@@ -98,7 +118,7 @@ def parents(words: Tensor) -> Tensor:
     coarse = torch.empty(batch, -(-x // 2), -(-y // 2), -(-width // 2), dtype=torch.int64, device=words.device)
     n = coarse.numel()
     shapes = *coarse.shape[1:], x, y, width
-    launch(kernels.coarsen, (blocks(n, ROWS),), words.device, words, coarse, n, *shapes, BLOCK=ROWS)
+    launch(kernels.coarsen, (blocks(n, ROWS),), (words, coarse), (n, *shapes), BLOCK=ROWS)
     return coarse
 
 
@@ -110,8 +130,7 @@ def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor
     fine = torch.empty(batch, x, y, width, dtype=torch.int64, device=words.device)
     n = fine.numel()
     shapes = x, y, width, *words.shape[1:]
-    grid = (blocks(n, ROWS),)
-    launch(kernels.refine, grid, words.device, words, fine, limits.int(), n, *shapes, KERNEL=kernel, BLOCK=ROWS)
+    launch(kernels.refine, (blocks(n, ROWS),), (words, fine, limits), (n, *shapes), KERNEL=kernel, BLOCK=ROWS)
     return fine
 
 
@@ -125,8 +144,8 @@ def select_above(bits: Bits, values: Tensor, bar: float) -> Tensor:
     """words of the sites whose value, [N] of any type, exceeds the bar."""
     chosen = torch.empty_like(bits.words)
     n = chosen.numel()
-    grid = (blocks(n, WORDS),)
-    launch(kernels.select_bits, grid, chosen.device, bits.words, bits.starts, values.contiguous(), chosen, n, bar, BLOCK=WORDS)
+    tensors = bits.words, bits.starts, values.contiguous(), chosen
+    launch(kernels.select_bits, (blocks(n, WORDS),), tensors, (n, bar), BLOCK=WORDS)
     return chosen
 
 
@@ -134,8 +153,8 @@ def rows(bits: Bits, wanted: Bits) -> Tensor:
     if bits.words.shape != wanted.words.shape:
         raise ValueError(f"sites of two grids: words {list(bits.words.shape)} and {list(wanted.words.shape)}")
     found = torch.empty(wanted.count, dtype=torch.int32, device=bits.words.device)
-    grid = (blocks(wanted.count, ROWS),)
-    launch(kernels.find_rows, grid, found.device, bits.words, bits.starts, cells(wanted), found, wanted.count, bits.count, BLOCK=ROWS)
+    tensors = bits.words, bits.starts, cells(wanted), found
+    launch(kernels.find_rows, (blocks(wanted.count, ROWS),), tensors, (wanted.count, bits.count), BLOCK=ROWS)
     return found
 
 

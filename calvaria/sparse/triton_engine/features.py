@@ -7,16 +7,15 @@ import torch
 from torch import Tensor
 
 from calvaria.sparse.engine import Bits
+from calvaria.sparse.triton_engine import cubes, stem_kernels
 from calvaria.sparse.triton_engine import product_kernels as kernels
-from calvaria.sparse.triton_engine import stem_kernels
 from calvaria.sparse.triton_engine.bits import ROWS, cells, select_above
-from calvaria.sparse.triton_engine.launch import blocks, computable, launch, power, precision, processors, product_blocks
+from calvaria.sparse.triton_engine.launch import blocks, computable, gradient_blocks, launch, power, precision, processors, product_blocks
 from calvaria.sparse.triton_engine.lookup import DOWN, SAME, UP
 
 # Up to this many channels one program holds a whole row of a decoder level.
 WHOLE_ROW = 128
 STEM_ROWS = 128
-GRADIENT_ROWS = 64
 
 
 def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
@@ -27,7 +26,7 @@ def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
     columns = max(8, min(64, power(channels)))
     grid = (blocks(bits.count, STEM_ROWS), blocks(channels, columns))
     launch(
-        stem_kernels.stem_product, grid, weight.device, weight, weight if bias is None else bias, out, _codes(bits), bits.count,
+        stem_kernels.stem_product, grid, (weight, weight if bias is None else bias, out, _codes(bits)), (bits.count,),
         C_OUT=channels, PRECISION=precision(out.dtype), BLOCK=STEM_ROWS, BLOCK_N=columns, BIASED=bias is not None,
     )  # fmt: skip
     return out.to(given)
@@ -38,11 +37,11 @@ def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
     gradient = _ready(gradient, given)
     channels = gradient.shape[1]
     columns = max(8, min(64, power(channels)))
-    parts, chunk = _chunks(bits.count, blocks(channels, columns), gradient.device)
+    parts, chunk = _chunks(bits.count, blocks(channels, columns), STEM_ROWS, gradient.device)
     partial = gradient.new_empty(parts, 27, channels, dtype=torch.float32)
     launch(
-        stem_kernels.stem_gradient, (blocks(channels, columns), parts), gradient.device, gradient, partial, _codes(bits), bits.count, chunk,
-        C_OUT=channels, PRECISION=precision(gradient.dtype), BLOCK=GRADIENT_ROWS, BLOCK_N=columns,
+        stem_kernels.stem_gradient, (blocks(channels, columns), parts), (gradient, partial, _codes(bits)), (bits.count, chunk),
+        C_OUT=channels, PRECISION=precision(gradient.dtype), BLOCK=STEM_ROWS, BLOCK_N=columns,
     )  # fmt: skip
     return partial.sum(0).to(given)
 
@@ -50,12 +49,18 @@ def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
 def _codes(bits: Bits) -> Tensor:
     """int32 [N]: which of the 27 cells around each site are sites."""
     codes = torch.empty(bits.count, dtype=torch.int32, device=bits.words.device)
-    grid = (blocks(bits.count, ROWS),)
-    launch(stem_kernels.find_occupied, grid, codes.device, codes, cells(bits), bits.words, bits.count, *bits.words.shape[1:], BLOCK=ROWS)
+    numbers = bits.count, *bits.words.shape[1:]
+    launch(stem_kernels.find_occupied, (blocks(bits.count, ROWS),), (codes, cells(bits), bits.words), numbers, BLOCK=ROWS)
     return codes
 
 
 def convolve(features: Tensor, weight: Tensor, bits: Bits, neighbours: Tensor, bias: Tensor | None = None) -> Tensor:
+    if cubes.suits(weight.shape[1], weight.shape[2], bits.count):
+        given = features.dtype
+        features = _ready(features, given)
+        out = features.new_empty(bits.count, weight.shape[2])
+        cubes.convolve(features, _ready(weight, given), bits, bias, out)
+        return out.to(given)
     return _product(SAME, 3, features, weight, bits, neighbours, bits, bias)
 
 
@@ -82,7 +87,7 @@ def transfer(features: Tensor, source: Bits, target: Bits) -> Tensor:
     columns = max(8, min(64, power(channels)))
     grid = (blocks(target.count, STEM_ROWS), blocks(channels, columns))
     launch(
-        kernels.copy_rows, grid, features.device, features, out, cells(target), source.words, source.starts, target.count,
+        kernels.copy_rows, grid, (features, out, cells(target), source.words, source.starts), (target.count,),
         C=channels, BLOCK=STEM_ROWS, BLOCK_N=columns,
     )  # fmt: skip
     return out.to(given)
@@ -110,19 +115,21 @@ def decide(
     weight, bias, head = _ready(weight, given), bias.contiguous(), head.contiguous()
     out = features.new_empty(union.count if with_features else 0, channels)
     logits = features.new_empty(union.count, dtype=torch.float32)
+    if cubes.suits(features.shape[1], channels, union.count):
+        cubes.decide(features, weight, bias, candidates, skip, encoder, union, head, head_bias, out, logits)
+        return out.to(given), logits, select_above(union, logits, keep_above)
     sites = cells(union), candidates.words, candidates.starts, encoder.words, encoder.starts
     if whole:
         tile = product_blocks(features.shape[1], channels, 3, features.dtype)
         launch(
-            kernels.decide_product, (blocks(union.count, tile.rows),), features.device,
-            features, weight, bias, skip, head, out, logits, *sites, head_bias, union.count, *union.words.shape[1:],
+            kernels.decide_product, (blocks(union.count, tile.rows),),
+            (features, weight, bias, skip, head, out, logits, *sites), (head_bias, union.count, *union.words.shape[1:]),
             C_IN=features.shape[1], C_OUT=channels, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth, PRECISION=precision(features.dtype),
-            BLOCK=tile.rows, BLOCK_N=max(8, power(channels)), WITH_FEATURES=with_features, num_warps=tile.warps,
+            BLOCK=tile.rows, BLOCK_N=max(8, power(channels)), WITH_FEATURES=with_features, num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
     else:
         launch(
-            kernels.join_rows, (blocks(union.count, 32),), features.device,
-            features, skip, head, out, logits, *sites, head_bias, union.count,
+            kernels.join_rows, (blocks(union.count, 32),), (features, skip, head, out, logits, *sites), (head_bias, union.count),
             C=channels, BLOCK=32, BLOCK_N=64, WITH_FEATURES=with_features,
         )  # fmt: skip
     return out.to(given), logits, select_above(union, logits, keep_above)
@@ -139,11 +146,12 @@ def _product(
     tile = product_blocks(c_in, c_out, slots, features.dtype)
     out = features.new_empty(target.count, c_out)
     launch(
-        kernels.gather_product, (blocks(target.count, tile.rows), blocks(c_out, tile.columns)), features.device,
-        features, weight, weight if bias is None else bias.contiguous(), out, target_cells, source.words, source.starts,
-        target.count, *target.words.shape[1:], *source.words.shape[1:],
+        kernels.gather_product, (blocks(target.count, tile.rows), blocks(c_out, tile.columns)),
+        (features, weight, weight if bias is None else bias.contiguous(), out, target_cells, source.words, source.starts),
+        (target.count, *target.words.shape[1:], *source.words.shape[1:]),
         MODE=mode, KERNEL=kernel, GROUPS=groups, SLOTS=slots, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
-        PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, BIASED=bias is not None, num_warps=tile.warps,
+        PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, BIASED=bias is not None,
+        num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return out.to(given)
 
@@ -156,24 +164,24 @@ def _weight_gradient(
     features, gradient = _ready(features, given), _ready(gradient, given)
     c_in, c_out = features.shape[1], gradient.shape[1]
     groups, slots = _groups(mode, kernel)
-    tile = product_blocks(c_in, c_out, slots, features.dtype)
+    tile = gradient_blocks(c_in, c_out, slots, features.dtype)
     across = groups * (1 if tile.side > 1 else slots * blocks(c_in, tile.depth))
-    parts, chunk = _chunks(target.count, across * blocks(c_out, tile.columns), features.device)
+    parts, chunk = _chunks(target.count, across * blocks(c_out, tile.columns), tile.rows, features.device)
     partial = features.new_empty(parts, kernel**3, c_in, c_out, dtype=torch.float32)
     launch(
-        kernels.gather_gradient, (across, blocks(c_out, tile.columns), parts), features.device,
-        features, gradient, partial, target_cells, source.words, source.starts,
-        target.count, chunk, *target.words.shape[1:], *source.words.shape[1:],
+        kernels.gather_gradient, (across, blocks(c_out, tile.columns), parts),
+        (features, gradient, partial, target_cells, source.words, source.starts),
+        (target.count, chunk, *target.words.shape[1:], *source.words.shape[1:]),
         MODE=mode, KERNEL=kernel, SLOTS=slots, TAPS=kernel**3, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
-        PRECISION=precision(features.dtype), BLOCK=GRADIENT_ROWS, BLOCK_N=tile.columns, num_warps=tile.warps,
+        PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return partial.sum(0).to(given)
 
 
-def _chunks(count: int, programs: int, device: torch.device) -> tuple[int, int]:
+def _chunks(count: int, programs: int, rows: int, device: torch.device) -> tuple[int, int]:
     """(chunks of rows, rows in a chunk): as many that, with this many programs each, the device is full a few times over."""
     wanted = max(1, 8 * processors(device) // programs)
-    chunk = GRADIENT_ROWS * max(1, blocks(blocks(count, wanted), GRADIENT_ROWS))
+    chunk = rows * max(1, blocks(blocks(count, wanted), rows))
     return max(1, blocks(count, chunk)), chunk
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
+from torch import Tensor
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 # Cells are numbered in int32.
@@ -16,15 +17,42 @@ def why_not() -> str:
     return "" if INTERPRETED or torch.cuda.is_available() else "there is no CUDA device"
 
 
-def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments: Any, **constants: Any) -> None:
-    """Start a kernel on a device, unless there is nothing to do."""
+def describe() -> str:
+    """What it runs on, for the log."""
+    return "Triton's interpreter" if INTERPRETED else f"Triton {triton.__version__} on {torch.cuda.get_device_name()}"
+
+
+# Compiled kernels by what they were compiled for, with their constants in order. Triton finds them too, but takes longer over it than
+# most kernels take to run.
+_compiled: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
+
+
+def launch(kernel: Any, grid: tuple[int, ...], tensors: tuple[Tensor, ...], numbers: tuple[float, ...], **constants: Any) -> None:
+    """Start a kernel on the device of its tensors, unless there is nothing to do.
+
+    Its parameters are tensors, then numbers, then constants, which are named in the kernel's order.
+    """
     if 0 in grid:
         return
-    if device.type == "cuda" and device.index != torch.cuda.current_device():
+    if INTERPRETED:
+        kernel[grid](*tensors, *numbers, **constants)
+        return
+    device = tensors[0].get_device()
+    if device != torch.accelerator.current_device_index():
         with torch.cuda.device(device):
-            kernel[grid](*arguments, **constants)
-    else:
-        kernel[grid](*arguments, **constants)
+            return launch(kernel, grid, tensors, numbers, **constants)
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    aligned = not any(address & 15 for address in addresses)
+    key = (id(kernel), aligned, *constants.values(), *[tensor.dtype for tensor in tensors], *[tensor.get_device() for tensor in tensors])
+    found = _compiled.get(key)
+    if found is None:
+        compiled = kernel[grid](*tensors, *numbers, **constants)
+        if aligned:  # among the others it would matter which are not
+            _compiled[key] = compiled, tuple(constants[name] for name in kernel.arg_names if name in constants)
+        return
+    compiled, fixed = found
+    stream = torch._C._cuda_getCurrentRawStream(device)
+    compiled[(*grid, 1, 1)[:3]](*addresses, *numbers, *fixed, stream=stream)
 
 
 def blocks(count: int, size: int) -> int:
@@ -63,13 +91,25 @@ class Blocks(NamedTuple):
     side: int
     depth: int
     warps: int
+    stages: int
 
 
 def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blocks:
-    """For a product over gathered neighbours; by channels and types alone, so that no new size of a volume means a new kernel."""
-    columns = power(c_out) if c_out <= 64 else 64
+    """For a product over gathered neighbours; by channels and types alone, so that no new size of a volume means a new kernel.
+
+    Tried on an H100 at 512³: gathers are bound by latency, and many programs hide that better than pipelines do; only wide, aligned
+    rows gain from two stages.
+    """
+    columns = max(8, power(c_out)) if c_out <= 64 else 64
     if c_in <= 16:
-        side = power(slots)
-        return Blocks(128, max(8, columns), side, side * max(8, power(c_in)), 4)
+        return Blocks(128, columns, power(slots), power(slots) * max(8, power(c_in)), 4, 1 if c_in <= 8 else 2)
     depth = 64 if dtype.itemsize == 2 and c_in > 32 and -c_in % 64 <= c_in // 10 else 32
-    return Blocks(128 if columns <= 32 else 64, max(8, columns), 1, depth, 4)
+    return Blocks(128 if columns <= 32 else 64, columns, 1, depth, 4, 2 if c_in % 8 == 0 else 1)
+
+
+def gradient_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blocks:
+    """For the weights' gradient, whose depth is the rows: all slots side by side in one program as long as it can hold them."""
+    tile = product_blocks(c_in, c_out, slots, dtype)
+    if c_in <= 32 and c_out <= 64:
+        tile = tile._replace(side=power(slots), depth=power(slots) * max(8, power(c_in)))
+    return tile._replace(rows=128 if dtype.itemsize == 2 else 64, stages=2 if c_in <= 8 else 1)
