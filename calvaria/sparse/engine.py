@@ -40,7 +40,7 @@ class Engine(Protocol):
     # Bits of a grid.
 
     def pack(self, mask: Tensor, words: Tensor) -> None:
-        """Write a mask, bool [x, y, z], into the words of one item, int64 [X, Y, W] and zero before; x ≤ X, y ≤ Y, z ≤ 64 W."""
+        """Write a mask, bool [x, y, z] of any strides, into the words of one item, int64 [X, Y, W], zero before; x ≤ X, y ≤ Y, z ≤ 64 W."""
 
     def unpack(self, words: Tensor, depth: int) -> Tensor:
         """bool [..., depth] from words [..., W]."""

@@ -24,7 +24,7 @@ def describe() -> str:
 
 def pack(mask: Tensor, words: Tensor) -> None:
     x, y, z = mask.shape
-    words[:x, :y, : -(-z // WORD)] = _words(mask)
+    words[:x, :y, : -(-z // WORD)] = _words(mask.contiguous())
 
 
 def unpack(words: Tensor, depth: int) -> Tensor:

@@ -41,7 +41,7 @@ class SiteSet:
             raise ValueError("a batch is one or more bool masks [X, Y, Z], none of size zero")
         empty = cls.empty(tuple(_extent(mask) for mask in masks), 1, masks[0].device, engine)
         for words, mask in zip(empty.words, masks, strict=True):
-            empty.compute.pack(mask.contiguous(), words)
+            empty.compute.pack(mask, words)
         return empty
 
     @classmethod

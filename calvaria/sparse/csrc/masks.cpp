@@ -13,9 +13,6 @@ constexpr int64_t CELLS_A_THREAD = 1 << 17;
 
 int64_t lines_a_thread(int64_t line) { return CELLS_A_THREAD / std::max<int64_t>(line, 1) + 1; }
 
-// The first n flags, n <= 64.
-uint64_t flags(const uint8_t *cells, int64_t n) { return n == 64 ? gather_flags(cells) : gather_flags(cells, n); }
-
 // Cells lie along z, as the bits do.
 void pack_lines(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_x, int64_t stride_y, uint64_t *words, int64_t Y,
                 int64_t W) {
@@ -24,45 +21,48 @@ void pack_lines(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t st
             const int64_t i = line / y, j = line % y;
             const uint8_t *cells = mask + i * stride_x + j * stride_y;
             uint64_t *into = words + (i * Y + j) * W;
-            for (int64_t k = 0; k < z; k += 64) into[k / 64] = flags(cells + k, std::min<int64_t>(64, z - k));
+            for (int64_t k = 0; k + 64 <= z; k += 64) into[k / 64] = gather_flags(cells + k);
+            if (z % 64) into[z / 64] = gather_flags(cells + z / 64 * 64, z % 64);
         }
     });
 }
 
-// Swaps rows and columns of 64 × 64 bits: halves of the block, then of each quarter, and so on.
-void transpose(uint64_t *block) {
-    uint64_t low = 0x00000000ffffffff;
-    for (int64_t step = 32; step; step >>= 1, low ^= low << step)
-        for (int64_t i = 0; i < 64; i += 2 * step)
-            for (int64_t row = i; row < i + step; ++row) {
-                const uint64_t swapped = (block[row] >> step ^ block[row + step]) & low;
-                block[row] ^= swapped << step;
-                block[row + step] ^= swapped;
-            }
+// octets[i] |= bit where flags[i] is not zero, 0 <= i < n.
+void add_flags(const uint8_t *__restrict flags, uint8_t bit, int64_t n, uint8_t *__restrict octets) {
+    for (int64_t i = 0; i < n; ++i) octets[i] |= flags[i] ? bit : 0;
 }
 
-// Cells lie along x, as volumes come from files: for one y, 64 planes at a time are gathered along x, and their bits turned to lie
-// along z. Eight words of each line are collected, a cache line, before any is written: the lines lie far apart.
-void pack_planes(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_y, int64_t stride_z, uint64_t *words, int64_t Y,
-                 int64_t W) {
-    const int64_t tiles = (x + 63) / 64, groups = (z + 511) / 512;
-    parallel_for(y * groups, lines_a_thread(x * std::min<int64_t>(z, 512)), [=](int64_t begin, int64_t end) {
-        std::vector<uint64_t> turned(tiles * 64 * 8), block(tiles * 64);
-        for (int64_t task = begin; task < end; ++task) {
-            const int64_t j = task / groups, first = task % groups * 8, n = std::min<int64_t>(8, (z + 63) / 64 - first);
-            for (int64_t w = 0; w < n; ++w) {
-                for (int64_t plane = 0; plane < 64; ++plane) {
-                    const int64_t k = 64 * (first + w) + plane;
-                    const uint8_t *cells = mask + j * stride_y + k * stride_z;
-                    for (int64_t i = 0; i < x; i += 64) block[i + plane] = k < z ? flags(cells + i, std::min<int64_t>(64, x - i)) : 0;
-                }
-                for (int64_t i = 0; i < x; i += 64) {
-                    transpose(&block[i]);
-                    for (int64_t line = 0; line < 64; ++line) turned[(i + line) * 8 + w] = block[i + line];
-                }
-            }
-            for (int64_t i = 0; i < x; ++i) std::copy_n(&turned[i * 8], n, words + (i * Y + j) * W + first);
+// words[i * step] from its eight octets, which lie n bytes apart, 0 <= i < n.
+void join_octets(const uint8_t *__restrict octets, int64_t n, int64_t step, uint64_t *__restrict words) {
+    for (int64_t i = 0; i < n; ++i) {
+        uint64_t word = 0;
+        for (int64_t octet = 0; octet < 8; ++octet) word |= uint64_t(octets[octet * n + i]) << (8 * octet);
+        words[i * step] = word;
+    }
+}
+
+// Cells lie along x, as volumes come from files: row after row adds its bit to the words of all lines. For a few y at once, and eight
+// words of each line, a cache line, are collected before they are written, as both cells and words lie far apart.
+void pack_rows(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_y, int64_t stride_z, uint64_t *words, int64_t Y,
+               int64_t W) {
+    constexpr int64_t ROWS = 8, WORDS = 8;
+    const int64_t groups = (z + 64 * WORDS - 1) / (64 * WORDS);
+    parallel_blocks((y + ROWS - 1) / ROWS * groups, 1, [=](int64_t task, int64_t) {
+        const int64_t j = task / groups * ROWS, rows = std::min(ROWS, y - j);
+        const int64_t first = task % groups * WORDS, n = std::min(WORDS, (z + 63) / 64 - first);
+        std::vector<uint8_t> octets(rows * x * 8);
+        std::vector<uint64_t> collected(rows * x * WORDS);
+        for (int64_t w = 0; w < n; ++w) {
+            std::fill(octets.begin(), octets.end(), 0);
+            for (int64_t k = 64 * (first + w); k < std::min(64 * (first + w + 1), z); ++k)
+                for (int64_t row = 0; row < rows; ++row)
+                    add_flags(mask + (j + row) * stride_y + k * stride_z, uint8_t(1 << (k % 8)), x,
+                              &octets[(k % 64 / 8 * rows + row) * x]);
+            join_octets(octets.data(), rows * x, WORDS, &collected[w]);
         }
+        for (int64_t i = 0; i < x; ++i)
+            for (int64_t row = 0; row < rows; ++row)
+                std::copy_n(&collected[(row * x + i) * WORDS], n, words + (i * Y + j + row) * W + first);
     });
 }
 
@@ -73,7 +73,7 @@ void pack(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_x
     if (stride_z == 1)
         pack_lines(mask, x, y, z, stride_x, stride_y, words, Y, W);
     else
-        pack_planes(mask, x, y, z, stride_y, stride_z, words, Y, W);
+        pack_rows(mask, x, y, z, stride_y, stride_z, words, Y, W);
 }
 
 void unpack(const uint64_t *words, int64_t x, int64_t y, int64_t stride_x, int64_t stride_y, int64_t depth, uint8_t *mask) {
