@@ -86,6 +86,7 @@ class EncoderDecoder(nn.Module):
                 so that finer levels have something to learn from.
         forced  keep exactly the target's sites instead, so that engines can be compared on the same sites.
         """
+        SiteSet.index_together(*pyramid(sites))
         skips = [self.stem(sites)]
         for encode in self.encoder:
             skips.append(encode(skips[-1]))

@@ -57,6 +57,7 @@ class Plan:
         return levels
 
     def _encode(self, sites: SiteSet) -> list[tuple[SiteSet, Tensor]]:
+        SiteSet.index_together(*pyramid(sites))
         features = sites.compute.stem(self.stem.weight, sites.bits, self.stem.bias)
         levels = [(sites, features)]
         for step in self.encoder:
@@ -73,6 +74,7 @@ class Plan:
         """The decisions at half the stride, and the features of what is kept: none at stride 1."""
         candidates = coarse.reached(step.kernel)
         union = candidates.union(encoder)
+        SiteSet.index_together(coarse, candidates, union)
         features = coarse.compute.generate(features, step.up.weight, coarse.bits, candidates.bits, step.up.bias)
         features, logits, words = coarse.compute.decide(
             features,

@@ -7,6 +7,7 @@ Bits past Z are zero. Sites stand in raster order, (b, x, y, z) with z fastest; 
 starts[word] + popcount(bits of that word below it).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -47,6 +48,9 @@ class Engine(Protocol):
 
     def index(self, words: Tensor) -> Bits:
         """The words with their rank index."""
+
+    def index_all(self, grids: Sequence[Tensor]) -> list[Bits]:
+        """`index` of several grids on one device: on a GPU the host waits for their counts once, not once for each."""
 
     def coordinates(self, bits: Bits) -> Tensor:
         """int32 [N, 4]: (b, x, y, z) of each site in cells of this grid."""

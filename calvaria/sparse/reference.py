@@ -4,6 +4,8 @@ Bits become a dense array of flags, ranks a dense array of rows, and a kernel ma
 under it; row N, one past the last, stands for "none" and reads as zeros. Convolutions are output-stationary: gather, then one product.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,10 @@ def index(words: Tensor) -> Bits:
     starts = torch.zeros(words.numel() + 1, dtype=torch.int32, device=words.device)
     torch.cumsum(_popcount(words).flatten(), 0, dtype=torch.int32, out=starts[1:])
     return Bits(words, starts, int(starts[-1]))
+
+
+def index_all(grids: Sequence[Tensor]) -> list[Bits]:
+    return [index(words) for words in grids]
 
 
 def coordinates(bits: Bits) -> Tensor:

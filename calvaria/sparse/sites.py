@@ -7,7 +7,7 @@ there is no hash table, and coordinates exist only for those outside who want th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import torch
@@ -63,6 +63,14 @@ class SiteSet:
         """The words with their rank index."""
         return self.compute.index(self.words)
 
+    @staticmethod
+    def index_together(*sets: "SiteSet") -> None:
+        """Find the `bits` of several sets on one device at once: on a GPU that is one wait for it, not one for each."""
+        fresh = [sites for sites in sets if "bits" not in sites.__dict__]
+        if fresh:
+            for sites, bits in zip(fresh, fresh[0].compute.index_all([sites.words for sites in fresh]), strict=True):
+                sites.__dict__["bits"] = bits
+
     def __len__(self) -> int:
         return self.bits.count
 
@@ -102,6 +110,8 @@ class SiteSet:
     @cached_property
     def counts(self) -> list[int]:
         """Sites of each item."""
+        if self.batch == 1:
+            return [len(self)]
         ends = self.bits.starts[:: self.words[0].numel()].tolist()
         return [end - start for start, end in pairwise(ends)]
 
@@ -135,8 +145,7 @@ class SiteSet:
         if self.stride < 2 or kernel not in (2, 4):
             raise ValueError("generation halves a stride of at least 2 with a kernel of 2 or 4")
         stride = self.stride // 2
-        limits = torch.tensor([_cells(extent, stride) for extent in self.extents], device=self.device)
-        words = self.compute.children(self.words, limits, _shape(self.extents, stride), kernel)
+        words = self.compute.children(self.words, _limits(self.extents, stride, self.device), _shape(self.extents, stride), kernel)
         return replace(self, words=words, stride=stride)
 
     def union(self, other: "SiteSet") -> "SiteSet":
@@ -184,6 +193,12 @@ def _extent(mask: Tensor) -> Extent:
 def _cells(extent: Extent, stride: int) -> Extent:
     x, y, z = (-(-size // stride) for size in extent)
     return x, y, z
+
+
+@lru_cache(maxsize=64)
+def _limits(extents: tuple[Extent, ...], stride: int, device: torch.device) -> Tensor:
+    """int64 [B, 3]: the items' sizes in cells of this stride; kept, because sending them to a GPU halts it."""
+    return torch.tensor([_cells(extent, stride) for extent in extents], device=device)
 
 
 def _shape(extents: Sequence[Extent], stride: int) -> Shape:

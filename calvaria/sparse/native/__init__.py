@@ -1,6 +1,6 @@
 """The `native` engine on a CPU: C++ kernels behind the functions of `calvaria.sparse.engine.Engine`."""
 
-from calvaria.sparse.native.bits import children, coordinates, index, mark, neighbours, pack, parents, rows, select, unpack
+from calvaria.sparse.native.bits import children, coordinates, index, index_all, mark, neighbours, pack, parents, rows, select, unpack
 from calvaria.sparse.native.features import (
     convolve,
     convolve_weight_gradient,
@@ -26,6 +26,7 @@ __all__ = [
     "downsample",
     "generate",
     "index",
+    "index_all",
     "levels",
     "mark",
     "neighbours",

@@ -1,6 +1,7 @@
 """Bits of a grid: the first half of `calvaria.sparse.engine.Engine`, which says what each function does."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ def unpack(words: Tensor, depth: int) -> Tensor:
 def index(words: Tensor) -> Bits:
     starts = room(words.numel() + 1, dtype=torch.int32)
     return Bits(words, starts, library().index_words(words, words.numel(), starts))
+
+
+def index_all(grids: Sequence[Tensor]) -> list[Bits]:
+    return [index(words) for words in grids]
 
 
 def coordinates(bits: Bits) -> Tensor:
