@@ -56,6 +56,8 @@ CUDA = [
     _include("src/coordinate_map_gpu.cu", "#include <thrust/sort.h>\n", "remove", "unique"),
     _include("src/spmm.cu", "#include <cusparse.h>\n", "execution_policy", "iterator/zip_iterator", "reduce", "sort", "tuple"),
     _include("src/convolution_kernel.cuh", '#include "gpu.cuh"\n', "execution_policy"),
+    # PyTorch's header no longer brings the tensor it speaks of.
+    Edit("src/spmm.cu", "#include <ATen/cuda/CUDAUtils.h>\n", "#include <ATen/core/Tensor.h>\n#include <ATen/cuda/CUDAUtils.h>\n"),
     # Profiling ranges of a header that CUDA no longer ships.
     Edit(_HASH_MAP, "#include <cudf/detail/nvtx/ranges.hpp>\n", ""),
     Edit(_HASH_MAP, "    CUDF_FUNC_RANGE();\n", ""),
