@@ -55,9 +55,11 @@ void pack_rows(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t str
         for (int64_t w = 0; w < n; ++w) {
             std::fill(octets.begin(), octets.end(), 0);
             for (int64_t k = 64 * (first + w); k < std::min(64 * (first + w + 1), z); ++k)
-                for (int64_t row = 0; row < rows; ++row)
-                    add_flags(mask + (j + row) * stride_y + k * stride_z, uint8_t(1 << (k % 8)), x,
-                              &octets[(k % 64 / 8 * rows + row) * x]);
+                for (int64_t row = 0; row < rows; ++row) {
+                    const uint8_t *cells = mask + (j + row) * stride_y + k * stride_z;
+                    for (int64_t i = 0; i < x; i += 64) __builtin_prefetch(cells + stride_z + i);
+                    add_flags(cells, uint8_t(1 << (k % 8)), x, &octets[(k % 64 / 8 * rows + row) * x]);
+                }
             join_octets(octets.data(), rows * x, WORDS, &collected[w]);
         }
         for (int64_t i = 0; i < x; ++i)
