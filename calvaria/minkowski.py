@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.networks import Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, bounded, pyramid
+from calvaria.networks import Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, decided, pyramid
 from calvaria.sparse import SiteSet
 
 
@@ -46,14 +46,10 @@ class MinkowskiNetwork(nn.Module):
             order = _raster_order(x.C)
             candidates = SiteSet.from_coordinates(x.C, sites.extents, encoder_sites.stride, sites.engine)
             logits = logits[order]
-            if true_sites is not None and forced:
-                level = Level(candidates, logits, true_sites.intersection(candidates))
-            else:
-                kept = candidates.select(logits > self.config.bar(1 if true_sites is not None else candidates.stride))
-                level = bounded(Level(candidates, logits, kept), self.config.limits(encoder_sites))
+            kept = candidates.select(logits > self.config.bar(candidates.stride, learning=true_sites is not None))
+            level, onward = decided(Level(candidates, logits, kept), encoder_sites, self.config, true_sites, forced)
             levels.append(level)
             if candidates.stride > 1:
-                onward = level.kept if true_sites is None else level.kept.union(true_sites.intersection(candidates))
                 x = _prune(x, torch.empty_like(order, dtype=torch.bool).index_put_((order,), onward.holds(candidates)))
         return levels
 

@@ -37,9 +37,9 @@ class NetworkConfig:
         if self.growth < 1:
             raise ValueError("growth below 1 could not even keep the input")
 
-    def bar(self, stride: int) -> float:
-        """While answering, a site at this stride is kept where its logit exceeds this."""
-        return self.keep_above if stride > 1 else 0.0
+    def bar(self, stride: int, learning: bool = False) -> float:
+        """A site at this stride is kept where its logit exceeds this."""
+        return self.keep_above if stride > 1 and not learning else 0.0
 
     def limits(self, encoder: SiteSet) -> list[float]:
         """How many sites each item may keep where the encoder has these."""
@@ -95,14 +95,11 @@ class EncoderDecoder(nn.Module):
         levels = []
         for decode, skip, wanted in zip(self.decoder, reversed(skips), reversed(targets[:-1]), strict=True):
             x, logits = decode(x, skip)
-            if wanted is not None and forced:
-                level = Level(x.sites, logits, wanted.intersection(x.sites))
-            else:
-                kept = x.sites.select(logits > self.config.bar(1 if wanted is not None else x.sites.stride))
-                level = bounded(Level(x.sites, logits, kept), self.config.limits(skip.sites))
+            kept = x.sites.select(logits > self.config.bar(x.sites.stride, learning=wanted is not None))
+            level, onward = decided(Level(x.sites, logits, kept), skip.sites, self.config, wanted, forced)
             levels.append(level)
             if x.sites.stride > 1:
-                x = restrict(x, level.kept if wanted is None else level.kept.union(wanted.intersection(x.sites)))
+                x = restrict(x, onward)
         return levels
 
 
@@ -161,6 +158,21 @@ class SiteNorm(nn.BatchNorm1d):
         if self.training and len(x) > 1:
             return super().forward(x)
         return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+def decided(level: Level, encoder: SiteSet, config: NetworkConfig, wanted: SiteSet | None, forced: bool) -> tuple[Level, SiteSet]:
+    """The level under the bound on growth or as the target forces it, and the sites that go on to the next; see `EncoderDecoder.forward`.
+
+    encoder, wanted  the sites that the encoder and the target have at this stride.
+    """
+    if wanted is None:
+        level = bounded(level, config.limits(encoder))
+        return level, level.kept
+    truth = wanted.intersection(level.sites)
+    if forced:
+        return Level(level.sites, level.logits, truth), truth
+    level = bounded(level, config.limits(encoder))
+    return level, level.kept.union(truth)
 
 
 def bounded(level: Level, limits: Sequence[float]) -> Level:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from calvaria.networks import LEVELS, Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, bounded, pyramid
+from calvaria.networks import LEVELS, Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, decided, pyramid
 from calvaria.sparse import SiteSet
 
 
@@ -34,7 +34,7 @@ class DecoderStep(NamedTuple):
 
 
 class Plan:
-    """The network for inference, on the device of its weights; answers as the module does in eval mode."""
+    """The network for inference as it is now, on the device of its weights; answers as the module does in eval mode."""
 
     def __init__(self, network: EncoderDecoder):
         self.config = network.config
@@ -43,7 +43,7 @@ class Plan:
         self.encoder = [_encoder_step(level) for level in network.encoder]
         self.decoder = [_decoder_step(level) for level in network.decoder]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: what the sites remember of themselves may serve a training step next
     def __call__(self, sites: SiteSet, target: SiteSet | None = None) -> list[Level]:
         """The six levels' decisions, coarsest first. With a target (sites at stride 1) every level keeps exactly the target's sites."""
         skips = self._encode(sites)
@@ -89,11 +89,8 @@ class Plan:
             self.config.bar(union.stride),
             union.stride > 1,
         )
-        if wanted is not None:
-            level = Level(union, logits, wanted.intersection(union))
-        else:
-            level = bounded(Level(union, logits, union.with_words(words)), self.config.limits(encoder))
-        return level, union.compute.transfer(features, union.bits, level.kept.bits) if union.stride > 1 else features
+        level, kept = decided(Level(union, logits, union.with_words(words)), encoder, self.config, wanted, forced=True)
+        return level, union.compute.transfer(features, union.bits, kept.bits) if union.stride > 1 else features
 
 
 def folded(convolution: Convolution) -> Folded:
@@ -115,4 +112,4 @@ def _decoder_step(level: nn.Module) -> DecoderStep:
     up = folded(level.up)
     kernel = {8: 2, 64: 4}[len(up.weight)]
     head = level.head
-    return DecoderStep(kernel, up, folded(level.conv), head.weight.detach().flatten().contiguous(), float(head.bias.detach()))
+    return DecoderStep(kernel, up, folded(level.conv), head.weight.detach().flatten().clone(), float(head.bias.detach()))

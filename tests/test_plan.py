@@ -117,3 +117,16 @@ def test_an_item_of_a_batch_is_answered_bit_for_bit_as_alone() -> None:
     for item, size in enumerate((40, 23, 31)):
         alone = plan(SiteSet.from_masks(shells(size), engine))[-1]
         assert torch.equal(together.logits[together.sites.places[:, 0] == item], alone.logits)
+
+
+def test_a_plan_leaves_sites_fit_for_training_and_stays_as_the_network_was(engine: str) -> None:
+    network = trained_like(CONFIGS["ch1"])
+    plan = Plan(network)
+    sites = SiteSet.from_masks(shells(23), engine)
+    before = plan(sites, sites)
+    sum(level.logits.sum() for level in network.train()(sites, sites)).backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2)
+    for now, then in zip(plan(sites, sites), before, strict=True):
+        assert torch.equal(now.logits, then.logits)

@@ -101,3 +101,20 @@ def test_python_declares_every_function_as_the_header_does() -> None:
                 assert of[-1] in POINTED[kind.dtype], (name, variable)
             else:
                 assert kind is ADDRESS, (name, variable)
+
+
+@pytest.mark.parametrize("absent", [0.0, -2.5])
+def test_values_spread_over_each_item_of_a_batch(absent: float) -> None:
+    sizes = [(5, 7, 70), (6, 3, 129), (1, 1, 1)]
+    masks = [torch.rand(size, generator=torch.manual_seed(1)) < 0.3 for size in sizes]
+    words = torch.zeros(3, 6, 7, 3, dtype=torch.int64)
+    for item, mask in zip(words, masks, strict=True):
+        native.pack(mask, item)
+    values = torch.rand(sum(int(mask.sum()) for mask in masks))
+    parts = values.split([int(mask.sum()) for mask in masks])
+    for level in native.levels():
+        native.use(level)
+        for item, (mask, part, size) in enumerate(zip(masks, parts, sizes, strict=True)):
+            expected = torch.full(size, absent).masked_scatter(mask, part)
+            assert torch.equal(native.spread(native.index(words), values, item, size, absent), expected)
+    native.use(None)

@@ -55,6 +55,11 @@ CALVARIA_API void select_sites(const uint64_t *words, const int32_t *starts, int
 CALVARIA_API void rows(const uint64_t *words, const int32_t *starts, const uint64_t *wanted, const int32_t *wanted_starts, int64_t n,
                        int32_t *rows);
 
+// words [x, y, W], strides in words, the last of them 1, starts with the same strides, values [N] -> field [x, y, depth]: each site's value,
+// `absent` elsewhere; the field is zero before
+CALVARIA_API void spread_values(const uint64_t *words, const int32_t *starts, int64_t x, int64_t y, int64_t stride_x, int64_t stride_y,
+                                int64_t depth, const float *values, float absent, float *field);
+
 // Features [N, C] in the order of the sites, weights [taps, C_in, C_out] with x fastest among the taps. Where there is a bias [C_out],
 // not null, the result is relu(… + bias). Between strides, B, X, Y, W are those of the finer grid and the coarser one is half of each.
 

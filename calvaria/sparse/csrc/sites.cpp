@@ -182,3 +182,19 @@ void rows(const uint64_t *words, const int32_t *starts, const uint64_t *wanted, 
             if (wanted[i]) find(words[i], starts[i], wanted[i], none, rows + wanted_starts[i], last);
     });
 }
+
+void spread_values(const uint64_t *words, const int32_t *starts, int64_t x, int64_t y, int64_t stride_x, int64_t stride_y, int64_t depth,
+                   const float *values, float absent, float *field) {
+    const int64_t W = (depth + 63) / 64;
+    parallel_blocks(x * y, BLOCK / (W + 1) + 1, [=](int64_t begin, int64_t end) {
+        for (int64_t line = begin; line < end; ++line) {
+            const int64_t place = line / y * stride_x + line % y * stride_y;
+            float *cells = field + line * depth;
+            if (absent != 0) std::fill_n(cells, depth, absent);
+            for (int64_t w = 0; w < W; ++w) {
+                const float *value = values + starts[place + w];
+                for (uint64_t word = words[place + w]; word; word &= word - 1) cells[64 * w + lowest(word)] = *value++;
+            }
+        }
+    });
+}

@@ -1,6 +1,19 @@
 """The `native` engine on a CPU: C++ kernels behind the functions of `calvaria.sparse.engine.Engine`."""
 
-from calvaria.sparse.native.bits import children, coordinates, index, index_all, mark, neighbours, pack, parents, rows, select, unpack
+from calvaria.sparse.native.bits import (
+    children,
+    coordinates,
+    index,
+    index_all,
+    mark,
+    neighbours,
+    pack,
+    parents,
+    rows,
+    select,
+    spread,
+    unpack,
+)
 from calvaria.sparse.native.features import (
     convolve,
     convolve_weight_gradient,
@@ -35,6 +48,7 @@ __all__ = [
     "rows",
     "select",
     "simd",
+    "spread",
     "stem",
     "stem_weight_gradient",
     "stride_weight_gradient",

@@ -90,6 +90,19 @@ def rows(bits: Bits, wanted: Bits) -> Tensor:
     return found
 
 
+def spread(bits: Bits, values: Tensor, item: int, size: tuple[int, int, int], absent: float) -> Tensor:
+    """float32 [x, y, z]: the values [N] at the sites of one item, whose size (x, y, z) is given; `absent` elsewhere."""
+    _, across, along, width = bits.words.shape
+    x, y, z = size
+    if values.shape != (bits.count,) or x > across or y > along or z > 64 * width:
+        raise ValueError(f"{list(values.shape)} values for {bits.count} sites, {list(size)} of words {list(bits.words.shape)}")
+    field = blank(x, y, z, dtype=torch.float32)
+    first = item * across * along * width
+    words, starts = bits.words.data_ptr() + 8 * first, bits.starts.data_ptr() + 4 * first
+    library().spread_values(words, starts, x, y, along * width, width, z, values, absent, field)
+    return field
+
+
 def neighbours(bits: Bits) -> Tensor:
     """int32 [0, 27]: the convolution reads the bits."""
     return torch.empty(0, 27, dtype=torch.int32)

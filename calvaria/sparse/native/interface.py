@@ -56,6 +56,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "children": (None, [WORDS, LIMITS, SIZE, SIZE, SIZE, SIZE, SIZE, WORDS]),
     "select_sites": (None, [WORDS, STARTS, SIZE, FLAGS, WORDS]),
     "rows": (None, [WORDS, STARTS, WORDS, STARTS, SIZE, ROWS]),
+    "spread_values": (None, [ADDRESS, ADDRESS, SIZE, SIZE, SIZE, SIZE, SIZE, FLOATS, REAL, FLOATS]),
     # Features.
     "stem": (None, [FLOATS, FLOATS_OR_NULL, *SITES, *GRID, SIZE, FLOATS]),
     "stem_weight_gradient": (None, [FLOATS, *SITES, *GRID, SIZE, FLOATS]),

@@ -102,7 +102,9 @@ def _default() -> str:
         )
     if wanted is not None and wanted not in levels():
         raise RuntimeError(f"{SWITCH}={wanted}, but here there are only kernels for {', '.join(levels())}")
-    return wanted or levels()[-1]
+    chosen = wanted or levels()[-1]
+    _load(chosen)
+    return chosen
 
 
 @cache
