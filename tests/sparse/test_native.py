@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ if not native.levels():
 
 POINTED = {torch.int64: ("int64_t", "uint64_t"), torch.int32: ("int32_t",), torch.bool: ("uint8_t",), torch.float32: ("float",)}
 WORDS = torch.zeros(1, 2, 2, 1, dtype=torch.int64)
+
+
+@pytest.fixture(autouse=True)
+def default_kernels() -> Iterator[None]:
+    yield
+    native.use(None)
 
 
 def said(code: str, **environment: str) -> str:
@@ -117,4 +124,3 @@ def test_values_spread_over_each_item_of_a_batch(absent: float) -> None:
         for item, (mask, part, size) in enumerate(zip(masks, parts, sizes, strict=True)):
             expected = torch.full(size, absent).masked_scatter(mask, part)
             assert torch.equal(native.spread(native.index(words), values, item, size, absent), expected)
-    native.use(None)
