@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from calvaria.sparse import operators
+from calvaria.sparse.operators import call
 from calvaria.sparse.sites import SiteSet
 
 
@@ -27,25 +28,25 @@ class SparseTensor:
 
 def stem(sites: SiteSet, weight: Tensor) -> SparseTensor:
     """3×3×3 convolution of ones at the sites; weight [27, 1, C_out]."""
-    return SparseTensor(sites, operators.stem(weight.flatten(0, 1), *sites.bits, sites.engine))
+    return SparseTensor(sites, call(operators.stem, weight.flatten(0, 1), *sites.bits, sites.engine))
 
 
 def convolve(x: SparseTensor, weight: Tensor) -> SparseTensor:
     """3×3×3 convolution whose output sites are its input sites; weight [27, C_in, C_out]."""
     sites = x.sites
-    return SparseTensor(sites, operators.convolve(x.features, weight, *sites.bits[:2], sites.neighbours, sites.engine))
+    return SparseTensor(sites, call(operators.convolve, x.features, weight, *sites.bits[:2], sites.neighbours, sites.engine))
 
 
 def downsample(x: SparseTensor, weight: Tensor) -> SparseTensor:
     """2×2×2 convolution with stride 2 onto the parents of the input's sites; weight [8, C_in, C_out]."""
     coarse = x.sites.parents
-    return SparseTensor(coarse, operators.downsample(x.features, weight, *x.sites.bits, *coarse.bits, coarse.engine))
+    return SparseTensor(coarse, call(operators.downsample, x.features, weight, *x.sites.bits, *coarse.bits, coarse.engine))
 
 
 def generate(x: SparseTensor, weight: Tensor) -> SparseTensor:
     """Generative transposed convolution with stride 2: every finer site its kernel (2 or 4) reaches; weight [kernel³, C_in, C_out]."""
     fine = x.sites.reached({8: 2, 64: 4}[weight.shape[0]])
-    return SparseTensor(fine, operators.generate(x.features, weight, *x.sites.bits, *fine.bits, fine.engine))
+    return SparseTensor(fine, call(operators.generate, x.features, weight, *x.sites.bits, *fine.bits, fine.engine))
 
 
 def union(a: SparseTensor, b: SparseTensor) -> SparseTensor:
@@ -60,5 +61,5 @@ def restrict(x: SparseTensor, sites: SiteSet) -> SparseTensor:
 
 
 def _transfer(x: SparseTensor, sites: SiteSet) -> Tensor:
-    features: Tensor = operators.transfer(x.features, *x.sites.bits, *sites.bits, sites.engine)
+    features = call(operators.transfer, x.features, *x.sites.bits, *sites.bits, sites.engine)
     return features
