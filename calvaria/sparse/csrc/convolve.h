@@ -50,20 +50,23 @@ static void convolve_tile(const Map &map, const Tile &tile, const float *in, con
                 const int64_t width = std::min(PANEL, stride - c);
                 pack_panel(weight, weights.C_in, weights.C_out, first + c, width, panel);
                 if (width == PANEL)
-                    multiply<2>(&pairs[0], pairs.padded(ROWS<2>, tile.rows), in, weights.C_in, panel, sums + c, stride);
+                    multiply<2>(pairs.data(), pairs.padded(ROWS<2>, tile.rows), in, weights.C_in, panel, sums + c, stride);
                 else
-                    multiply<1>(&pairs[0], pairs.padded(ROWS<1>, tile.rows), in, weights.C_in, panel, sums + c, stride);
+                    multiply<1>(pairs.data(), pairs.padded(ROWS<1>, tile.rows), in, weights.C_in, panel, sums + c, stride);
             }
         }
     }
 }
 
-// to[channel] = from[channel], or relu(from + bias)
+// to[channel] = from[channel], or with a bias relu(from + bias)
 static inline void finish_row(const float *from, const float *bias, int64_t channels, float *to) {
-    if (!bias)
-        std::copy_n(from, channels, to);
-    else
-        for (int64_t c = 0; c < channels; ++c) to[c] = std::max(from[c] + bias[c], 0.f);
+    int64_t c = 0;
+    for (; c + LANES <= channels; c += LANES) {
+        Vector value = load(from + c);
+        if (bias) add_bias_relu(value, load(bias + c));
+        store(to + c, value);
+    }
+    for (; c < channels; ++c) to[c] = bias ? std::max(from[c] + bias[c], 0.f) : from[c];
 }
 
 // out [N, C_out], N the sites of map.outputs; with a bias [C_out], relu(… + bias).

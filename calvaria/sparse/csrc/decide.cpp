@@ -2,56 +2,97 @@
 
 #include "convolve.h"
 #include "interface.h"
+#include "windows.h"
 
 #include <cstring>
 
 namespace {
 
-// What `decide` needs of a level; interface.h says what each is.
+// What `decide` is given and gives of a level; interface.h says what each is.
 struct Level {
     Grid candidates, encoder, together;
     const float *features;
     Weights weights;
-    const float *bias, *skip, *head;
+    const float *bias, *skip;
+    std::vector<float> head;  // zero past the last channel
     float head_bias, keep_above;
+    float *joined, *logits;
+    uint64_t *kept;
 
-    SameSites map() const { return {candidates, together}; }
+    int64_t channels() const { return weights.C_out; }
+    int64_t stride() const { return int64_t(head.size()); }
 };
 
-// rows [tile.rows, stride] from the sums of the candidates' convolution to the features of all sites of the union.
-void join(const Level &level, const Tile &tile, int64_t stride, float *rows) {
-    const int64_t channels = level.weights.C_out;
+// Adds the encoder's features to rows [tile.rows, stride] of the union's sites.
+void add_skips(const Level &level, const Tile &tile, float *rows) {
     for (const Place &place : tile.places) {
-        const uint64_t candidates = level.candidates.words[place.word];
-        const Span skips = {level.encoder.words[place.word], level.encoder.starts[place.word]};
         const Span local = {place.span.bits, place.span.row - tile.first_row};
-        for_runs(candidates, local, local, [&](int64_t first, int64_t, int64_t length) {
-            for (float *row = rows + first * stride; length--; row += stride) finish_row(row, level.bias, channels, row);
-        });
+        const Span skips = {level.encoder.words[place.word], level.encoder.starts[place.word]};
         for_runs(skips.bits, local, skips, [&](int64_t first, int64_t other, int64_t length) {
-            const float *skip = level.skip + other * channels;
-            for (float *row = rows + first * stride; length--; row += stride, skip += channels)
-                for (int64_t c = 0; c < channels; ++c) row[c] += skip[c];
+            float *row = rows + first * level.stride();
+            const float *skip = level.skip + other * level.channels();
+            for (; length--; row += level.stride(), skip += level.channels())
+                for (int64_t c = 0; c < level.channels(); ++c) row[c] += skip[c];
         });
     }
 }
 
-// head: [stride], zero past the last channel
-float judge(const float *row, const float *head, int64_t stride, float head_bias) {
-    Vector products = load(row) * load(head);
-    for (int64_t c = LANES; c < stride; c += LANES) products += load(row + c) * load(head + c);
-    float logit = head_bias;
-    for (int i = 0; i < LANES; ++i) logit += products[i];
+float logit_of(const Level &level, const float *row) {
+    Eight products = {};
+    for (int64_t c = 0; c < level.stride(); c += EIGHT) products += eight(row + c) * eight(&level.head[c]);
+    float logit = level.head_bias;
+    for (int i = 0; i < EIGHT; ++i) logit += products[i];
     return logit;
 }
 
-void keep_words(const Tile &tile, const float *logits, float keep_above, uint64_t *kept) {
-    std::fill(kept + tile.first_word, kept + tile.last_word, 0);
+void keep_words(const Level &level, const Tile &tile) {
+    std::fill(level.kept + tile.first_word, level.kept + tile.last_word, 0);
     for (const Place &place : tile.places) {
+        const float *logits = level.logits + place.span.row;
         uint64_t keep = 0;
-        for (int64_t i = 0; i < count(place.span.bits); ++i) keep |= uint64_t(logits[place.span.row + i] > keep_above) << i;
-        kept[place.word] = deposit(keep, place.span.bits);
+        for (int64_t i = 0; i < count(place.span.bits); ++i) keep |= uint64_t(logits[i] > level.keep_above) << i;
+        level.kept[place.word] = deposit(keep, place.span.bits);
     }
+}
+
+// From rows [tile.rows, stride] of the union's sites, which hold the candidates' features and zeros elsewhere, to all that is decided.
+void decide_tile(const Level &level, const Tile &tile, float *rows) {
+    add_skips(level, tile, rows);
+    for (int64_t i = 0; i < tile.rows; ++i) {
+        const float *row = rows + i * level.stride();
+        level.logits[tile.first_row + i] = logit_of(level, row);
+        if (level.joined) std::copy_n(row, level.channels(), level.joined + (tile.first_row + i) * level.channels());
+    }
+    keep_words(level, tile);
+}
+
+void decide_eight(const Level &level) {
+    float packed[27 * EIGHT * EIGHT];
+    pack_windows(level.weights.values, packed);
+    parallel_strips(level.candidates, level.features, level.together, [&](const Tile &tile, DenseLines &dense, int64_t) {
+        std::vector<float> &rows = Workspace::of_thread().sums;
+        rows.assign(tile.rows * EIGHT, 0.f);
+        for (const Group &group : groups_of(level.candidates, tile, dense))
+            convolve_group(group, dense, packed, &eight(level.bias), rows.data());
+        decide_tile(level, tile, rows.data());
+    });
+}
+
+void decide_any(const Level &level) {
+    const SameSites map = {level.candidates, level.together};
+    parallel_tiles(level.together, 1, [&](const Tile &tile, int64_t) {
+        Workspace &workspace = Workspace::of_thread();
+        convolve_tile(map, tile, level.features, level.weights, 0, level.stride(), workspace);
+        float *rows = workspace.sums.data();
+        for (const Place &place : tile.places) {
+            const Span local = {place.span.bits, place.span.row - tile.first_row};
+            for_runs(level.candidates.words[place.word], local, local, [&](int64_t first, int64_t, int64_t length) {
+                for (float *row = rows + first * level.stride(); length--; row += level.stride())
+                    finish_row(row, level.bias, level.channels(), row);
+            });
+        }
+        decide_tile(level, tile, rows);
+    });
 }
 
 }  // namespace
@@ -61,22 +102,12 @@ void decide(const float *features, const float *weight, const float *bias, const
             const uint64_t *union_words, const int32_t *union_starts, int64_t B, int64_t X, int64_t Y, int64_t W, int64_t C_in,
             int64_t C_out, const float *head, float head_bias, float keep_above, float *joined, float *logits, uint64_t *kept) {
     const auto grid = [=](const uint64_t *words, const int32_t *starts) { return Grid{words, starts, X, Y, W, B * X * Y * W}; };
-    const int64_t stride = round_up(C_out, LANES);
-    std::vector<float> padded_head(stride);
-    std::copy_n(head, C_out, padded_head.data());
-    const Level level{grid(candidate_words, candidate_starts), grid(encoder_words, encoder_starts), grid(union_words, union_starts),
-                      features, {weight, C_in, C_out}, bias, skip, padded_head.data(), head_bias, keep_above};
-    parallel_tiles(level.together, 1, [&](const Tile &tile, int64_t) {
-        Workspace &workspace = Workspace::of_thread();
-        convolve_tile(level.map(), tile, features, level.weights, 0, stride, workspace);
-        float *rows = workspace.sums.data();
-        join(level, tile, stride, rows);
-        for (int64_t i = 0; i < tile.rows; ++i) {
-            logits[tile.first_row + i] = judge(rows + i * stride, level.head, stride, head_bias);
-            if (joined) std::copy_n(rows + i * stride, C_out, joined + (tile.first_row + i) * C_out);
-        }
-        keep_words(tile, logits, keep_above, kept);
-    });
+    const bool all_eight = C_in == EIGHT && C_out == EIGHT;
+    Level level{grid(candidate_words, candidate_starts), grid(encoder_words, encoder_starts), grid(union_words, union_starts),
+                features, {weight, C_in, C_out}, bias, skip, {}, head_bias, keep_above, joined, logits, kept};
+    level.head.resize(all_eight ? EIGHT : round_up(C_out, std::max<int64_t>(LANES, EIGHT)));
+    std::copy_n(head, C_out, level.head.data());
+    all_eight ? decide_eight(level) : decide_any(level);
 }
 
 void transfer(const float *features, const uint64_t *source_words, const int32_t *source_starts, const uint64_t *target_words,

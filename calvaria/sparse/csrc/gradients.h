@@ -5,7 +5,6 @@
 #include "convolve.h"
 
 constexpr int64_t WIDE = 64 * 64;  // weights of a tap from where on threads share out taps and channels rather than sites
-constexpr int64_t BLOCK = 6;       // input channels whose products are summed in registers at a time, at most
 
 struct Range {
     int64_t begin, end;
@@ -58,13 +57,18 @@ class Totals {
 
     void add_tap(const Pairs &pairs, const float *in, int64_t C_in, const float *gradients, float *totals) {
         if (!pairs.size()) return;
-        const int64_t blocks = (channels.size() + BLOCK - 1) / BLOCK;
-        for (int64_t block = 0; block < blocks; ++block) {  // of about the same number of channels
+        int64_t c = 0;
+        for (; c + PANEL <= stride; c += PANEL) add_columns<2>(pairs, in, C_in, gradients + c, totals + c);
+        for (; c < stride; c += LANES) add_columns<1>(pairs, in, C_in, gradients + c, totals + c);
+    }
+
+    // Of V vectors of output channels, for blocks of about the same number of input channels.
+    template <int V>
+    void add_columns(const Pairs &pairs, const float *in, int64_t C_in, const float *gradients, float *totals) {
+        const int64_t blocks = (channels.size() + BLOCK<V> - 1) / BLOCK<V>;
+        for (int64_t block = 0; block < blocks; ++block) {
             const int64_t begin = channels.size() * block / blocks, end = channels.size() * (block + 1) / blocks;
-            for (int64_t c = 0; c < stride; c += PANEL) {
-                const auto add = stride - c >= PANEL ? outer_products<2>[end - begin] : outer_products<1>[end - begin];
-                add(&pairs[0], pairs.size(), in + channels.begin + begin, C_in, gradients + c, stride, totals + begin * stride + c);
-            }
+            outer_products<V>[end - begin](pairs.data(), pairs.size(), in + channels.begin + begin, C_in, gradients, stride, totals + begin * stride);
         }
     }
 };

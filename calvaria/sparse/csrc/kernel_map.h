@@ -10,16 +10,17 @@ struct Pair {
     int32_t row, place;
 };
 
-// The pairs of one tap in a tile, in the order of the output's rows, each of which occurs at most once.
+// The pairs of one tap in a tile; each row of the output occurs at most once.
 class Pairs {
   public:
     void clear() { length = 0; }
     int64_t size() const { return length; }
-    const Pair &operator[](int64_t i) const { return list[i]; }
+    const Pair *data() const { return list; }
 
-    // The pairs of these cells, all of which are sites of the input's span and the output's.
-    void add(uint64_t cells, const Span &in, const Span &out, int64_t first_row) {
-        for_runs(cells, in, out, [&](int64_t row, int64_t place, int64_t run) { add_run(int32_t(row), int32_t(place - first_row), run); });
+    // Without a branch, which could not be predicted: an absent pair is overwritten by the next.
+    void add(int64_t row, int64_t place, bool present) {
+        list[length] = {int32_t(row), int32_t(place)};
+        length += present;
     }
 
     // More pairs of no consequence, until their number is a multiple of n: a valid input row, and a place that nobody reads.
@@ -30,16 +31,8 @@ class Pairs {
     }
 
   private:
-    typedef int32_t Pairs4 __attribute__((vector_size(32), aligned(4), may_alias));
-
-    Pair list[MOST_ROWS + 16];  // with room for padding and for the last four of a run
+    Pair list[MOST_ROWS + 16];
     int64_t length = 0;
-
-    void add_run(int32_t row, int32_t place, int64_t run) {
-        Pairs4 pairs = Pairs4{0, 0, 1, 1, 2, 2, 3, 3} + Pairs4{row, place, row, place, row, place, row, place};
-        for (int64_t i = 0; i < run; i += 4, pairs += 4) *reinterpret_cast<Pairs4 *>(list + length + i) = pairs;
-        length += run;
-    }
 };
 
 constexpr int MOST_TAPS = 4;  // of a group
@@ -58,26 +51,30 @@ struct SameSites {
         const int64_t dx = group % 3 - 1, dy = group / 3 - 1;
         for (const Place &place : tile.places) {
             const int64_t x = place.x + dx, y = place.y + dy;
-            const uint64_t cells = inputs.words[place.word];
-            if (!cells || x < 0 || x >= inputs.X || y < 0 || y >= inputs.Y) continue;
+            if (x < 0 || x >= inputs.X || y < 0 || y >= inputs.Y) continue;
             const Line line(inputs, place.line + dx * inputs.Y + dy);
-            for (int i = 0; i < 3; ++i) {
-                const Span in = line.from(place.z + i - 1);
-                pairs[i].add(cells & in.bits, in, place.span, tile.first_row);
+            const uint64_t cells = inputs.words[place.word];
+            const Span below = line.from(place.z - 1);
+            const uint64_t in[3] = {below.bits & cells, line.from(place.z).bits & cells, line.from(place.z + 1).bits & cells};
+            if (!(in[0] | in[1] | in[2])) continue;
+            int64_t at = place.span.row - tile.first_row;
+            for (uint64_t sites = place.span.bits; sites; sites &= sites - 1, ++at) {
+                const int cell = lowest(sites);
+                int64_t row = below.row_at(cell);
+                pairs[0].add(row, at, in[0] >> cell & 1);
+                row += below.bits >> cell & 1;
+                pairs[1].add(row, at, in[1] >> cell & 1);
+                row += in[1] >> cell & 1;
+                pairs[2].add(row, at, in[2] >> cell & 1);
             }
         }
     }
 };
 
-static inline int64_t line_of(const Grid &grid, const Grid &other, const Place &place, int64_t x, int64_t y) {
+// The line (x, y) of a grid in the same item as a place of the other.
+static inline Line line_of(const Grid &grid, const Grid &other, const Place &place, int64_t x, int64_t y) {
     const int64_t item = place.line / (other.X * other.Y);
-    return (item * grid.X + x) * grid.Y + y;
-}
-
-// The 32 cells of a line at twice the stride from `cell` on, each where the first of its two finer cells is.
-static inline Span spread_from(const Line &line, int64_t cell) {
-    const Span span = line.from(cell);
-    return {spread(span.bits), span.row};
+    return {grid, (item * grid.X + x) * grid.Y + y};
 }
 
 // Kernel 2 or 4 and stride 2 from fine to coarse: 2u + t under tap t of u. A group is the taps along z.
@@ -92,14 +89,24 @@ struct FineToCoarse {
         for (const Place &place : tile.places) {
             const int64_t x = 2 * place.x + group % kernel, y = 2 * place.y + group / kernel;
             if (x >= inputs.X || y >= inputs.Y) continue;
-            const Line line(inputs, line_of(inputs, outputs, place, x, y));
-            for (int half = 0; half < 2; ++half) {
-                const Span out = {spread(place.span.bits >> 32 * half), half ? place.span.row_at(32) : place.span.row};
-                for (int i = 0; i < taps; ++i) {
-                    const Span in = line.from(2 * place.z + 64 * half + i);
-                    pairs[i].add(out.bits & in.bits, in, out, tile.first_row);
-                }
-            }
+            const Line line = line_of(inputs, outputs, place, x, y);
+            for (int i = 0; i < taps; i += 2) collect_children(line, tile, place, i, pairs);
+        }
+    }
+
+  private:
+    // Of the two taps i and i + 1 along z.
+    void collect_children(const Line &line, const Tile &tile, const Place &place, int i, Pairs *pairs) const {
+        const Span halves[2] = {line.from(2 * place.z + i), line.from(2 * place.z + 64 + i)};
+        int64_t at = place.span.row - tile.first_row;
+        for (uint64_t sites = place.span.bits; sites; sites &= sites - 1, ++at) {
+            const int cell = lowest(sites);
+            const Span &children = halves[cell / 32];
+            const int first = 2 * (cell % 32);
+            const int64_t row = children.row_at(first);
+            const bool has_first = children.bits >> first & 1;
+            pairs[i].add(row, at, has_first);
+            pairs[i + 1].add(row + has_first, at, children.bits >> first >> 1 & 1);
         }
     }
 };
@@ -116,11 +123,17 @@ struct CoarseToFine {
         for (const Place &place : tile.places) {
             const int64_t x = place.x - group % kernel, y = place.y - group / kernel;
             if (x < 0 || y < 0 || x % 2 || y % 2 || x / 2 >= inputs.X || y / 2 >= inputs.Y) continue;
-            const Line line(inputs, line_of(inputs, outputs, place, x / 2, y / 2));
-            for (int i = 0; i < taps; ++i) {
-                Span in = spread_from(line, place.z / 2 - i / 2);
-                in.bits <<= i % 2;
-                pairs[i].add(in.bits & place.span.bits, in, place.span, tile.first_row);
+            const Line line = line_of(inputs, outputs, place, x / 2, y / 2);
+            for (int i = 0; i < taps; i += 2) {
+                const Span parents = line.from(place.z / 2 - i / 2);
+                int64_t at = place.span.row - tile.first_row;
+                for (uint64_t sites = place.span.bits; sites; sites &= sites - 1, ++at) {
+                    const int cell = lowest(sites), parent = cell / 2;
+                    const int64_t row = parents.row_at(parent);
+                    const bool present = parents.bits >> parent & 1, odd = cell % 2;
+                    pairs[i].add(row, at, present && !odd);
+                    pairs[i + 1].add(row, at, present && odd);
+                }
             }
         }
     }

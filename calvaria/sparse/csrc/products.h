@@ -80,6 +80,10 @@ static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t 
     }
 }
 
+// Input channels whose products are summed in registers at a time, at most.
 template <int V>
-constexpr decltype(&add_outer<1, V>) outer_products[] = {nullptr,          add_outer<1, V>, add_outer<2, V>, add_outer<3, V>,
-                                                         add_outer<4, V>, add_outer<5, V>, add_outer<6, V>};
+constexpr int BLOCK = V == 1 ? 8 : 6;
+
+template <int V>
+constexpr decltype(&add_outer<1, V>) outer_products[] = {nullptr,          add_outer<1, V>, add_outer<2, V>, add_outer<3, V>, add_outer<4, V>,
+                                                         add_outer<5, V>, add_outer<6, V>, add_outer<7, V>, add_outer<8, V>};

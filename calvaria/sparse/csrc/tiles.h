@@ -23,22 +23,25 @@ constexpr int64_t TILE_ROWS = 256;             // a tile ends with the word that
 constexpr int64_t MOST_ROWS = TILE_ROWS + 63;  // so that none has more than this
 constexpr int64_t PART_ROWS = 4096;            // what a thread takes at a time, at most
 
+// The tile of the words from `first` on, up to `last` or until it has enough rows.
+static inline Tile tile_of(const Grid &grid, int64_t first, int64_t last, int64_t enough = INT32_MAX) {
+    Tile tile{first, first, grid.starts[first], 0, {}};
+    for (; tile.last_word < last && tile.rows < enough; ++tile.last_word) {
+        const int64_t word = tile.last_word, line = word / grid.W;
+        tile.rows = grid.starts[word + 1] - tile.first_row;
+        if (!grid.words[word]) continue;
+        tile.places.push_back({word, line, line / grid.Y % grid.X, line % grid.Y, word % grid.W * 64, {grid.words[word], grid.starts[word]}});
+    }
+    return tile;
+}
+
 // Calls body(tile) for the tiles of the words from first to last.
 template <class Body>
 static inline void for_tiles(const Grid &grid, int64_t first, int64_t last, const Body &body) {
-    Tile tile;
-    for (int64_t word = first; word < last;) {
-        tile.first_word = word;
-        tile.first_row = grid.starts[word];
-        tile.places.clear();
-        for (; word < last && grid.starts[word] < tile.first_row + TILE_ROWS; ++word) {
-            if (!grid.words[word]) continue;
-            const int64_t line = word / grid.W;
-            tile.places.push_back({word, line, line / grid.Y % grid.X, line % grid.Y, word % grid.W * 64, {grid.words[word], grid.starts[word]}});
-        }
-        tile.last_word = word;
-        tile.rows = grid.starts[word] - tile.first_row;
+    while (first < last) {
+        const Tile tile = tile_of(grid, first, last, TILE_ROWS);
         body(tile);
+        first = tile.last_word;
     }
 }
 
@@ -52,8 +55,8 @@ static inline int64_t part_begin(const Grid &grid, int64_t i, int64_t n) {
 // to a tile, also when it has no sites.
 template <class Body>
 static inline void parallel_tiles(const Grid &grid, int64_t slices, const Body &body) {
-    const int64_t rows = std::clamp<int64_t>(grid.sites() * slices / (8 * omp_get_max_threads()), TILE_ROWS, PART_ROWS);
-    const int64_t parts = grid.sites() / rows + 1;
+    const int64_t even = grid.sites() * slices / (8 * omp_get_max_threads());
+    const int64_t parts = grid.sites() / std::clamp(even, TILE_ROWS, PART_ROWS) + 1;
     parallel_blocks(parts * slices, 1, [&](int64_t item, int64_t) {
         const int64_t part = item / slices, slice = item % slices;
         for_tiles(grid, part_begin(grid, part, parts), part_begin(grid, part + 1, parts), [&](const Tile &tile) { body(tile, slice); });

@@ -19,6 +19,13 @@ static inline Vector load(const float *from) { return *reinterpret_cast<const Ve
 static inline void store(float *to, Vector value) { *reinterpret_cast<Vector *>(to) = value; }
 static inline Vector all(float value) { return value - Vector{}; }
 
+// value := relu(value + bias); by reference, as not every processor can return every width.
+template <class V>
+static inline void add_bias_relu(V &value, const V &bias) {
+    value += bias;
+    value = value > 0 ? value : V{};
+}
+
 // The first n lanes, or all of them.
 static inline void store_first(float *to, Vector value, int64_t n) {
     if (n >= LANES)
