@@ -47,9 +47,7 @@ class Predictor:
     def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto") -> "Predictor":
         """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
         network, task, settings = load_weights(Path(folder) / WEIGHTS)
-        log.info(
-            "%s on %s, engine %s: channels %s, %g mm cells", task.name, device, engine, network.config.channels, settings.spacing_mm
-        )
+        log.info("%s on %s, engine %s: channels %s, %g mm cells", task.name, device, engine, network.config.channels, settings.spacing_mm)
         return cls(network, task, settings, device, engine)
 
     def prepare(self, volume: BinaryVolume) -> Prepared:
@@ -65,7 +63,8 @@ class Predictor:
         if self.settings.mirrored:
             masks += [mask.flip(0) for mask in masks]
         with torch.inference_mode():
-            answer = self.decide(SiteSet.from_masks(masks).to(self.device, self.engine))[-1]
+            sites = SiteSet.from_masks(masks, self.engine if self.device.type == "cpu" else "auto").to(self.device, self.engine)
+            answer = self.decide(sites)[-1]
             fields = [field.cpu().numpy() for field in answer.sites.spread(_probability(answer))]
         if self.settings.mirrored:
             fields = [(seen + mirrored[::-1]) / 2 for seen, mirrored in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]
