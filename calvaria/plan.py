@@ -48,12 +48,12 @@ class Plan:
         """The six levels' decisions, coarsest first. With a target (sites at stride 1) every level keeps exactly the target's sites."""
         skips = self._encode(sites)
         targets = pyramid(target) if target is not None else [None] * LEVELS
-        kept, features = skips.pop()
-        levels = []
+        sites, features = skips.pop()
+        kept, levels = sites, []
         for step, wanted in zip(self.decoder, reversed(targets[:-1]), strict=True):
-            level, features = self._decode(step, kept, features, *skips.pop(), wanted)
+            level, features = self._decode(step, kept, sites, features, *skips.pop(), wanted)
             levels.append(level)
-            kept = level.kept
+            sites, kept = level.sites, level.kept
         return levels
 
     def _encode(self, sites: SiteSet) -> list[tuple[SiteSet, Tensor]]:
@@ -69,12 +69,16 @@ class Plan:
         return levels
 
     def _decode(
-        self, step: DecoderStep, coarse: SiteSet, features: Tensor, encoder: SiteSet, skip: Tensor, wanted: SiteSet | None
+        self, step: DecoderStep, kept: SiteSet, coarse: SiteSet, features: Tensor, encoder: SiteSet, skip: Tensor, wanted: SiteSet | None
     ) -> tuple[Level, Tensor]:
-        """The decisions at half the stride, and the features of what is kept: none at stride 1."""
-        candidates = coarse.reached(step.kernel)
+        """The decisions at half the stride, and their sites' features: none at stride 1.
+
+        The features given are those of all coarse sites. What was not kept need not be taken out: with kernel 2 a candidate has one
+        parent, which was kept, and kernel 4 is the coarsest level's, where all are.
+        """
+        candidates = kept.reached(step.kernel)
         union = candidates.union(encoder)
-        SiteSet.index_together(coarse, candidates, union)
+        SiteSet.index_together(candidates, union)
         features = coarse.compute.generate(features, step.up.weight, coarse.bits, candidates.bits, step.up.bias)
         features, logits, words = coarse.compute.decide(
             features,
@@ -89,8 +93,8 @@ class Plan:
             self.config.bar(union.stride),
             union.stride > 1,
         )
-        level, kept = decided(Level(union, logits, union.with_words(words)), encoder, self.config, wanted, forced=True)
-        return level, union.compute.transfer(features, union.bits, kept.bits) if union.stride > 1 else features
+        level, _ = decided(Level(union, logits, union.with_words(words)), encoder, self.config, wanted, forced=True)
+        return level, features
 
 
 def folded(convolution: Convolution) -> Folded:

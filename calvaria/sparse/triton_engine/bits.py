@@ -1,11 +1,9 @@
 """Bits of a grid on a GPU: the first half of `calvaria.sparse.engine.Engine`, which says what each function does."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from calvaria.sparse.engine import Bits, Shape
 from calvaria.sparse.triton_engine import bit_kernels as kernels
@@ -18,9 +16,8 @@ ROWS = 256
 # Up to this many words, every program that numbers some may count all before its own: one kernel instead of three.
 FEW_WORDS = 2**15
 
-# What operations on a set of sites begin with, by its `starts`, for as long as those live: its cells, and its parents.
-_cells: Any = WeakIdKeyDictionary()
-_parents: Any = WeakIdKeyDictionary()
+# What operations on a set of sites begin with is found once and hung on its `starts`, to live as long: its cells, and its parents.
+CELLS, PARENTS = "_calvaria_cells", "_calvaria_parents"
 
 
 def pack(mask: Tensor, words: Tensor) -> None:
@@ -56,7 +53,7 @@ def index_all(grids: Sequence[Tensor]) -> list[Bits]:
     counts = (torch.cat(ends) if len(ends) > 1 else ends[0]).tolist()
     for count, (starts, numbered) in zip(counts, found, strict=True):
         if numbered is not None:
-            _cells[starts] = numbered[:count]
+            setattr(starts, CELLS, numbered[:count])
     return [Bits(words, starts, count) for words, (starts, _), count in zip(grids, found, counts, strict=True)]
 
 
@@ -79,21 +76,22 @@ def _index(words: Tensor) -> tuple[Tensor, Tensor | None]:
 
 def cells(bits: Bits) -> Tensor:
     """int32 [N]: 64 · word + bit of each site; found once for a set."""
-    known: Tensor | None = _cells.get(bits.starts)
+    known: Tensor | None = getattr(bits.starts, CELLS, None)
     if known is None:
         known = torch.empty(bits.count, dtype=torch.int32, device=bits.words.device)
         n = bits.words.numel()
         grid = (blocks(n, WORDS) if bits.count else 0,)
         launch(kernels.number_cells, grid, (bits.words, bits.starts, known), (n,), BLOCK=WORDS)
-        _cells[bits.starts] = known
+        setattr(bits.starts, CELLS, known)
     return known
 
 
 def parents_of(bits: Bits) -> Bits:
     """The sites' parents with their rank index; found once for a set, and the host waits for the device."""
-    known: Bits | None = _parents.get(bits.starts)
+    known: Bits | None = getattr(bits.starts, PARENTS, None)
     if known is None:
-        known = _parents[bits.starts] = index(parents(bits.words))
+        known = index(parents(bits.words))
+        setattr(bits.starts, PARENTS, known)
     return known
 
 
@@ -159,5 +157,5 @@ def rows(bits: Bits, wanted: Bits) -> Tensor:
 
 
 def neighbours(bits: Bits) -> Tensor:
-    """int32 [N, 1], the sites' cells: this engine looks neighbours up in the bits, which costs less than reading a stored map."""
-    return cells(bits)[:, None]
+    """int32 [N], the sites' cells: this engine looks neighbours up in the bits, which costs less than reading a stored map."""
+    return cells(bits)

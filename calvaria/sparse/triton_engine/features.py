@@ -191,7 +191,8 @@ def _groups(mode: int, kernel: int) -> tuple[int, int]:
 
 
 def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(computable(dtype)).contiguous()
+    wanted = computable(dtype)
+    return tensor if tensor.dtype is wanted and tensor.is_contiguous() else tensor.to(wanted).contiguous()
 
 
 def _kernel(weight: Tensor) -> int:

@@ -41,8 +41,10 @@ def launch(kernel: Any, grid: tuple[int, ...], tensors: tuple[Tensor, ...], numb
     if device != torch.accelerator.current_device_index():
         with torch.cuda.device(device):
             return launch(kernel, grid, tensors, numbers, **constants)
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    aligned = not any(address & 15 for address in addresses)
+    addresses, odd = [tensor.data_ptr() for tensor in tensors], 0
+    for address in addresses:
+        odd |= address
+    aligned = odd & 15 == 0
     key = (id(kernel), aligned, *constants.values(), *[tensor.dtype for tensor in tensors], *[tensor.get_device() for tensor in tensors])
     found = _compiled.get(key)
     if found is None:
@@ -51,8 +53,9 @@ def launch(kernel: Any, grid: tuple[int, ...], tensors: tuple[Tensor, ...], numb
             _compiled[key] = compiled, tuple(constants[name] for name in kernel.arg_names if name in constants)
         return
     compiled, fixed = found
+    wide, high, deep = (*grid, 1, 1)[:3]
     stream = torch._C._cuda_getCurrentRawStream(device)
-    compiled[(*grid, 1, 1)[:3]](*addresses, *numbers, *fixed, stream=stream)
+    compiled.run(wide, high, deep, stream, compiled.function, compiled.packed_metadata, None, None, None, *addresses, *numbers, *fixed)
 
 
 def blocks(count: int, size: int) -> int:
@@ -94,6 +97,7 @@ class Blocks(NamedTuple):
     stages: int
 
 
+@cache
 def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blocks:
     """For a product over gathered neighbours; by channels and types alone, so that no new size of a volume means a new kernel.
 
@@ -107,6 +111,7 @@ def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blo
     return Blocks(128 if columns <= 32 else 64, columns, 1, depth, 4, 2 if c_in % 8 == 0 else 1)
 
 
+@cache
 def gradient_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blocks:
     """For the weights' gradient, whose depth is the rows: all slots side by side in one program as long as it can hold them."""
     tile = product_blocks(c_in, c_out, slots, dtype)
