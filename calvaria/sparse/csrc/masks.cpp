@@ -46,25 +46,27 @@ void join_octets(const uint8_t *__restrict octets, int64_t n, int64_t step, uint
 void pack_rows(const uint8_t *mask, int64_t x, int64_t y, int64_t z, int64_t stride_y, int64_t stride_z, uint64_t *words, int64_t Y,
                int64_t W) {
     constexpr int64_t ROWS = 8, WORDS = 8;
-    const int64_t groups = (z + 64 * WORDS - 1) / (64 * WORDS);
-    parallel_blocks((y + ROWS - 1) / ROWS * groups, 1, [=](int64_t task, int64_t) {
-        const int64_t j = task / groups * ROWS, rows = std::min(ROWS, y - j);
-        const int64_t first = task % groups * WORDS, n = std::min(WORDS, (z + 63) / 64 - first);
-        std::vector<uint8_t> octets(rows * x * 8);
-        std::vector<uint64_t> collected(rows * x * WORDS);
-        for (int64_t w = 0; w < n; ++w) {
-            std::fill(octets.begin(), octets.end(), 0);
-            for (int64_t k = 64 * (first + w); k < std::min(64 * (first + w + 1), z); ++k)
-                for (int64_t row = 0; row < rows; ++row) {
-                    const uint8_t *cells = mask + (j + row) * stride_y + k * stride_z;
-                    for (int64_t i = 0; i < x; i += 64) __builtin_prefetch(cells + stride_z + i);
-                    add_flags(cells, uint8_t(1 << (k % 8)), x, &octets[(k % 64 / 8 * rows + row) * x]);
-                }
-            join_octets(octets.data(), rows * x, WORDS, &collected[w]);
+    const int64_t groups = (z + 64 * WORDS - 1) / (64 * WORDS), tasks = (y + ROWS - 1) / ROWS * groups;
+    parallel_blocks(tasks, CELLS_A_THREAD / (ROWS * x * std::min(z, 64 * WORDS)) + 1, [=](int64_t begin, int64_t end) {
+        std::vector<uint8_t> octets(ROWS * x * 8);
+        std::vector<uint64_t> collected(ROWS * x * WORDS);
+        for (int64_t task = begin; task < end; ++task) {
+            const int64_t j = task / groups * ROWS, rows = std::min(ROWS, y - j);
+            const int64_t first = task % groups * WORDS, n = std::min(WORDS, (z + 63) / 64 - first);
+            for (int64_t w = 0; w < n; ++w) {
+                std::fill(octets.begin(), octets.end(), 0);
+                for (int64_t k = 64 * (first + w); k < std::min(64 * (first + w + 1), z); ++k)
+                    for (int64_t row = 0; row < rows; ++row) {
+                        const uint8_t *cells = mask + (j + row) * stride_y + k * stride_z;
+                        for (int64_t i = 0; i < x; i += 64) __builtin_prefetch(cells + stride_z + i);
+                        add_flags(cells, uint8_t(1 << (k % 8)), x, &octets[(k % 64 / 8 * rows + row) * x]);
+                    }
+                join_octets(octets.data(), rows * x, WORDS, &collected[w]);
+            }
+            for (int64_t i = 0; i < x; ++i)
+                for (int64_t row = 0; row < rows; ++row)
+                    std::copy_n(&collected[(row * x + i) * WORDS], n, words + (i * Y + j + row) * W + first);
         }
-        for (int64_t i = 0; i < x; ++i)
-            for (int64_t row = 0; row < rows; ++row)
-                std::copy_n(&collected[(row * x + i) * WORDS], n, words + (i * Y + j + row) * W + first);
     });
 }
 

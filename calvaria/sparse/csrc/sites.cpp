@@ -16,9 +16,7 @@ struct Site {
     int32_t b, x, y, z;
 };
 
-bool same_line(const Site &a, const Site &b) {
-    return std::memcmp(&a, &b, 2 * sizeof a.b) == 0 && a.y == b.y;
-}
+bool same_line(const Site &a, const Site &b) { return std::memcmp(&a, &b, 2 * sizeof a.b) == 0 && a.y == b.y; }
 
 bool same_word(const Site &a, const Site &b) { return same_line(a, b) && a.z / 64 == b.z / 64; }
 
