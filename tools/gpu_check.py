@@ -1,7 +1,7 @@
 """Check every GPU kernel against the reference engine on a real device, then measure: `python tools/gpu_check.py [SECTION ...]`.
 
-Sections: kernels (the tests), shapes (other sizes of volumes compile nothing), ceilings, operations, plan (inference), train. Needs PyTorch
-for CUDA, Triton, NumPy and pytest, no more. Times are those of device events, the median of many runs on several fresh inputs.
+Sections: kernels (the tests), shapes (other sizes of volumes compile nothing), ceilings, operations, plan (inference), train, profiles.
+Needs PyTorch for CUDA, Triton, NumPy and pytest. Times are of device events, the median of many runs on several fresh inputs.
 """
 
 import statistics
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from calvaria.networks import CONFIGS, EncoderDecoder, pyramid
+from calvaria.networks import CONFIGS, EncoderDecoder, Level, pyramid
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet, triton_engine
 
@@ -164,56 +164,78 @@ def sites_of(size: int, batch: int, seed: int, half_thickness: float = GIVEN) ->
     return SiteSet.from_masks([shell(size, 10 * seed + item, half_thickness) for item in range(batch)])
 
 
+PLANS = (("ch1", 512, 1), ("ch1", 128, 1), ("ch1", 128, 8), ("ch1", 256, 1), ("ch2", 128, 1))
+
+
+def plan_calls(config: str, size: int, batch: int) -> list[Callable[[], list[Level]]]:
+    """Whole inferences on three inputs, on the sites that a network that has learnt to answer well would keep."""
+    run = random_plan(config, torch.bfloat16)
+    pairs = [(sites_of(size, batch, seed).words, sites_of(size, batch, seed, WANTED)) for seed in range(3)]
+    calls = [lambda w=words, t=target: run(SiteSet(w, t.extents, 1, t.engine), t) for words, target in pairs]
+    for call in calls:  # the targets' pyramids, too, are there from now on
+        call()
+    return calls
+
+
 def plan() -> None:
-    for config, size, batch in (("ch1", 512, 1), ("ch1", 128, 1), ("ch1", 128, 8), ("ch1", 256, 1), ("ch2", 128, 1)):
-        run = random_plan(config, torch.bfloat16)
-        pairs = [(sites_of(size, batch, seed).words, sites_of(size, batch, seed, WANTED)) for seed in range(3)]
-        calls = [lambda w=words, t=target, run=run: run(SiteSet(w, t.extents, 1, t.engine), t) for words, target in pairs]
-        for call in calls:  # the targets' pyramids, too, are there from now on
-            call()
+    for config, size, batch in PLANS:
+        calls = plan_calls(config, size, batch)
         torch.cuda.synchronize()
         held = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         last = calls[1]()[-1].sites
         peak = torch.cuda.max_memory_allocated() - held
-        print(f"plan {config} bf16, {batch} × {size}³, {len(last):,} candidates: {milliseconds(calls, 7):.2f} ms, {peak / 2**20:,.0f} MiB")
-        del last
-        profile(calls[2], 14 if size == 512 else 6)
+        print(f"plan {config} bf16, {batch} × {size}³, {len(last):,} candidates: {milliseconds(calls, 10):.2f} ms, {peak / 2**20:,.0f} MiB")
 
 
-def loss_of(levels: list, truth: SiteSet) -> Tensor:
+def loss_of(levels: list[Level], truth: SiteSet) -> Tensor:
     total = levels[0].logits.new_zeros(())
     for level, wanted in zip(levels, reversed(pyramid(truth)[:-1]), strict=True):
         total = total + F.binary_cross_entropy_with_logits(level.logits, wanted.holds(level.sites).to(level.logits.dtype))
     return total
 
 
+def train_calls(size: int, batch: int) -> list[Callable[[], float]]:
+    """Whole training steps on two inputs."""
+    network = random_network("ch1").train()
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+
+    def step(given: Tensor, wanted: SiteSet) -> float:
+        sites, truth = (SiteSet(words, wanted.extents, 1, wanted.engine) for words in (given, wanted.words))
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = loss_of(network(sites, truth), truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    words = [(sites_of(size, batch, seed).words, sites_of(size, batch, seed, WANTED)) for seed in range(2)]
+    return [lambda g=given, w=wanted: step(g, w) for given, wanted in words]
+
+
 def train() -> None:
     for size, batch in ((512, 1), (128, 4)):
-        network = random_network("ch1").train()
-        optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-        words = [(sites_of(size, batch, seed).words, sites_of(size, batch, seed, WANTED)) for seed in range(2)]
-
-        def step(given: Tensor, wanted: SiteSet, network: EncoderDecoder = network, optimizer: Any = optimizer) -> float:
-            sites, truth = (SiteSet(w, wanted.extents, 1, wanted.engine) for w in (given, wanted.words))
-            with torch.autocast("cuda", torch.bfloat16):
-                loss = loss_of(network(sites, truth), truth)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return float(loss.detach())
-
-        calls = [lambda g=given, w=wanted, step=step: step(g, w) for given, wanted in words]
+        calls = train_calls(size, batch)
         losses = [calls[0]() for _ in range(3)]
         held = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         calls[1]()
         peak = torch.cuda.max_memory_allocated() - held
-        print(f"train ch1 bf16, {batch} × {size}³: {milliseconds(calls, 5):.2f} ms a step, {peak / 2**30:.2f} GiB; losses {losses}")
-        profile(calls[0], 24 if size == 512 else 8)
+        print(f"train ch1 bf16, {batch} × {size}³: {milliseconds(calls, 8):.2f} ms a step, {peak / 2**30:.2f} GiB; losses {losses}")
 
 
-SECTIONS = (kernels, shapes, ceilings, operations, plan, train)
+def profiles() -> None:
+    """Where the time goes on the device. The profiler slows everything that the process does from then on: last, please."""
+    for what, call in (
+        *((f"plan {config} {batch} × {size}³", plan_calls(config, size, batch)[2]) for config, size, batch in PLANS[:3]),
+        *((f"train {batch} × {size}³", train_calls(size, batch)[0]) for size, batch in ((512, 1), (128, 4))),
+    ):
+        call()
+        print(what)
+        profile(call, 16)
+
+
+SECTIONS = (kernels, shapes, ceilings, operations, plan, train, profiles)
 
 
 if __name__ == "__main__":
