@@ -73,6 +73,9 @@ class Engine(Protocol):
     def rows(self, bits: Bits, wanted: Bits) -> Tensor:
         """int32 [wanted.count]: the row in `bits` of each of the wanted sites of the same grid; bits.count where it has none."""
 
+    def spread(self, bits: Bits, values: Tensor, item: int, size: tuple[int, int, int], absent: float) -> Tensor:
+        """float32 [x, y, z]: the values, float32 [N], at the sites of one item, whose size (x, y, z) is given; `absent` elsewhere."""
+
     def neighbours(self, bits: Bits) -> Tensor:
         """Kernel map of a 3×3×3 convolution on these sites, as this engine's `convolve` wants it, shared by every use of the sites.
 

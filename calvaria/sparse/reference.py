@@ -83,6 +83,13 @@ def rows(bits: Bits, wanted: Bits) -> Tensor:
     return _ranks(bits)[_flags(wanted.words)]
 
 
+def spread(bits: Bits, values: Tensor, item: int, size: tuple[int, int, int], absent: float) -> Tensor:
+    field = torch.full((*bits.words.shape[:3], bits.words.shape[3] * WORD), absent, dtype=torch.float32, device=values.device)
+    field[_flags(bits.words)] = values
+    x, y, z = size
+    return field[item, :x, :y, :z]
+
+
 def neighbours(bits: Bits) -> Tensor:
     ranks = torch.nn.functional.pad(_ranks(bits), (1,) * 6, value=bits.count)
     _, x, y, z = ranks.shape

@@ -48,7 +48,7 @@ class SiteSet:
     def from_coordinates(cls, coordinates: Tensor, extents: Sequence[Extent], stride: int = 1, engine: str = "auto") -> "SiteSet":
         """The sites at int [N, 4] (batch, x, y, z) in finest cells, in any order; the inverse of `coordinates`."""
         empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
-        cells = coordinates.int() // torch.tensor([1, stride, stride, stride], dtype=torch.int32, device=coordinates.device)
+        cells = coordinates.int() // empty._scale if stride > 1 else coordinates.int()
         return replace(empty, words=empty.compute.mark(cells.contiguous(), empty.shape))
 
     @classmethod
@@ -105,7 +105,7 @@ class SiteSet:
     @property
     def coordinates(self) -> Tensor:
         """int32 [N, 4]: (batch, x, y, z) in finest cells, as general sparse engines want them."""
-        return self.places * torch.tensor([1, self.stride, self.stride, self.stride], dtype=torch.int32, device=self.device)
+        return self.places * self._scale if self.stride > 1 else self.places
 
     @cached_property
     def counts(self) -> list[int]:
@@ -120,12 +120,8 @@ class SiteSet:
         return [self.compute.unpack(words[:x, :y].contiguous(), z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
 
     def spread(self, values: Tensor, absent: float = 0.0) -> list[Tensor]:
-        """Each item's values [X, Y, Z] from one value per site [N]; `absent` where there is no site."""
-        parts = torch.split(values, self.counts)
-        return [
-            torch.full(mask.shape, absent, dtype=values.dtype, device=values.device).masked_scatter_(mask, part)
-            for mask, part in zip(self.masks(), parts, strict=True)
-        ]
+        """Each item's values, float32 [X, Y, Z], from one value per site [N]; `absent` where there is no site."""
+        return [self.compute.spread(self.bits, values, item, size, absent) for item, size in enumerate(self.sizes)]
 
     @cached_property
     def neighbours(self) -> Tensor:
@@ -179,6 +175,10 @@ class SiteSet:
     def compute(self) -> Engine:
         """The engine itself."""
         return engine(self.engine, self.device.type)
+
+    @property
+    def _scale(self) -> Tensor:
+        return torch.tensor([1, self.stride, self.stride, self.stride], dtype=torch.int32, device=self.device)
 
     def _same_grid(self, other: "SiteSet") -> None:
         if (self.extents, self.stride) != (other.extents, other.stride):

@@ -4,6 +4,7 @@ Neighbours are looked up in the bits by the kernels themselves; no kernel map is
 kernels: only channels, types and kinds of kernel make new ones. Under TRITON_INTERPRET=1 all of it runs on the CPU, slowly, for tests.
 """
 
+from calvaria.sparse.reference import spread
 from calvaria.sparse.triton_engine.bits import (
     children,
     coordinates,
@@ -47,6 +48,7 @@ __all__ = [
     "parents",
     "rows",
     "select",
+    "spread",
     "stem",
     "stem_weight_gradient",
     "stride_weight_gradient",
