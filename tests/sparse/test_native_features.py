@@ -39,8 +39,8 @@ def bits_of(mask: Tensor) -> Bits:
     return reference.index(words)
 
 
-def noise(share: float, seed: int = 0) -> Tensor:
-    return torch.rand(SHAPE, generator=random(seed)) < share
+def noise(share: float, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Tensor:
+    return torch.rand(shape, generator=random(seed)) < share
 
 
 def one_voxel() -> Tensor:
@@ -72,6 +72,7 @@ MASKS = {
     "blocks": blocks,
     "1 %": lambda: noise(0.01),
     "30 %": lambda: noise(0.3),
+    "whole words": lambda: noise(0.7, shape=(2, 4, 3, 128)),  # the last cell of a line and the first of the next stand side by side
 }
 WIDTHS = [(1, 1), (8, 8), (3, 5), (16, 16), (22, 32), (7, 33), (70, 100)]
 
@@ -146,16 +147,28 @@ def test_between_strides_whatever_sites_there_are(kernel: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 8, 22])
 def test_transfer(mask: Tensor, channels: int) -> None:
-    source, target = bits_of(mask), bits_of(noise(0.3, seed=1))
+    source, target = bits_of(mask), bits_of(noise(0.3, seed=1, shape=mask.shape))
     agrees(native.transfer, normal(source.count, channels), source, target)
     agrees(native.transfer, normal(target.count, channels), target, source)
 
 
 @pytest.mark.parametrize("widths", [(8, 8), (5, 7), (32, 22), (64, 100)], ids=str)
 def test_decide(mask: Tensor, widths: tuple[int, int]) -> None:
-    candidates, encoder = bits_of(mask), bits_of(noise(0.2, seed=1))
+    agrees_on_decisions(bits_of(mask), bits_of(noise(0.2, seed=1, shape=mask.shape)), *widths)
+
+
+def test_eight_channels_on_a_grid_of_many_strips() -> None:
+    """They have kernels of their own, which lay out strips of a few lines along y and of more planes along x."""
+    bits, encoder = (bits_of(noise(0.1, seed, shape=(2, 100, 31, 66))) for seed in (0, 1))
+    features, gradient, bias = normal(bits.count, 8), normal(bits.count, 8, seed=1), normal(8)
+    agrees(native.convolve, features, normal(27, 8, 8), bits, neighbours(bits))
+    agrees(native.convolve, features, normal(27, 8, 8), bits, neighbours(bits), bias=bias)
+    agrees(native.convolve_weight_gradient, features, gradient, bits, neighbours(bits))
+    agrees_on_decisions(bits, encoder, 8, 8)
+
+
+def agrees_on_decisions(candidates: Bits, encoder: Bits, c_in: int, c_out: int) -> None:
     union = reference.index(candidates.words | encoder.words)
-    c_in, c_out = widths
     values = [
         normal(candidates.count, c_in),
         normal(27, c_in, c_out) / c_in,
