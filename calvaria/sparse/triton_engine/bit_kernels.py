@@ -14,9 +14,9 @@ def count_blocks(words, sums, n, BLOCK: tl.constexpr):
     tl.store(sums + tl.program_id(0), tl.sum(popcount(load_word(words, at, at < n))))
 
 
-@triton.jit(do_not_specialize=["n"])
-def scan_blocks(words, sums, starts, n, BLOCK: tl.constexpr, SUMS: tl.constexpr):
-    """starts from the blocks' sums: each program adds up those before its own."""
+@triton.jit(do_not_specialize=["n", "which"])
+def scan_blocks(words, sums, starts, totals, n, which, BLOCK: tl.constexpr, SUMS: tl.constexpr):
+    """starts from the blocks' sums: each program adds up those before its own; totals[which] is the number of sites."""
     block = tl.program_id(0)
     before = tl.zeros([SUMS], tl.int32)
     for first in range(0, block, SUMS):
@@ -25,6 +25,7 @@ def scan_blocks(words, sums, starts, n, BLOCK: tl.constexpr, SUMS: tl.constexpr)
     at = block * BLOCK + tl.arange(0, BLOCK)
     ends = tl.sum(before) + tl.cumsum(popcount(load_word(words, at, at < n)))
     tl.store(starts + 1 + at, ends, mask=at < n)
+    tl.store(totals + which + 0 * at, ends, mask=at == n - 1)
     if block == 0:
         tl.store(starts, 0)
 
@@ -38,9 +39,9 @@ def _number(word, before, at, cells):
     tl.store(cells + row, at[:, None] * 64 + bit[None, :], mask=there != 0)
 
 
-@triton.jit(do_not_specialize=["n"])
-def index_small(words, starts, cells, n, BLOCK: tl.constexpr, AHEAD: tl.constexpr):
-    """starts and cells at once, where words are so few that every program may count all those before its own."""
+@triton.jit(do_not_specialize=["n", "which"])
+def index_small(words, starts, cells, totals, n, which, BLOCK: tl.constexpr, AHEAD: tl.constexpr):
+    """starts, cells and totals[which] at once, where words are so few that every program may count all those before its own."""
     first = tl.program_id(0) * BLOCK
     ahead = tl.zeros([AHEAD], tl.int32)
     for begin in range(0, first, AHEAD):
@@ -51,6 +52,7 @@ def index_small(words, starts, cells, n, BLOCK: tl.constexpr, AHEAD: tl.constexp
     sites = popcount(word)
     ends = tl.sum(ahead) + tl.cumsum(sites)
     tl.store(starts + 1 + at, ends, mask=at < n)
+    tl.store(totals + which + 0 * at, ends, mask=at == n - 1)
     if first == 0:
         tl.store(starts, 0)
     if tl.max(sites) > 0:

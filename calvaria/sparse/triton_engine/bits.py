@@ -48,29 +48,32 @@ def index(words: Tensor) -> Bits:
 
 def index_all(grids: Sequence[Tensor]) -> list[Bits]:
     """`index` of several grids at once: the host waits for the device once, not once for each."""
-    found = [_index(words) for words in grids]
-    ends = [starts[-1:] for starts, _ in found]
-    counts = (torch.cat(ends) if len(ends) > 1 else ends[0]).tolist()
+    if not grids:
+        return []
+    totals = torch.empty(len(grids), dtype=torch.int32, device=grids[0].device)
+    found = [_index(words, totals, which) for which, words in enumerate(grids)]
+    counts = totals.tolist()
     for count, (starts, numbered) in zip(counts, found, strict=True):
         if numbered is not None:
             setattr(starts, CELLS, numbered[:count])
     return [Bits(words, starts, count) for words, (starts, _), count in zip(grids, found, counts, strict=True)]
 
 
-def _index(words: Tensor) -> tuple[Tensor, Tensor | None]:
-    """starts, and the cells at the front of a tensor long enough for any if words are few."""
+def _index(words: Tensor, totals: Tensor, which: int) -> tuple[Tensor, Tensor | None]:
+    """starts, and the cells at the front of a tensor long enough for any if words are few; the number of sites goes to the totals."""
     n = words.numel()
     if n * 64 > CELLS_LIMIT:
         raise ValueError(f"a grid of words {list(words.shape)} holds more than 2³¹ cells: make the batch smaller")
     starts = torch.empty(n + 1, dtype=torch.int32, device=words.device)
     if n <= FEW_WORDS:
         numbered = torch.empty(n * 64, dtype=torch.int32, device=words.device)
-        launch(kernels.index_small, (blocks(n, 128),), (words, starts, numbered), (n,), BLOCK=128, AHEAD=4096, num_warps=8)
+        tensors = words, starts, numbered, totals
+        launch(kernels.index_small, (blocks(n, 128),), tensors, (n, which), BLOCK=128, AHEAD=4096, num_warps=8)
         return starts, numbered
     count = blocks(n, SCANNED)
     sums = torch.empty(count, dtype=torch.int32, device=words.device)
     launch(kernels.count_blocks, (count,), (words, sums), (n,), BLOCK=SCANNED)
-    launch(kernels.scan_blocks, (count,), (words, sums, starts), (n,), BLOCK=SCANNED, SUMS=SCANNED)
+    launch(kernels.scan_blocks, (count,), (words, sums, starts, totals), (n, which), BLOCK=SCANNED, SUMS=SCANNED)
     return starts, None
 
 
