@@ -46,6 +46,9 @@ def agree_on_bits(engine: Any, mask: Tensor) -> Sets:
     places = engine.coordinates(bits)
     same(places, reference.coordinates(bits))
     same(engine.mark(torch.cat([places, places]).flip(0), (b, x, y, z)), words)
+    values = torch.randn(bits.count, device=mask.device)
+    for item in range(b):
+        same(engine.spread(bits, values, item, (x, y, z), -3.0), reference.spread(bits, values, item, (x, y, z), -3.0))
     limits = torch.tensor([[side - item % 3 for side in (x, y, z)] for item in range(b)], device=mask.device)
     for kernel in (2, 4):
         same(engine.children(coarse, limits, (b, x, y, z), kernel), reference.children(coarse, limits, (b, x, y, z), kernel))

@@ -4,7 +4,6 @@ Neighbours are looked up in the bits by the kernels themselves; no kernel map is
 kernels: only channels, types and kinds of kernel make new ones. Under TRITON_INTERPRET=1 all of it runs on the CPU, slowly, for tests.
 """
 
-from calvaria.sparse.reference import spread
 from calvaria.sparse.triton_engine.bits import (
     children,
     coordinates,
@@ -16,6 +15,7 @@ from calvaria.sparse.triton_engine.bits import (
     parents,
     rows,
     select,
+    spread,
     unpack,
 )
 from calvaria.sparse.triton_engine.features import (

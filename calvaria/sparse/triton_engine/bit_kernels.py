@@ -78,6 +78,15 @@ def place_cells(cells, coordinates, n, X, Y, W, BLOCK: tl.constexpr):
     tl.store(coordinates + row * 4 + 3, w * 64 + bit, mask=row < n)
 
 
+@triton.jit(do_not_specialize=["n", "item", "y", "z", "X", "Y", "W"])
+def spread_values(cells, values, field, n, item, y, z, X, Y, W, BLOCK: tl.constexpr):
+    """field [x, y, z] at the sites of one item."""
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    b, i, j, w, bit = place(tl.load(cells + row, mask=row < n, other=0), X, Y, W)
+    target = field + (i.to(tl.int64) * y + j) * z + w * 64 + bit
+    tl.store(target, tl.load(values + row, mask=row < n, other=0), mask=(row < n) & (b == item))
+
+
 @triton.jit(do_not_specialize=["n", "X", "Y", "W"])
 def set_bits(coordinates, words, n, X, Y, W, BLOCK: tl.constexpr):
     """Or every coordinate's bit into its word."""

@@ -105,6 +105,13 @@ def coordinates(bits: Bits) -> Tensor:
     return found
 
 
+def spread(bits: Bits, values: Tensor, item: int, size: tuple[int, int, int], absent: float) -> Tensor:
+    field = torch.full(size, absent, dtype=torch.float32, device=values.device)
+    numbers = bits.count, item, *size[1:], *bits.words.shape[1:]
+    launch(kernels.spread_values, (blocks(bits.count, ROWS),), (cells(bits), values.contiguous(), field), numbers, BLOCK=ROWS)
+    return field
+
+
 def mark(coordinates: Tensor, shape: Shape) -> Tensor:
     batch, x, y, z = shape
     words = torch.zeros(batch, x, y, -(-z // 64), dtype=torch.int64, device=coordinates.device)
