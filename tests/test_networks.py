@@ -1,5 +1,6 @@
 """The paper's network: its size, its decisions, and that nothing about a batch or a strange input disturbs them."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig, bounded, parameter_count, pyramid
 from calvaria.sparse import SiteSet
+from calvaria.sparse.engines import EngineUnavailable, choose
 from calvaria.training.loss import pyramid_loss
 
 
@@ -69,6 +71,26 @@ def test_degenerate_inputs_are_answered_and_trained_on(mask: torch.Tensor, train
     if train and len(sites):
         loss.backward()
         assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["ch1", "ch2"])
+def test_the_whole_networks_gradients_are_the_same_on_the_native_engine(name: str) -> None:
+    """In single precision against the reference in double; by running statistics, as those of a few coarse sites magnify rounding."""
+    try:
+        choose("native", "cpu")
+    except EngineUnavailable as obstacle:
+        pytest.skip(str(obstacle))
+    torch.manual_seed(0)
+    network = EncoderDecoder(CONFIGS[name]).eval()
+    exact = deepcopy(network).double()
+    masks = [shell(40, 15), torch.zeros(9, 9, 9, dtype=torch.bool), shell(33, 12, shift=4)]
+    for module, engine in ((network, "native"), (exact, "reference")):
+        sites, target = SiteSet.from_masks([mask & (mask.cumsum(0) < 6) for mask in masks], engine), SiteSet.from_masks(masks, engine)
+        pyramid_loss(module(sites, target, forced=True), sites, target).backward()
+    for (parameter, ours), theirs in zip(network.named_parameters(), exact.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), parameter
+        if theirs.grad is not None:
+            assert (ours.grad - theirs.grad).norm() <= 2e-3 * theirs.grad.norm(), parameter
 
 
 def test_a_network_that_keeps_nothing_still_answers() -> None:
