@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 CSRC = Path("calvaria/sparse/csrc")
 INTERFACE = hashlib.sha256((CSRC / "interface.h").read_bytes()).hexdigest()[:16]
 FLAGS = ["-std=c++17", "-O3", "-g0", "-Wall", "-Wextra", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
-AVX2 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mpopcnt"]
+AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt"]  # what calvaria_simd asks the processor for, and nothing else
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
 
 
