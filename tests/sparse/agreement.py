@@ -85,10 +85,10 @@ def agree_on_features(
     weight = random(27, c_in, c_out) / (9 * c_in) ** 0.5
     compare(lambda e, n, f, w: e.convolve(f, w, bits, n), features, weight)
     compare(lambda e, n, f, w, v: e.convolve(f, w, bits, n, v), features, weight, bias)
+    compare(lambda e, n, f, g: e.convolve_weight_gradient(f, g, bits, n), features, gradient)
     agree_on_decisions(engine, kind, bits, other, features, weight, bias, near)
     if same_sites_only:
         return
-    compare(lambda e, n, f, g: e.convolve_weight_gradient(f, g, bits, n), features, gradient)
     compare(lambda e, _, w, v: e.stem(w, bits, v), random(27, c_out), bias)
     compare(lambda e, _, g: e.stem_weight_gradient(g, bits), gradient)
     upper, lower = random(coarse.count, c_in), random(coarse.count, c_out)
