@@ -38,7 +38,6 @@ static void convolve_tile(const Map &map, const Tile &tile, const float *in, con
                           Workspace &workspace) {
     workspace.sums.assign((tile.rows + 1) * stride, 0.f);  // one row to spare for the lists' padding
     workspace.panel.resize(weights.C_in * PANEL);
-    float *sums = workspace.sums.data(), *panel = workspace.panel.data();
     for (int group = 0; group < map.groups; ++group) {
         for (int i = 0; i < map.taps; ++i) workspace.pairs[i].clear();
         map.collect(tile, group, workspace.pairs);
@@ -48,36 +47,41 @@ static void convolve_tile(const Map &map, const Tile &tile, const float *in, con
             const float *weight = weights.values + map.tap(group, i) * weights.C_in * weights.C_out;
             for (int64_t c = 0; c < stride; c += PANEL) {
                 const int64_t width = std::min(PANEL, stride - c);
-                pack_panel(weight, weights.C_in, weights.C_out, first + c, width, panel);
-                if (width == PANEL)
-                    multiply<2>(pairs.data(), pairs.padded(ROWS<2>, tile.rows), in, weights.C_in, panel, sums + c, stride);
-                else
-                    multiply<1>(pairs.data(), pairs.padded(ROWS<1>, tile.rows), in, weights.C_in, panel, sums + c, stride);
+                const float *panel = panel_of(weight, weights.C_in, weights.C_out, first + c, width, workspace.panel.data());
+                const auto add = width == PANEL ? multiply<2> : multiply<1>;
+                const int64_t size = pairs.padded(width == PANEL ? ROWS<2> : ROWS<1>, tile.rows);
+                add(pairs.data(), size, in, weights.C_in, panel, workspace.sums.data() + c, stride);
             }
         }
     }
 }
 
-// to[channel] = from[channel], or with a bias relu(from + bias)
-static inline void finish_row(const float *from, const float *bias, int64_t channels, float *to) {
-    int64_t c = 0;
-    for (; c + LANES <= channels; c += LANES) {
-        Vector value = load(from + c);
-        if (bias) add_bias_relu(value, load(bias + c));
-        store(to + c, value);
-    }
-    for (; c < channels; ++c) to[c] = bias ? std::max(from[c] + bias[c], 0.f) : from[c];
+// The values, and zeros up to n.
+static inline std::vector<float> padded(const float *values, int64_t size, int64_t n) {
+    std::vector<float> all(values, values + size);
+    all.resize(n);
+    return all;
+}
+
+// from [rows, stride] -> to [rows, C_out], some channels of it; with a bias relu(from + bias).
+static void finish(const float *from, int64_t stride, int64_t rows, const float *bias, int64_t channels, float *to, int64_t C_out) {
+    for (; rows--; from += stride, to += C_out)
+        for (int64_t c = 0; c < channels; c += LANES) {
+            const Vector value = bias ? relu(load(from + c) + load(bias + c)) : load(from + c);
+            store_first(to + c, value, channels - c);
+        }
 }
 
 // out [N, C_out], N the sites of map.outputs; with a bias [C_out], relu(… + bias).
 template <class Map>
 static void convolve_all(const Map &map, const float *in, const Weights &weights, const float *bias, float *out) {
     const int64_t C_out = weights.C_out, width = slice_of(map.outputs, C_out), slices = (C_out + width - 1) / width;
+    const std::vector<float> padded_bias = bias ? padded(bias, C_out, C_out + LANES) : std::vector<float>();
     parallel_tiles(map.outputs, slices, [&](const Tile &tile, int64_t slice) {
         Workspace &workspace = Workspace::of_thread();
         const int64_t first = slice * width, channels = std::min(width, C_out - first), stride = round_up(channels, LANES);
         convolve_tile(map, tile, in, weights, first, stride, workspace);
-        for (int64_t i = 0; i < tile.rows; ++i)
-            finish_row(&workspace.sums[i * stride], bias ? bias + first : nullptr, channels, out + (tile.first_row + i) * C_out + first);
+        finish(workspace.sums.data(), stride, tile.rows, bias ? &padded_bias[first] : nullptr, channels,
+               out + tile.first_row * C_out + first, C_out);
     });
 }

@@ -13,8 +13,8 @@ struct Level {
     Grid candidates, encoder, together;
     const float *features;
     Weights weights;
-    const float *bias, *skip;
-    std::vector<float> head;  // zero past the last channel
+    const float *skip;
+    std::vector<float> bias, head;  // zero past the last channel
     float head_bias, keep_above;
     float *joined, *logits;
     uint64_t *kept;
@@ -73,7 +73,7 @@ void decide_eight(const Level &level) {
         std::vector<float> &rows = Workspace::of_thread().sums;
         rows.assign(tile.rows * EIGHT, 0.f);
         for (const Group &group : groups_of(level.candidates, tile, dense))
-            convolve_group(group, dense, packed, &eight(level.bias), rows.data());
+            convolve_group(group, dense, packed, &eight(level.bias.data()), rows.data());
         decide_tile(level, tile, rows.data());
     });
 }
@@ -87,8 +87,8 @@ void decide_any(const Level &level) {
         for (const Place &place : tile.places) {
             const Span local = {place.span.bits, place.span.row - tile.first_row};
             for_runs(level.candidates.words[place.word], local, local, [&](int64_t first, int64_t, int64_t length) {
-                for (float *row = rows + first * level.stride(); length--; row += level.stride())
-                    finish_row(row, level.bias, level.channels(), row);
+                float *row = rows + first * level.stride();
+                finish(row, level.stride(), length, level.bias.data(), level.stride(), row, level.stride());
             });
         }
         decide_tile(level, tile, rows);
@@ -103,10 +103,10 @@ void decide(const float *features, const float *weight, const float *bias, const
             int64_t C_out, const float *head, float head_bias, float keep_above, float *joined, float *logits, uint64_t *kept) {
     const auto grid = [=](const uint64_t *words, const int32_t *starts) { return Grid{words, starts, X, Y, W, B * X * Y * W}; };
     const bool all_eight = C_in == EIGHT && C_out == EIGHT;
-    Level level{grid(candidate_words, candidate_starts), grid(encoder_words, encoder_starts), grid(union_words, union_starts),
-                features, {weight, C_in, C_out}, bias, skip, {}, head_bias, keep_above, joined, logits, kept};
-    level.head.resize(all_eight ? EIGHT : round_up(C_out, std::max<int64_t>(LANES, EIGHT)));
-    std::copy_n(head, C_out, level.head.data());
+    const int64_t stride = all_eight ? EIGHT : round_up(C_out, std::max<int64_t>(LANES, EIGHT));
+    const Level level{grid(candidate_words, candidate_starts), grid(encoder_words, encoder_starts), grid(union_words, union_starts),
+                features, {weight, C_in, C_out}, skip, padded(bias, C_out, stride), padded(head, C_out, stride), head_bias, keep_above,
+                joined, logits, kept};
     all_eight ? decide_eight(level) : decide_any(level);
 }
 

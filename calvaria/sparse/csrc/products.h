@@ -24,6 +24,7 @@ static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
             row[r] = in + pairs[i + r].row * C_in;
+            __builtin_prefetch(in + pairs[i + r + 2 * R].row * C_in);  // past the end: some row or other
             place[r] = sums + pairs[i + r].place * stride;
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v) sum[r][v] = load(place[r] + v * LANES);
@@ -48,13 +49,15 @@ static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C
     }
 }
 
-// weight [C_in, C_out] -> panel [C_in, width]: columns from `first` on, zero past C_out.
-static inline void pack_panel(const float *weight, int64_t C_in, int64_t C_out, int64_t first, int64_t width, float *panel) {
+// The columns of weight [C_in, C_out] from `first` on as a panel [C_in, width], zero past C_out: in `room`, unless they lie like that.
+static inline const float *panel_of(const float *weight, int64_t C_in, int64_t C_out, int64_t first, int64_t width, float *room) {
+    if (width == C_out) return weight;
     const int64_t columns = std::min(width, C_out - first);
-    for (int64_t c = 0; c < C_in; ++c, panel += width) {
-        std::copy_n(weight + c * C_out + first, columns, panel);
-        std::fill(panel + columns, panel + width, 0.f);
+    for (int64_t c = 0; c < C_in; ++c) {
+        std::copy_n(weight + c * C_out + first, columns, room + c * width);
+        std::fill(room + c * width + columns, room + (c + 1) * width, 0.f);
     }
+    return room;
 }
 
 // totals[c] += Σ in[row][c] · gradients[place] over all pairs, for C channels c; in [., C_in], gradients [., stride], totals [C, stride].

@@ -19,18 +19,20 @@ struct Tile {
     std::vector<Place> places;
 };
 
-constexpr int64_t TILE_ROWS = 256;             // a tile ends with the word that reaches as many,
+constexpr int64_t TILE_ROWS = 512;             // a tile ends with the word that reaches as many,
 constexpr int64_t MOST_ROWS = TILE_ROWS + 63;  // so that none has more than this
 constexpr int64_t PART_ROWS = 4096;            // what a thread takes at a time, at most
 
 // The tile of the words from `first` on, up to `last` or until it has enough rows.
 static inline Tile tile_of(const Grid &grid, int64_t first, int64_t last, int64_t enough = INT32_MAX) {
     Tile tile{first, first, grid.starts[first], 0, {}};
-    for (; tile.last_word < last && tile.rows < enough; ++tile.last_word) {
-        const int64_t word = tile.last_word, line = word / grid.W;
-        tile.rows = grid.starts[word + 1] - tile.first_row;
-        if (!grid.words[word]) continue;
-        tile.places.push_back({word, line, line / grid.Y % grid.X, line % grid.Y, word % grid.W * 64, {grid.words[word], grid.starts[word]}});
+    int64_t line = first / grid.W, w = first % grid.W;
+    for (int64_t word = first; word < last && tile.rows < enough; tile.last_word = ++word) {
+        if (grid.words[word]) {
+            tile.places.push_back({word, line, line / grid.Y % grid.X, line % grid.Y, 64 * w, {grid.words[word], grid.starts[word]}});
+            tile.rows = grid.starts[word + 1] - tile.first_row;
+        }
+        if (++w == grid.W) w = 0, ++line;
     }
     return tile;
 }

@@ -12,19 +12,14 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;  // SSE2, NEON
 #endif
 
-// Loads and stores through this type need no alignment.
+// Loads and stores through this type need no alignment. (As an argument of a template it would lose that.)
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 static inline Vector load(const float *from) { return *reinterpret_cast<const Vector *>(from); }
 static inline void store(float *to, Vector value) { *reinterpret_cast<Vector *>(to) = value; }
 static inline Vector all(float value) { return value - Vector{}; }
 
-// value := relu(value + bias); by reference, as not every processor can return every width.
-template <class V>
-static inline void add_bias_relu(V &value, const V &bias) {
-    value += bias;
-    value = value > 0 ? value : V{};
-}
+static inline Vector relu(Vector value) { return value > 0 ? value : Vector{}; }
 
 // The first n lanes, or all of them.
 static inline void store_first(float *to, Vector value, int64_t n) {

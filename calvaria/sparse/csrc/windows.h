@@ -84,7 +84,11 @@ static void convolve_group(const Group &group, const DenseLines &dense, const fl
 #pragma GCC unroll 5
     for (int i = 0; i < COUPLES; ++i) {
         float *row = rows + group.couples[i].row * EIGHT;
-        for (int cell = 0; bias && cell < 2; ++cell) add_bias_relu(sum[i][cell], *bias);
+#pragma GCC unroll 2
+        for (int cell = 0; bias && cell < 2; ++cell) {
+            const Eight value = sum[i][cell] + *bias;
+            sum[i][cell] = value > 0 ? value : Eight{};
+        }
         eight(row) = sum[i][0];
         if (group.couples[i].both) eight(row + EIGHT) = sum[i][1];
     }
