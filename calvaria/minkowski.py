@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, decided, pyramid
 from calvaria.sparse import SiteSet
+from calvaria.sparse.taps import SIDE
 
 
 class MinkowskiNetwork(nn.Module):
@@ -81,7 +82,7 @@ def _encoder_level(level: EncoderLevel) -> nn.Sequential:
 class _DecoderLevel(nn.Module):
     def __init__(self, level: DecoderLevel):
         super().__init__()
-        kernel = {8: 2, 64: 4}[level.up.weight.shape[0]]
+        kernel = SIDE[level.up.weight.shape[0]]
         self.up = _Convolution(level.up, kernel, stride=2, generative=True)
         self.conv = _Convolution(level.conv, kernel=3)
         self.head = level.head

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from calvaria.networks import LEVELS, Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, decided, pyramid
 from calvaria.sparse import SiteSet
+from calvaria.sparse.taps import SIDE
 
 
 class Folded(NamedTuple):
@@ -114,6 +115,6 @@ def _encoder_step(level: nn.Module) -> EncoderStep:
 def _decoder_step(level: nn.Module) -> DecoderStep:
     assert isinstance(level, DecoderLevel)
     up = folded(level.up)
-    kernel = {8: 2, 64: 4}[len(up.weight)]
+    kernel = SIDE[len(up.weight)]
     head = level.head
     return DecoderStep(kernel, up, folded(level.conv), head.weight.detach().flatten().clone(), float(head.bias.detach()))

@@ -38,7 +38,7 @@ def shell(size: int, seed: int, half_thickness: float = GIVEN) -> Tensor:
 
 def kernels() -> None:
     """Every kernel against the reference engine, at 512³ too: the tests, as they run on a GPU."""
-    tests = Path(__file__).parents[1] / "tests" / "sparse" / "test_triton.py"
+    tests = Path(__file__).parents[1] / "tests" / "sparse" / "triton_kernels.py"
     subprocess.run([sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", tests], check=True)
 
 

@@ -56,7 +56,10 @@ class Engine(Protocol):
         """int32 [N, 4]: (b, x, y, z) of each site in cells of this grid."""
 
     def mark(self, coordinates: Tensor, shape: Shape) -> Tensor:
-        """words of the grid [B, X, Y, Z] with a site at each of these (b, x, y, z), int [N, 4], in any order, doubles allowed."""
+        """words of the grid [B, X, Y, Z] with a site at each of these (b, x, y, z), int [N, 4], in any order, doubles allowed.
+
+        ValueError if one lies outside the grid, where finding out costs no wait for a device.
+        """
 
     def parents(self, words: Tensor) -> Tensor:
         """words [B, ⌈X/2⌉, ⌈Y/2⌉, ⌈W/2⌉] of the grid at twice the stride: set where any of the eight children is."""

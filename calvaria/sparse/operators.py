@@ -48,6 +48,7 @@ def _differentiable(operator: CustomOpDef, backward: Callable[..., tuple[Tensor 
 
 def call(operator: CustomOpDef, *inputs: Any) -> Tensor:
     """The operator's result, differentiable and under autocast as the operator itself."""
+    inputs = tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
     if _traced():
         return operator(*inputs)  # type: ignore[no-any-return]
     if operator in _AUTOCAST and inputs[0].is_cuda and torch.is_autocast_enabled("cuda"):

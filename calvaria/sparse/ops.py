@@ -8,6 +8,7 @@ from torch import Tensor
 from calvaria.sparse import operators
 from calvaria.sparse.operators import call
 from calvaria.sparse.sites import SiteSet
+from calvaria.sparse.taps import SIDE
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ def downsample(x: SparseTensor, weight: Tensor) -> SparseTensor:
 
 def generate(x: SparseTensor, weight: Tensor) -> SparseTensor:
     """Generative transposed convolution with stride 2: every finer site its kernel (2 or 4) reaches; weight [kernel³, C_in, C_out]."""
-    fine = x.sites.reached({8: 2, 64: 4}[weight.shape[0]])
+    fine = x.sites.reached(SIDE[weight.shape[0]])
     return SparseTensor(fine, call(operators.generate, x.features, weight, *x.sites.bits, *fine.bits, fine.engine))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from calvaria.sparse.engine import Bits, Shape
-from calvaria.sparse.taps import taps
+from calvaria.sparse.taps import SIDE, taps
 
 WORD = 64
 # Floats of gathered neighbours held at once (4 MB): a block is multiplied while still in cache; measured on two cores.
@@ -49,6 +49,8 @@ def coordinates(bits: Bits) -> Tensor:
 
 
 def mark(coordinates: Tensor, shape: Shape) -> Tensor:
+    if (outside := (coordinates < 0) | (coordinates >= torch.tensor(shape, device=coordinates.device))).any():
+        raise ValueError(f"{int(outside.any(1).sum())} of {len(coordinates)} coordinates lie outside the grid {list(shape)}")
     flags = torch.zeros(shape, dtype=torch.bool, device=coordinates.device)
     flags[coordinates.long().unbind(1)] = True
     return _words(flags)
@@ -219,7 +221,7 @@ def _fine_rows(fine: Bits, coarse: Bits, kernel: int) -> Tensor:
 
 
 def _kernel(weight: Tensor) -> int:
-    return {8: 2, 64: 4}[weight.shape[0]]
+    return SIDE[weight.shape[0]]
 
 
 def _finish(out: Tensor, bias: Tensor | None) -> Tensor:

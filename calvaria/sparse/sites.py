@@ -46,10 +46,16 @@ class SiteSet:
 
     @classmethod
     def from_coordinates(cls, coordinates: Tensor, extents: Sequence[Extent], stride: int = 1, engine: str = "auto") -> "SiteSet":
-        """The sites at int [N, 4] (batch, x, y, z) in finest cells, in any order; the inverse of `coordinates`."""
+        """The sites at int [N, 4] (batch, x, y, z) in finest cells, in any order; the inverse of `coordinates`.
+
+        ValueError if one lies outside its item.
+        """
         empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
         cells = coordinates.int() // empty._scale if stride > 1 else coordinates.int()
-        return replace(empty, words=empty.compute.mark(cells.contiguous(), empty.shape))
+        sites = replace(empty, words=empty.compute.mark(cells.contiguous(), empty.shape))
+        if len(extents) > 1 and any(mask.sum() != count for mask, count in zip(sites.masks(), sites.counts, strict=True)):
+            raise ValueError("some sites lie outside their items")
+        return sites
 
     @classmethod
     def empty(cls, extents: tuple[Extent, ...], stride: int, device: torch.device, engine: str = "auto") -> "SiteSet":

@@ -2,6 +2,9 @@
 
 from itertools import product
 
+SIDE = {8: 2, 27: 3, 64: 4}
+"""The size along an axis of a cubic kernel with as many taps."""
+
 
 def taps(kernel: int) -> list[tuple[int, int, int]]:
     """Offsets of a cubic kernel's taps, (x, y, z), in the order of its weights: x varies fastest.

@@ -142,6 +142,18 @@ def test_pruning_keeps_the_chosen_sites_and_their_features(sizes: list[tuple[int
     assert torch.equal(kept.features, x.features[keep])
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_features_and_weights_may_lie_in_memory_as_they_like(name: str, engine: str) -> None:
+    volume, _ = OPERATIONS[name]
+    sites = random_sites([(6, 5, 70)], 0.3, 0, engine, stride=2)
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(3, len(sites), generator=random, dtype=PRECISION[engine]).t()
+    weight = torch.randn(volume, 2, 3, generator=random, dtype=PRECISION[engine]).transpose(1, 2)
+    operation = SPARSE[name]
+    plain = operation(SparseTensor(sites, features.contiguous()), weight.contiguous())
+    assert torch.equal(operation(SparseTensor(sites, features), weight).features, plain.features)
+
+
 def test_features_must_lie_on_their_sites() -> None:
     sites = random_sites([(3, 3, 3)], 1.0, 0, "reference")
     with pytest.raises(ValueError, match="26 rows of features for 27 sites"):

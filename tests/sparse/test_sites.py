@@ -98,3 +98,11 @@ def test_taps_are_ordered_x_fastest() -> None:
 def test_only_masks_of_three_axes_are_taken(bad: list[torch.Tensor]) -> None:
     with pytest.raises(ValueError, match="bool masks"):
         SiteSet.from_masks(bad)
+
+
+@pytest.mark.parametrize(
+    "place", [(0, 0, 0, 70), (0, -1, 0, 0), (1, 4, 0, 0), (2, 0, 0, 0)], ids=["beyond", "before", "of a neighbour", "no item"]
+)
+def test_a_site_outside_its_item_is_refused(place: tuple[int, int, int, int], engine: str) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        SiteSet.from_coordinates(torch.tensor([(0, 0, 0, 0), place], dtype=torch.int32), [(5, 4, 66), (4, 4, 3)], engine=engine)

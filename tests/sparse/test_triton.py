@@ -1,7 +1,4 @@
-"""The Triton kernels against the reference engine: under Triton's interpreter, in a process of its own, or on a GPU where there is one.
-
-On a machine whose environment lacks what the rest of the project needs: `pytest --noconftest tests/sparse/test_triton.py`.
-"""
+"""The Triton kernels against the reference engine: `triton_kernels.py` in a process of its own, under the interpreter and on a GPU."""
 
 import os
 import subprocess
@@ -11,129 +8,31 @@ from pathlib import Path
 
 import pytest
 import torch
-from agreement import Sets, agree_on_bits, agree_on_features
-from torch import Tensor
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-ON_GPU = torch.cuda.is_available() and not INTERPRETED
-DEVICE = "cuda" if ON_GPU else "cpu"
+KERNELS = Path(__file__).with_name("triton_kernels.py")
 
-pytestmark = [pytest.mark.gpu] if ON_GPU else []
-on_kernels = pytest.mark.skipif(not (INTERPRETED or ON_GPU), reason="run by test_kernels_under_the_interpreter")
+
+def run_kernels(**environment: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-x", str(KERNELS)]
+    ran = subprocess.run(command, cwd=KERNELS.parents[2], env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout[-5000:]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(INTERPRETED or ON_GPU or find_spec("triton") is None, reason="Triton is not installed, or at work already")
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: pip install --no-deps 'triton>=3.7.1,<4'")
 def test_kernels_under_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-x", __file__]
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout[-5000:]
-
-
-def test_nothing_of_triton_or_cuda_is_asked_at_import() -> None:
-    code = "import sys, torch, calvaria.sparse; assert 'triton' not in sys.modules and not torch.cuda.is_initialized()"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def mask_of(shape: tuple[int, int, int, int], share: float) -> Tensor:
-    generator = torch.Generator().manual_seed(sum(shape))
-    return (torch.rand(shape, generator=generator) < share).to(DEVICE)
-
-
-GRIDS = {
-    "batch": ((2, 3, 4, 130), 0.08),  # odd sizes, lines of three words
-    "empty": ((1, 3, 3, 3), 0.0),
-    "one voxel": ((1, 1, 1, 1), 1.0),
-    "full": ((1, 2, 2, 64), 1.0),  # whole words, sites on every border
-    "thin": ((1, 3, 1, 70), 0.5),
-}
-
-
-def sets_of(name: str) -> Sets:
-    from calvaria.sparse import triton_engine
-
-    torch.manual_seed(0)
-    return agree_on_bits(triton_engine, mask_of(*GRIDS[name]))
-
-
-@on_kernels
-@pytest.mark.parametrize("few", [0, 2**15])
-@pytest.mark.parametrize("grid", GRIDS)
-def test_bits(grid: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from calvaria.sparse.triton_engine import bits
-
-    monkeypatch.setattr(bits, "FEW_WORDS", few)
-    sets_of(grid)
-
-
-@on_kernels
-def test_ranks_run_on_across_blocks_of_words() -> None:
-    from calvaria.sparse import triton_engine
-
-    torch.manual_seed(0)
-    agree_on_bits(triton_engine, mask_of((1, 20, 33, 128), 0.02))
-
-
-@on_kernels
-@pytest.mark.parametrize("grid", GRIDS)
-def test_features_on_awkward_grids(grid: str) -> None:
-    from calvaria.sparse import triton_engine
-
-    agree_on_features(triton_engine, "fp32", sets_of(grid), 8, 8, (2, 4) if grid == "thin" else (2,))
-
-
-@on_kernels
-@pytest.mark.parametrize(("kind", "c_in", "c_out"), [("bf16", 5, 16), ("fp16", 16, 8), ("tf32", 22, 22)])
-def test_types_and_channels(kind: str, c_in: int, c_out: int) -> None:
-    """Channels that lie side by side in a step, and that fill one with gaps."""
-    from calvaria.sparse import triton_engine
-
-    agree_on_features(triton_engine, kind, sets_of("thin"), c_in, c_out)
-
-
-@on_kernels
-def test_several_blocks_of_channels() -> None:
-    from calvaria.sparse import triton_engine
-
-    agree_on_features(triton_engine, "fp32", sets_of("thin"), 40, 70, same_sites_only=not ON_GPU)
-
-
-@on_kernels
-def test_more_channels_than_a_program_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from calvaria.sparse import triton_engine
-    from calvaria.sparse.triton_engine import features
-
-    monkeypatch.setattr(features, "WHOLE_ROW", 16)
-    agree_on_features(triton_engine, "bf16", sets_of("thin"), 8, 20, same_sites_only=True)
-
-
-@on_kernels
-@pytest.mark.parametrize(("grid", "kind", "c_in", "c_out"), [*((grid, "bf16", 8, 8) for grid in GRIDS), ("thin", "fp32", 3, 5)])
-def test_convolutions_by_cubes(grid: str, kind: str, c_in: int, c_out: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from calvaria.sparse import triton_engine
-    from calvaria.sparse.triton_engine import cubes
-
-    monkeypatch.setattr(cubes, "SITES", 0)
-    agree_on_features(triton_engine, kind, sets_of(grid), c_in, c_out, same_sites_only=True)
-
-
-@on_kernels
-def test_a_grid_too_large_to_number_is_refused() -> None:
-    from calvaria.sparse import triton_engine
-
-    with pytest.raises(ValueError, match="make the batch smaller"):
-        triton_engine.index(torch.zeros(1, dtype=torch.int64, device=DEVICE).expand(2**13, 2**13, 1, 1))
+    run_kernels(TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
-@pytest.mark.parametrize("kind", ["fp32", "tf32", "fp16", "bf16"])
-def test_at_512(kind: str) -> None:
-    from calvaria.sparse import triton_engine
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_kernels_on_the_gpu() -> None:
+    run_kernels()
 
-    along = torch.linspace(-1, 1, 512, device="cuda")
-    radius = (along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2).sqrt()
-    mask = ((radius + 0.003 * torch.randn_like(radius) - 0.8).abs() < 0.025)[None]
-    agree_on_features(triton_engine, kind, agree_on_bits(triton_engine, mask), 8, 8)
+
+def test_nothing_of_triton_or_cuda_is_asked_at_import() -> None:
+    code = "import sys, torch; before = set(sys.modules); import calvaria.sparse, calvaria.plan"
+    code += "; assert not any(name.split('.')[0] == 'triton' for name in set(sys.modules) - before)"
+    code += "; assert not torch.cuda.is_initialized()"
+    subprocess.run([sys.executable, "-c", code], check=True)

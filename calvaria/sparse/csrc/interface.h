@@ -1,6 +1,6 @@
 // Everything the library offers, as plain C; calvaria/sparse/native/interface.py repeats it for Python, in the same order.
 //
-// Conventions. Arrays are contiguous, sizes are int64. The caller allocates what is written. No function throws, keeps a pointer
+// Conventions. Arrays are contiguous, sizes are int64. The caller allocates what is written. No function throws (where memory runs out, the process ends), keeps a pointer
 // or holds a lock; each works in the OpenMP threads of the calling thread. B, X, Y, Z are cells, W = ceil(Z / 64) words a line.
 //
 // Bits of a grid [B, X, Y, Z] are words [B, X, Y, W]: bit k of word w of a line is the cell z = 64 w + k; bits past Z are zero.

@@ -95,7 +95,7 @@ def why_not() -> str:
 
 @cache
 def _default() -> str:
-    wanted = os.environ.get(SWITCH)
+    wanted = os.environ.get(SWITCH) or None
     if not levels():
         raise RuntimeError(
             "the native engine was not compiled when Calvaria was installed: install a C++ compiler with OpenMP (g++) and install again"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from calvaria.sparse.engine import Bits
+from calvaria.sparse.taps import SIDE
 from calvaria.sparse.triton_engine import cubes, stem_kernels
 from calvaria.sparse.triton_engine import product_kernels as kernels
 from calvaria.sparse.triton_engine.bits import ROWS, cells, select_above
@@ -196,4 +197,4 @@ def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _kernel(weight: Tensor) -> int:
-    return {8: 2, 64: 4}[weight.shape[0]]
+    return SIDE[weight.shape[0]]

@@ -1,0 +1,109 @@
+"""The Triton kernels against the reference engine: under Triton's interpreter (TRITON_INTERPRET=1), or on a GPU where there is one.
+
+`test_triton.py` runs this file in a process of its own, because the interpreter is chosen when Triton is imported. On a machine that
+lacks what the rest of the project needs: `pytest --noconftest tests/sparse/triton_kernels.py`.
+"""
+
+import os
+
+import pytest
+import torch
+from agreement import Sets, agree_on_bits, agree_on_features
+from torch import Tensor
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+ON_GPU = torch.cuda.is_available() and not INTERPRETED
+DEVICE = "cuda" if ON_GPU else "cpu"
+
+
+def mask_of(shape: tuple[int, int, int, int], share: float) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return (torch.rand(shape, generator=generator) < share).to(DEVICE)
+
+
+GRIDS = {
+    "batch": ((2, 3, 4, 130), 0.08),  # odd sizes, lines of three words
+    "empty": ((1, 3, 3, 3), 0.0),
+    "one voxel": ((1, 1, 1, 1), 1.0),
+    "full": ((1, 2, 2, 64), 1.0),  # whole words, sites on every border
+    "thin": ((1, 3, 1, 70), 0.5),
+}
+
+
+def sets_of(name: str) -> Sets:
+    from calvaria.sparse import triton_engine
+
+    torch.manual_seed(0)
+    return agree_on_bits(triton_engine, mask_of(*GRIDS[name]))
+
+
+@pytest.mark.parametrize("few", [0, 2**15])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_bits(grid: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse.triton_engine import bits
+
+    monkeypatch.setattr(bits, "FEW_WORDS", few)
+    sets_of(grid)
+
+
+def test_ranks_run_on_across_blocks_of_words() -> None:
+    from calvaria.sparse import triton_engine
+
+    torch.manual_seed(0)
+    agree_on_bits(triton_engine, mask_of((1, 20, 33, 128), 0.02))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_features_on_awkward_grids(grid: str) -> None:
+    from calvaria.sparse import triton_engine
+
+    agree_on_features(triton_engine, "fp32", sets_of(grid), 8, 8, (2, 4) if grid == "thin" else (2,))
+
+
+@pytest.mark.parametrize(("kind", "c_in", "c_out"), [("bf16", 5, 16), ("fp16", 16, 8), ("tf32", 22, 22)])
+def test_types_and_channels(kind: str, c_in: int, c_out: int) -> None:
+    """Channels that lie side by side in a step, and that fill one with gaps."""
+    from calvaria.sparse import triton_engine
+
+    agree_on_features(triton_engine, kind, sets_of("thin"), c_in, c_out)
+
+
+def test_several_blocks_of_channels() -> None:
+    from calvaria.sparse import triton_engine
+
+    agree_on_features(triton_engine, "fp32", sets_of("thin"), 40, 70, same_sites_only=not ON_GPU)
+
+
+def test_more_channels_than_a_program_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse import triton_engine
+    from calvaria.sparse.triton_engine import features
+
+    monkeypatch.setattr(features, "WHOLE_ROW", 16)
+    agree_on_features(triton_engine, "bf16", sets_of("thin"), 8, 20, same_sites_only=True)
+
+
+@pytest.mark.parametrize(("grid", "kind", "c_in", "c_out"), [*((grid, "bf16", 8, 8) for grid in GRIDS), ("thin", "fp32", 3, 5)])
+def test_convolutions_by_cubes(grid: str, kind: str, c_in: int, c_out: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse import triton_engine
+    from calvaria.sparse.triton_engine import cubes
+
+    monkeypatch.setattr(cubes, "SITES", 0)
+    agree_on_features(triton_engine, kind, sets_of(grid), c_in, c_out, same_sites_only=True)
+
+
+def test_a_grid_too_large_to_number_is_refused() -> None:
+    from calvaria.sparse import triton_engine
+
+    with pytest.raises(ValueError, match="make the batch smaller"):
+        triton_engine.index(torch.zeros(1, dtype=torch.int64, device=DEVICE).expand(2**13, 2**13, 1, 1))
+
+
+@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
+@pytest.mark.parametrize("kind", ["fp32", "tf32", "fp16", "bf16"])
+def test_at_512(kind: str) -> None:
+    from calvaria.sparse import triton_engine
+
+    along = torch.linspace(-1, 1, 512, device="cuda")
+    radius = (along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2).sqrt()
+    mask = ((radius + 0.003 * torch.randn_like(radius) - 0.8).abs() < 0.025)[None]
+    agree_on_features(triton_engine, kind, agree_on_bits(triton_engine, mask), 8, 8)
