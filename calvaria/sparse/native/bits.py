@@ -35,7 +35,10 @@ def unpack(words: Tensor, depth: int) -> Tensor:
 
 def index(words: Tensor) -> Bits:
     starts = room(words.numel() + 1, dtype=torch.int32)
-    return Bits(words, starts, library().index_words(words, words.numel(), starts))
+    count = library().index_words(words, words.numel(), starts)
+    if count >= 2**31:
+        raise ValueError(f"{count} sites are too many: rows are counted in int32, make the batch smaller")
+    return Bits(words, starts, count)
 
 
 def index_all(grids: Sequence[Tensor]) -> list[Bits]:
