@@ -12,7 +12,7 @@ constexpr int64_t SLICE = 64;  // output channels of a tile's sums, at most
 // Output channels computed at a time: fewer where there are too few tiles to occupy the threads.
 static inline int64_t slice_of(const Grid &grid, int64_t C_out) {
     const bool few = grid.sites() < 4 * omp_get_max_threads() * TILE_ROWS;
-    return std::min(C_out, few ? PANEL : SLICE);
+    return std::min(C_out, few ? 2 * LANES : SLICE);
 }
 
 struct Weights {
@@ -21,15 +21,9 @@ struct Weights {
 };
 
 // What a thread needs to work on a tile.
-class Workspace {
-  public:
+struct Workspace {
     Pairs pairs[MOST_TAPS];
     std::vector<float> sums, panel;
-
-    static Workspace &of_thread() {
-        static thread_local Workspace workspace;
-        return workspace;
-    }
 };
 
 // Sums [tile.rows, stride] of a tile's output channels from `first` on, in `workspace.sums`; channels past the last are zero.
@@ -45,12 +39,10 @@ static void convolve_tile(const Map &map, const Tile &tile, const float *in, con
             Pairs &pairs = workspace.pairs[i];
             if (!pairs.size()) continue;
             const float *weight = weights.values + map.tap(group, i) * weights.C_in * weights.C_out;
-            for (int64_t c = 0; c < stride; c += PANEL) {
-                const int64_t width = std::min(PANEL, stride - c);
+            for (int64_t c = 0, width; c < stride; c += width) {
+                width = panel_width(stride - c);
                 const float *panel = panel_of(weight, weights.C_in, weights.C_out, first + c, width, workspace.panel.data());
-                const auto add = width == PANEL ? multiply<2> : multiply<1>;
-                const int64_t size = pairs.padded(width == PANEL ? ROWS<2> : ROWS<1>, tile.rows);
-                add(pairs.data(), size, in, weights.C_in, panel, workspace.sums.data() + c, stride);
+                multiply(int(width / LANES), pairs, tile.rows, in, weights.C_in, panel, workspace.sums.data() + c, stride);
             }
         }
     }
@@ -77,8 +69,7 @@ template <class Map>
 static void convolve_all(const Map &map, const float *in, const Weights &weights, const float *bias, float *out) {
     const int64_t C_out = weights.C_out, width = slice_of(map.outputs, C_out), slices = (C_out + width - 1) / width;
     const std::vector<float> padded_bias = bias ? padded(bias, C_out, C_out + LANES) : std::vector<float>();
-    parallel_tiles(map.outputs, slices, [&](const Tile &tile, int64_t slice) {
-        Workspace &workspace = Workspace::of_thread();
+    parallel_tiles<Workspace>(map.outputs, slices, [&](const Tile &tile, int64_t slice, Workspace &workspace) {
         const int64_t first = slice * width, channels = std::min(width, C_out - first), stride = round_up(channels, LANES);
         convolve_tile(map, tile, in, weights, first, stride, workspace);
         finish(workspace.sums.data(), stride, tile.rows, bias ? &padded_bias[first] : nullptr, channels,

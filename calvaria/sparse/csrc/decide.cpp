@@ -23,6 +23,12 @@ struct Level {
     int64_t stride() const { return int64_t(head.size()); }
 };
 
+void add_to(float *row, const float *added, int64_t channels) {
+    int64_t c = 0;
+    for (; c + EIGHT <= channels; c += EIGHT) eight(row + c) += eight(added + c);
+    for (; c < channels; ++c) row[c] += added[c];
+}
+
 // Adds the encoder's features to rows [tile.rows, stride] of the union's sites.
 void add_skips(const Level &level, const Tile &tile, float *rows) {
     for (const Place &place : tile.places) {
@@ -32,7 +38,7 @@ void add_skips(const Level &level, const Tile &tile, float *rows) {
             float *row = rows + first * level.stride();
             const float *skip = level.skip + other * level.channels();
             for (; length--; row += level.stride(), skip += level.channels())
-                for (int64_t c = 0; c < level.channels(); ++c) row[c] += skip[c];
+                add_to(row, skip, level.channels());
         });
     }
 }
@@ -40,9 +46,8 @@ void add_skips(const Level &level, const Tile &tile, float *rows) {
 float logit_of(const Level &level, const float *row) {
     Eight products = {};
     for (int64_t c = 0; c < level.stride(); c += EIGHT) products += eight(row + c) * eight(&level.head[c]);
-    float logit = level.head_bias;
-    for (int i = 0; i < EIGHT; ++i) logit += products[i];
-    return logit;
+    return level.head_bias + ((products[0] + products[4]) + (products[1] + products[5])) +
+           ((products[2] + products[6]) + (products[3] + products[7]));
 }
 
 void keep_words(const Level &level, const Tile &tile) {
@@ -70,8 +75,7 @@ void decide_eight(const Level &level) {
     float packed[27 * EIGHT * EIGHT];
     pack_windows(level.weights.values, packed);
     parallel_strips(level.candidates, level.features, level.together, [&](const Tile &tile, DenseLines &dense, int64_t) {
-        std::vector<float> &rows = Workspace::of_thread().sums;
-        rows.assign(tile.rows * EIGHT, 0.f);
+        std::vector<float> rows(tile.rows * EIGHT);
         for (const Group &group : groups_of(level.candidates, tile, dense))
             convolve_group(group, dense, packed, &eight(level.bias.data()), rows.data());
         decide_tile(level, tile, rows.data());
@@ -80,8 +84,7 @@ void decide_eight(const Level &level) {
 
 void decide_any(const Level &level) {
     const SameSites map = {level.candidates, level.together};
-    parallel_tiles(level.together, 1, [&](const Tile &tile, int64_t) {
-        Workspace &workspace = Workspace::of_thread();
+    parallel_tiles<Workspace>(level.together, 1, [&](const Tile &tile, int64_t, Workspace &workspace) {
         convolve_tile(map, tile, level.features, level.weights, 0, level.stride(), workspace);
         float *rows = workspace.sums.data();
         for (const Place &place : tile.places) {

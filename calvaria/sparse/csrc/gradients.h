@@ -22,7 +22,7 @@ class Totals {
 
     // The products of the sites of these words; in [., C_in], gradients [., C_out] by rows of the output.
     void add(int64_t first_word, int64_t last_word, const float *in, int64_t C_in, const float *gradients, int64_t C_out) {
-        Workspace &workspace = Workspace::of_thread();
+        Workspace workspace;
         for_tiles(map.outputs, first_word, last_word, [&](const Tile &tile) {
             workspace.sums.assign(tile.rows * stride, 0.f);
             for (int64_t i = 0; i < tile.rows; ++i)
@@ -55,20 +55,25 @@ class Totals {
 
     float *tap(int64_t group, int i) { return values.data() + ((group - groups.begin) * map.taps + i) * of_tap; }
 
+    // As many pairs at a time as stay in the nearest cache from one block of channels to the next.
     void add_tap(const Pairs &pairs, const float *in, int64_t C_in, const float *gradients, float *totals) {
-        if (!pairs.size()) return;
-        int64_t c = 0;
-        for (; c + PANEL <= stride; c += PANEL) add_columns<2>(pairs, in, C_in, gradients + c, totals + c);
-        for (; c < stride; c += LANES) add_columns<1>(pairs, in, C_in, gradients + c, totals + c);
+        constexpr int64_t AT_ONCE = 64;
+        for (int64_t i = 0; i < pairs.size(); i += AT_ONCE) {
+            const int64_t size = std::min(AT_ONCE, pairs.size() - i);
+            int64_t c = 0;
+            for (; c + 2 * LANES <= stride; c += 2 * LANES) add_columns<2>(pairs.data() + i, size, in, C_in, gradients + c, totals + c);
+            if (c < stride) add_columns<1>(pairs.data() + i, size, in, C_in, gradients + c, totals + c);
+        }
     }
 
     // Of V vectors of output channels, for blocks of about the same number of input channels.
     template <int V>
-    void add_columns(const Pairs &pairs, const float *in, int64_t C_in, const float *gradients, float *totals) {
+    void add_columns(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *gradients, float *totals) {
         const int64_t blocks = (channels.size() + BLOCK<V> - 1) / BLOCK<V>;
         for (int64_t block = 0; block < blocks; ++block) {
             const int64_t begin = channels.size() * block / blocks, end = channels.size() * (block + 1) / blocks;
-            outer_products<V>[end - begin](pairs.data(), pairs.size(), in + channels.begin + begin, C_in, gradients, stride, totals + begin * stride);
+            const auto add = outer_products<V>[end - begin];
+            add(pairs, size, in + channels.begin + begin, C_in, gradients, stride, totals + begin * stride);
         }
     }
 };

@@ -7,10 +7,15 @@
 
 // Sums are kept in registers for ROWS rows by V vectors of output channels: enough to hide the latency of a multiply-add, and few
 // enough that a load feeds more than one of them.
-template <int V>
-constexpr int ROWS = V == 1 ? (LANES == 16 ? 16 : 8) : (LANES == 16 ? 12 : 6);
+constexpr int REGISTERS = LANES == 16 ? 24 : 12;
 
-constexpr int64_t PANEL = 2 * LANES;  // output channels worked on at a time, at most
+template <int V>
+constexpr int ROWS = V == 1 ? REGISTERS * 2 / 3 : REGISTERS / V;
+
+constexpr int64_t PANEL = 3 * LANES;  // output channels worked on at a time, at most
+
+// Vectors of the next panel when so many output channels are left.
+static inline int64_t panel_width(int64_t left) { return left == 3 * LANES ? left : std::min<int64_t>(left, 2 * LANES); }
 
 // sums[place] += in[row] @ panel for all pairs; in [., C_in], panel [C_in, V vectors], sums [., stride]. Every sum is formed in the
 // order of the input's channels, whatever its neighbours in the list.
@@ -24,29 +29,36 @@ static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
             row[r] = in + pairs[i + r].row * C_in;
-            __builtin_prefetch(in + pairs[i + r + 2 * R].row * C_in);  // past the end: some row or other
+            __builtin_prefetch(in + pairs[i + r + 2 * R].row * C_in);  // beyond the list: some row or other
             place[r] = sums + pairs[i + r].place * stride;
-#pragma GCC unroll 2
+#pragma GCC unroll 3
             for (int v = 0; v < V; ++v) sum[r][v] = load(place[r] + v * LANES);
         }
 #pragma GCC unroll 4
         for (int64_t c = 0; c < C_in; ++c) {
             Vector weight[V];
-#pragma GCC unroll 2
+#pragma GCC unroll 3
             for (int v = 0; v < V; ++v) weight[v] = load(panel + (c * V + v) * LANES);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
                 const Vector value = all(row[r][c]);
-#pragma GCC unroll 2
+#pragma GCC unroll 3
                 for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
             }
         }
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 3
             for (int v = 0; v < V; ++v) store(place[r] + v * LANES, sum[r][v]);
         }
     }
+}
+
+// Of a panel of V vectors; the list is padded with pairs at a spare place.
+static inline void multiply(int V, Pairs &pairs, int64_t spare, const float *in, int64_t C_in, const float *panel, float *sums, int64_t stride) {
+    if (V == 1) multiply<1>(pairs.data(), pairs.padded(ROWS<1>, spare), in, C_in, panel, sums, stride);
+    if (V == 2) multiply<2>(pairs.data(), pairs.padded(ROWS<2>, spare), in, C_in, panel, sums, stride);
+    if (V == 3) multiply<3>(pairs.data(), pairs.padded(ROWS<3>, spare), in, C_in, panel, sums, stride);
 }
 
 // The columns of weight [C_in, C_out] from `first` on as a panel [C_in, width], zero past C_out: in `room`, unless they lie like that.
@@ -67,18 +79,18 @@ static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t 
     for (int64_t i = 0; i < size; ++i) {
         const float *row = in + pairs[i].row * C_in, *at = gradients + pairs[i].place * stride;
         Vector gradient[V];
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int v = 0; v < V; ++v) gradient[v] = load(at + v * LANES);
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) {
             const Vector value = all(row[c]);
-#pragma GCC unroll 2
+#pragma GCC unroll 3
             for (int v = 0; v < V; ++v) sum[c][v] += value * gradient[v];
         }
     }
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int v = 0; v < V; ++v) store(totals + c * stride + v * LANES, load(totals + c * stride + v * LANES) + sum[c][v]);
     }
 }

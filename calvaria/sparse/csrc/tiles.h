@@ -53,14 +53,16 @@ static inline int64_t part_begin(const Grid &grid, int64_t i, int64_t n) {
     return std::lower_bound(grid.starts, grid.starts + grid.size, int32_t(grid.sites() * i / n)) - grid.starts;
 }
 
-// Calls body(tile, slice) for all tiles of the grid and all slices of the work on each, in the threads there are. Every word belongs
-// to a tile, also when it has no sites.
-template <class Body>
+// Calls body(tile, slice, what a thread works with) for all tiles of the grid and all slices of the work on each, in the threads there are.
+// Every word belongs to a tile, also when it has no sites.
+template <class Workspace, class Body>
 static inline void parallel_tiles(const Grid &grid, int64_t slices, const Body &body) {
     const int64_t even = grid.sites() * slices / (8 * omp_get_max_threads());
     const int64_t parts = grid.sites() / std::clamp(even, TILE_ROWS, PART_ROWS) + 1;
     parallel_blocks(parts * slices, 1, [&](int64_t item, int64_t) {
         const int64_t part = item / slices, slice = item % slices;
-        for_tiles(grid, part_begin(grid, part, parts), part_begin(grid, part + 1, parts), [&](const Tile &tile) { body(tile, slice); });
+        Workspace workspace;
+        for_tiles(grid, part_begin(grid, part, parts), part_begin(grid, part + 1, parts),
+                  [&](const Tile &tile) { body(tile, slice, workspace); });
     });
 }

@@ -10,6 +10,7 @@
 #include "vectors.h"
 
 #include <memory>
+#include <mutex>
 
 // Two neighbouring cells along z, of which the first is a site of this row of a tile, and the second may be the next one.
 struct Couple {
@@ -146,15 +147,37 @@ class Strips {
     }
 };
 
+// Objects that are worth using again, each by one thread at a time.
+template <class T>
+class Pool {
+  public:
+    template <class Make>
+    std::unique_ptr<T> take(const Make &make) {
+        const std::lock_guard<std::mutex> locked(access);
+        if (idle.empty()) return make();
+        std::unique_ptr<T> taken = std::move(idle.back());
+        idle.pop_back();
+        return taken;
+    }
+
+    void put(std::unique_ptr<T> used) {
+        const std::lock_guard<std::mutex> locked(access);
+        idle.push_back(std::move(used));
+    }
+
+  private:
+    std::mutex access;
+    std::vector<std::unique_ptr<T>> idle;
+};
+
 // Calls body(tile of `tiles`, dense, number of the strip) for each plane of each strip, in the threads there are; `dense` can lay out the
 // features of the sites of `grid` around it. Every word belongs to a tile, also when it has no sites.
 template <class Body>
 static void parallel_strips(const Grid &grid, const float *features, const Grid &tiles, const Body &body) {
     const Strips strips(grid);
-    std::vector<std::unique_ptr<DenseLines>> of_thread(omp_get_max_threads());
+    Pool<DenseLines> pool;
     parallel_blocks(strips.size(), 1, [&](int64_t i, int64_t) {
-        std::unique_ptr<DenseLines> &dense = of_thread[omp_get_thread_num()];
-        if (!dense) dense = std::make_unique<DenseLines>(grid, features);
+        std::unique_ptr<DenseLines> dense = pool.take([&] { return std::make_unique<DenseLines>(grid, features); });
         const Strip strip = strips.of(grid, i);
         dense->open(strip);
         for (int64_t x = strip.x_begin; x < strip.x_end; ++x) {
@@ -163,5 +186,6 @@ static void parallel_strips(const Grid &grid, const float *features, const Grid 
             body(tile_of(tiles, (line + strip.y_begin) * grid.W, (line + strip.y_end) * grid.W), *dense, i);
         }
         dense->close();
+        pool.put(std::move(dense));
     });
 }
