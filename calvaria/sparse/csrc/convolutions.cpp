@@ -2,6 +2,7 @@
 
 #include "gradients.h"
 #include "interface.h"
+#include "strips.h"
 #include "windows.h"
 
 namespace {

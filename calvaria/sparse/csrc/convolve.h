@@ -42,7 +42,7 @@ static void convolve_tile(const Map &map, const Tile &tile, const float *in, con
             for (int64_t c = 0, width; c < stride; c += width) {
                 width = panel_width(stride - c);
                 const float *panel = panel_of(weight, weights.C_in, weights.C_out, first + c, width, workspace.panel.data());
-                multiply(int(width / LANES), pairs, tile.rows, in, weights.C_in, panel, workspace.sums.data() + c, stride);
+                multiply(width, pairs, tile.rows, in, weights.C_in, panel, workspace.sums.data() + c, stride);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 #include "convolve.h"
 #include "interface.h"
+#include "strips.h"
 #include "windows.h"
 
 #include <cstring>
@@ -82,7 +83,7 @@ void decide_eight(const Level &level) {
     });
 }
 
-void decide_any(const Level &level) {
+void decide_narrow(const Level &level) {
     const SameSites map = {level.candidates, level.together};
     parallel_tiles<Workspace>(level.together, 1, [&](const Tile &tile, int64_t, Workspace &workspace) {
         convolve_tile(map, tile, level.features, level.weights, 0, level.stride(), workspace);
@@ -98,6 +99,25 @@ void decide_any(const Level &level) {
     });
 }
 
+// With many channels, whose sites are few, a tile's weights cost more to fetch than its sums: the convolution comes first, as a whole.
+void decide_wide(const Level &level) {
+    const int64_t channels = level.channels();
+    std::vector<float> decoded(level.candidates.sites() * channels);
+    convolve_all(SameSites{level.candidates, level.candidates}, level.features, level.weights, level.bias.data(), decoded.data());
+    parallel_tiles<std::vector<float>>(level.together, 1, [&](const Tile &tile, int64_t, std::vector<float> &rows) {
+        rows.assign(tile.rows * level.stride(), 0.f);
+        for (const Place &place : tile.places) {
+            const Span local = {place.span.bits, place.span.row - tile.first_row};
+            const Span candidates = {level.candidates.words[place.word], level.candidates.starts[place.word]};
+            for_runs(candidates.bits, local, candidates, [&](int64_t first, int64_t other, int64_t length) {
+                for (int64_t i = 0; i < length; ++i)
+                    std::copy_n(&decoded[(other + i) * channels], channels, &rows[(first + i) * level.stride()]);
+            });
+        }
+        decide_tile(level, tile, rows.data());
+    });
+}
+
 }  // namespace
 
 void decide(const float *features, const float *weight, const float *bias, const uint64_t *candidate_words,
@@ -110,7 +130,7 @@ void decide(const float *features, const float *weight, const float *bias, const
     const Level level{grid(candidate_words, candidate_starts), grid(encoder_words, encoder_starts), grid(union_words, union_starts),
                 features, {weight, C_in, C_out}, skip, padded(bias, C_out, stride), padded(head, C_out, stride), head_bias, keep_above,
                 joined, logits, kept};
-    all_eight ? decide_eight(level) : decide_any(level);
+    all_eight ? decide_eight(level) : stride > SLICE ? decide_wide(level) : decide_narrow(level);
 }
 
 void transfer(const float *features, const uint64_t *source_words, const int32_t *source_starts, const uint64_t *target_words,

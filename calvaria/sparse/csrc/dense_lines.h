@@ -12,23 +12,17 @@ typedef float Eight __attribute__((vector_size(4 * EIGHT), aligned(4), may_alias
 static inline Eight &eight(float *at) { return *reinterpret_cast<Eight *>(at); }
 static inline const Eight &eight(const float *at) { return *reinterpret_cast<const Eight *>(at); }
 
-// Some neighbouring lines of an item, along a range of x.
-struct Strip {
-    int64_t item, x_begin, x_end, y_begin, y_end;
-};
-
 constexpr int64_t STRIP_LINES = 14;  // along y, at most
-constexpr int64_t STRIP_PLANES = 48;  // along x, at most
 
-// The lines in and beside a strip in three neighbouring planes, of which the middle one moves along x: so every line is laid out once
-// for all the lines that it is a neighbour of. It is laid out when it is first needed.
+// The lines of a strip along x and those beside it, in three neighbouring planes, of which the middle one moves along x: so every line is
+// laid out once for all the lines that it is a neighbour of. It is laid out when it is first needed.
 class DenseLines {
   public:
     DenseLines(const Grid &grid, const float *features)
         : grid(grid), features(features), stride((64 * grid.W + 4) * EIGHT), cells(3 * HEIGHT * stride), near(3 * HEIGHT * grid.W) {}
 
-    // For one strip after another; between strips all cells are zero.
-    void open(const Strip &strip) { item = strip.item, y_begin = strip.y_begin; }
+    // For the strip of this item that begins at this y. Between strips all cells are zero.
+    void open(int64_t of_item, int64_t y) { item = of_item, y_begin = y; }
 
     // To the plane x: the first of a strip, or that after the one before.
     void move(int64_t x) {
@@ -70,11 +64,11 @@ class DenseLines {
     const Grid grid;
     const float *features;
     int64_t item = 0, y_begin = 0, centre = 0;  // of the strip, and the middle plane
-    const int64_t stride;             // floats of a line: the cells from -1 on, and at the end three that stay zero
-    std::vector<float> cells;         // [3, HEIGHT, stride]
-    std::vector<uint64_t> near;       // [3, HEIGHT, W]: bit k: a site among the cells k - 1 … k + 2
-    int64_t filled[3 * HEIGHT] = {};  // 1 + the grid's line laid out there, OUTSIDE if there is none, 0 if none was asked for
-    int64_t around[9] = {};           // the nine lines around the middle plane's y_begin
+    const int64_t stride;                       // floats of a line: the cells from -1 on, and at the end three that stay zero
+    std::vector<float> cells;                   // [3, HEIGHT, stride]
+    std::vector<uint64_t> near;                 // [3, HEIGHT, W]: bit k: a site among the cells k - 1 … k + 2
+    int64_t filled[3 * HEIGHT] = {};            // 1 + the grid's line laid out there, OUTSIDE if there is none, 0 if not asked for
+    int64_t around[9] = {};                     // places of the nine lines around the middle plane's y_begin
 
     static constexpr int64_t OUTSIDE = -1;
 

@@ -31,7 +31,7 @@ class Pairs {
     }
 
   private:
-    Pair list[MOST_ROWS + 64];  // with room for padding, and for looking ahead
+    Pair list[MOST_ROWS + 64] = {};  // with room for padding, and for looking ahead
     int64_t length = 0;
 };
 

@@ -14,7 +14,7 @@ constexpr int ROWS = V == 1 ? REGISTERS * 2 / 3 : REGISTERS / V;
 
 constexpr int64_t PANEL = 3 * LANES;  // output channels worked on at a time, at most
 
-// Vectors of the next panel when so many output channels are left.
+// Of the next panel, when so many output channels are left; both are multiples of LANES.
 static inline int64_t panel_width(int64_t left) { return left == 3 * LANES ? left : std::min<int64_t>(left, 2 * LANES); }
 
 // sums[place] += in[row] @ panel for all pairs; in [., C_in], panel [C_in, V vectors], sums [., stride]. Every sum is formed in the
@@ -54,11 +54,14 @@ static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C
     }
 }
 
-// Of a panel of V vectors; the list is padded with pairs at a spare place.
-static inline void multiply(int V, Pairs &pairs, int64_t spare, const float *in, int64_t C_in, const float *panel, float *sums, int64_t stride) {
-    if (V == 1) multiply<1>(pairs.data(), pairs.padded(ROWS<1>, spare), in, C_in, panel, sums, stride);
-    if (V == 2) multiply<2>(pairs.data(), pairs.padded(ROWS<2>, spare), in, C_in, panel, sums, stride);
-    if (V == 3) multiply<3>(pairs.data(), pairs.padded(ROWS<3>, spare), in, C_in, panel, sums, stride);
+// With a panel of this width; the list is padded with pairs at a spare place.
+static inline void multiply(int64_t width, Pairs &pairs, int64_t spare, const float *in, int64_t C_in, const float *panel, float *sums,
+                            int64_t stride) {
+    switch (width / LANES) {
+        case 1: return multiply<1>(pairs.data(), pairs.padded(ROWS<1>, spare), in, C_in, panel, sums, stride);
+        case 2: return multiply<2>(pairs.data(), pairs.padded(ROWS<2>, spare), in, C_in, panel, sums, stride);
+        case 3: return multiply<3>(pairs.data(), pairs.padded(ROWS<3>, spare), in, C_in, panel, sums, stride);
+    }
 }
 
 // The columns of weight [C_in, C_out] from `first` on as a panel [C_in, width], zero past C_out: in `room`, unless they lie like that.
@@ -74,7 +77,8 @@ static inline const float *panel_of(const float *weight, int64_t C_in, int64_t C
 
 // totals[c] += Σ in[row][c] · gradients[place] over all pairs, for C channels c; in [., C_in], gradients [., stride], totals [C, stride].
 template <int C, int V>
-static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *gradients, int64_t stride, float *totals) {
+static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *gradients, int64_t stride,
+                      float *totals) {
     Vector sum[C][V] = {};
     for (int64_t i = 0; i < size; ++i) {
         const float *row = in + pairs[i].row * C_in, *at = gradients + pairs[i].place * stride;
@@ -99,6 +103,9 @@ static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t 
 template <int V>
 constexpr int BLOCK = V == 1 ? 8 : 6;
 
+// add_outer by the number of channels.
 template <int V>
-constexpr decltype(&add_outer<1, V>) outer_products[] = {nullptr,          add_outer<1, V>, add_outer<2, V>, add_outer<3, V>, add_outer<4, V>,
-                                                         add_outer<5, V>, add_outer<6, V>, add_outer<7, V>, add_outer<8, V>};
+constexpr decltype(&add_outer<1, V>) outer_products[] = {
+    nullptr,         add_outer<1, V>, add_outer<2, V>, add_outer<3, V>, add_outer<4, V>,
+    add_outer<5, V>, add_outer<6, V>, add_outer<7, V>, add_outer<8, V>,
+};

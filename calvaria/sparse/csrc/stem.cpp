@@ -6,8 +6,6 @@
 
 namespace {
 
-struct Nothing {};
-
 constexpr int PATTERNS = 512;  // of the nine neighbours in one plane x - 1, x or x + 1
 
 // Bits of a pattern: 3 (dy + 1) + dz + 1.
@@ -65,13 +63,13 @@ void stem(const float *weight, const float *bias, const uint64_t *words, const i
     }
     const float *planes[3] = {&table[0], &table[PATTERNS * stride], &table[2 * PATTERNS * stride]};
     const Vector least = all(bias ? 0.f : -__builtin_inff());
-    parallel_tiles<Nothing>(grid, 1, [&](const Tile &tile, int64_t, Nothing) {
+    parallel_tiles(grid, [&](const Tile &tile) {
         for_patterns(grid, tile, [&](int64_t row, const int *patterns) {
             const float *from[3];
             for (int i = 0; i < 3; ++i) from[i] = planes[i] + patterns[i] * stride;
             for (int64_t c = 0; c < stride; c += LANES) {
                 const Vector sum = load(from[0] + c) + load(from[1] + c) + load(from[2] + c);
-                store_first(out + row * C_out + c, sum > least ? sum : least, C_out - c);
+                store_first(out + row * C_out + c, sum < least ? least : sum, C_out - c);
             }
         });
     });

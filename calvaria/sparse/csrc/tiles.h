@@ -53,8 +53,8 @@ static inline int64_t part_begin(const Grid &grid, int64_t i, int64_t n) {
     return std::lower_bound(grid.starts, grid.starts + grid.size, int32_t(grid.sites() * i / n)) - grid.starts;
 }
 
-// Calls body(tile, slice, what a thread works with) for all tiles of the grid and all slices of the work on each, in the threads there are.
-// Every word belongs to a tile, also when it has no sites.
+// Calls body(tile, slice, workspace) for all tiles of the grid and all slices of the work on each, in the threads there are; a workspace
+// is used by one thread at a time. Every word belongs to a tile, also when it has no sites.
 template <class Workspace, class Body>
 static inline void parallel_tiles(const Grid &grid, int64_t slices, const Body &body) {
     const int64_t even = grid.sites() * slices / (8 * omp_get_max_threads());
@@ -62,7 +62,14 @@ static inline void parallel_tiles(const Grid &grid, int64_t slices, const Body &
     parallel_blocks(parts * slices, 1, [&](int64_t item, int64_t) {
         const int64_t part = item / slices, slice = item % slices;
         Workspace workspace;
-        for_tiles(grid, part_begin(grid, part, parts), part_begin(grid, part + 1, parts),
-                  [&](const Tile &tile) { body(tile, slice, workspace); });
+        const auto each = [&](const Tile &tile) { body(tile, slice, workspace); };
+        for_tiles(grid, part_begin(grid, part, parts), part_begin(grid, part + 1, parts), each);
     });
+}
+
+// Calls body(tile) for all tiles of the grid.
+template <class Body>
+static inline void parallel_tiles(const Grid &grid, const Body &body) {
+    struct Nothing {};
+    parallel_tiles<Nothing>(grid, 1, [&](const Tile &tile, int64_t, Nothing &) { body(tile); });
 }

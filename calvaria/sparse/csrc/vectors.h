@@ -19,7 +19,8 @@ static inline Vector load(const float *from) { return *reinterpret_cast<const Ve
 static inline void store(float *to, Vector value) { *reinterpret_cast<Vector *>(to) = value; }
 static inline Vector all(float value) { return value - Vector{}; }
 
-static inline Vector relu(Vector value) { return value > 0 ? value : Vector{}; }
+// Not a number stays that, as in PyTorch.
+static inline Vector relu(Vector value) { return value < 0 ? Vector{} : value; }
 
 // The first n lanes, or all of them.
 static inline void store_first(float *to, Vector value, int64_t n) {

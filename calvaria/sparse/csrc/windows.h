@@ -7,10 +7,6 @@
 #pragma once
 
 #include "dense_lines.h"
-#include "vectors.h"
-
-#include <memory>
-#include <mutex>
 
 // Two neighbouring cells along z, of which the first is a site of this row of a tile, and the second may be the next one.
 struct Couple {
@@ -88,7 +84,7 @@ static void convolve_group(const Group &group, const DenseLines &dense, const fl
 #pragma GCC unroll 2
         for (int cell = 0; bias && cell < 2; ++cell) {
             const Eight value = sum[i][cell] + *bias;
-            sum[i][cell] = value > 0 ? value : Eight{};
+            sum[i][cell] = value < 0 ? Eight{} : value;
         }
         eight(row) = sum[i][0];
         if (group.couples[i].both) eight(row + EIGHT) = sum[i][1];
@@ -108,6 +104,7 @@ static inline void add_outer_products(const Group *groups, int64_t n, const Dens
                 for (int i = 0; i < COUPLES; ++i) windows[i] = group->couples[i].window + dense.offset(line);
                 for (int i = 0; i < group->size; ++i) {
                     const float *cell = windows[i], *row = features + group->couples[i].row * EIGHT + first;
+                    // One site after the other: both at once would take more registers than there are.
                     for (int site = 0; site < 1 + group->couples[i].both; ++site, cell += EIGHT, row += EIGHT) {
                         const Eight gradient[3] = {eight(cell), eight(cell + EIGHT), eight(cell + 2 * EIGHT)};
 #pragma GCC unroll 4
@@ -128,64 +125,4 @@ static inline void add_outer_products(const std::vector<Group> &groups, const De
     constexpr size_t AT_ONCE = 32;
     for (size_t i = 0; i < groups.size(); i += AT_ONCE)
         add_outer_products(&groups[i], std::min(AT_ONCE, groups.size() - i), dense, features, totals);
-}
-
-// Strips of a grid, which threads take one at a time.
-class Strips {
-  public:
-    const int64_t items, across, along;
-
-    explicit Strips(const Grid &grid)
-        : items(grid.size / (grid.X * grid.Y * grid.W)), across((grid.X + STRIP_PLANES - 1) / STRIP_PLANES),
-          along((grid.Y + STRIP_LINES - 1) / STRIP_LINES) {}
-
-    int64_t size() const { return items * across * along; }
-
-    Strip of(const Grid &grid, int64_t i) const {
-        const int64_t x = i / along % across, y = i % along;
-        return {i / along / across, grid.X * x / across, grid.X * (x + 1) / across, grid.Y * y / along, grid.Y * (y + 1) / along};
-    }
-};
-
-// Objects that are worth using again, each by one thread at a time.
-template <class T>
-class Pool {
-  public:
-    template <class Make>
-    std::unique_ptr<T> take(const Make &make) {
-        const std::lock_guard<std::mutex> locked(access);
-        if (idle.empty()) return make();
-        std::unique_ptr<T> taken = std::move(idle.back());
-        idle.pop_back();
-        return taken;
-    }
-
-    void put(std::unique_ptr<T> used) {
-        const std::lock_guard<std::mutex> locked(access);
-        idle.push_back(std::move(used));
-    }
-
-  private:
-    std::mutex access;
-    std::vector<std::unique_ptr<T>> idle;
-};
-
-// Calls body(tile of `tiles`, dense, number of the strip) for each plane of each strip, in the threads there are; `dense` can lay out the
-// features of the sites of `grid` around it. Every word belongs to a tile, also when it has no sites.
-template <class Body>
-static void parallel_strips(const Grid &grid, const float *features, const Grid &tiles, const Body &body) {
-    const Strips strips(grid);
-    Pool<DenseLines> pool;
-    parallel_blocks(strips.size(), 1, [&](int64_t i, int64_t) {
-        std::unique_ptr<DenseLines> dense = pool.take([&] { return std::make_unique<DenseLines>(grid, features); });
-        const Strip strip = strips.of(grid, i);
-        dense->open(strip);
-        for (int64_t x = strip.x_begin; x < strip.x_end; ++x) {
-            const int64_t line = (strip.item * grid.X + x) * grid.Y;
-            dense->move(x);
-            body(tile_of(tiles, (line + strip.y_begin) * grid.W, (line + strip.y_end) * grid.W), *dense, i);
-        }
-        dense->close();
-        pool.put(std::move(dense));
-    });
 }
