@@ -4,18 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io import nifti, nrrd
+from calvaria.io import mesh, nifti, nrrd
 from calvaria.io.image import DEFAULT_MAX_VOXELS, Image
 from calvaria.io.masks import to_mask
 from calvaria.io.streams import is_gzip, open_stream, refusing_bad_gzip
 from calvaria.volume import BinaryVolume
 
-FORMATS = ("nrrd", "nii", "nii.gz")
+VOLUME_FORMATS = ("nrrd", "nii", "nii.gz")
+"""What is read and written."""
+
+FORMATS = (*VOLUME_FORMATS, "stl")
+"""What is written: a volume, or its surface (see `calvaria.io.mesh`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A volume and what its file was: `format` is one of FORMATS; `warnings`: see Image."""
+    """A volume and what its file was: `format` is one of VOLUME_FORMATS; `warnings`: see Image."""
 
     volume: BinaryVolume
     format: str
@@ -48,11 +52,13 @@ def decode_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFA
 
 
 def encode(volume: BinaryVolume, format: str) -> bytes:
-    """The content of a file in one of FORMATS; nrrd is gzip-encoded, and samples are unsigned char."""
+    """The content of a file in one of FORMATS; nrrd is gzip-encoded, and samples are unsigned char; stl is binary, in mm LPS."""
     if format == "nrrd":
         return nrrd.serialise(volume)
     if format in ("nii", "nii.gz"):
         return nifti.serialise(volume, compress=format == "nii.gz")
+    if format == "stl":
+        return mesh.serialise(mesh.surface(volume))
     raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
 
 

@@ -25,7 +25,7 @@ class Image:
 
     samples   [X, Y, Z] in Fortran order, as they lie in the file: X is the fastest
     affine    float64 [4, 4], voxel index to LPS mm
-    format    one of `calvaria.io.FORMATS`
+    format    one of `calvaria.io.VOLUME_FORMATS`
     warnings  what was assumed because the file does not say it, and what in it will not be honoured
     """
 
