@@ -117,7 +117,7 @@ NO_SUCH = "no-such"
         (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", NO_SUCH), "There are no weights at .* --models"),
         (("predict", "embalming", "skull.nrrd", "--out", "a.nrrd"), "There is no task 'embalming'"),
         (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--device", "cuda:99"), "There is no device 'cuda:99' here"),
-        (("predict", "completion", "skull.nrrd", "--out", "a.stl", "--models", NO_SUCH), "a.stl does not say its format"),
+        (("predict", "completion", "skull.nrrd", "--out", "a.mha", "--models", NO_SUCH), "a.mha does not say its format"),
         (("predict", "completion", NO_SUCH, "--out", "a.nrrd", "--models", "MODELS"), "no-such cannot be read"),
         (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", "MODELS", "--output", "nose"), "output cannot be 'nose'"),
         (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", "MODELS", "--label", 0), "label cannot be '0'"),
