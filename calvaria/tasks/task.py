@@ -80,11 +80,13 @@ class Task:
     """A task as data: its name, its outputs (the first is the default), and its way back from a network's answer.
 
     finish  (prepared, probability float32 [x, y, z] on the working grid, settings) -> one mask per output, on the canonical grid
+    options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
     """
 
     name: str
     outputs: tuple[str, ...]
     finish: Callable[[Prepared, Field, Settings], dict[str, Mask]]
+    options: tuple[str, ...] = ("threshold", "smallest_mm3")
 
 
 def prepare(volume: BinaryVolume, settings: Settings) -> Prepared:
