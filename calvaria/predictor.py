@@ -70,9 +70,9 @@ class Predictor:
             fields = [(seen + mirrored[::-1]) / 2 for seen, mirrored in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]
         return fields
 
-    def finish(self, prepared: Prepared, inferred: Inferred) -> dict[str, BinaryVolume]:
-        """The task's outputs by name, each on exactly the input's grid."""
-        masks = self.task.finish(prepared, inferred, self.settings)
+    def finish(self, prepared: Prepared, inferred: Inferred, settings: Settings | None = None) -> dict[str, BinaryVolume]:
+        """The task's outputs by name, each on exactly the input's grid. `settings`: other ones for this volume alone."""
+        masks = self.task.finish(prepared, inferred, settings or self.settings)
         return {name: prepared.volume.like(prepared.canonical.from_canonical(mask)) for name, mask in masks.items()}
 
     def predict(self, volumes: Sequence[BinaryVolume]) -> list[dict[str, BinaryVolume]]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from hashlib import file_digest
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -36,6 +37,15 @@ def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
     network = EncoderDecoder(NetworkConfig(**json.loads(header["network"])))
     network.load_state_dict(state)
     return network, task, Settings(**json.loads(header["settings"]))
+
+
+def weights_sha256(folder: Path) -> dict[str, str]:
+    """What names a model's weights beyond doubt: the SHA-256 of each of its files of weights, in hexadecimal."""
+    hashes = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            hashes[path.name] = file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def model_folder(task: str, models: Path | None = None) -> Path:
