@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.evaluation.defects import TEST_KINDS, removed
 from calvaria.geometry import WorkingGrid, to_canonical
-from calvaria.synthetic import cut_defect, make_skull
+from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import EVALUATION
 from calvaria.volume import BinaryVolume
 
@@ -29,19 +30,25 @@ class Case:
         return Case(self.name, self.kind, BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
 
 
-def cut(skull: BinaryVolume, seed: int, name: str = "skull") -> Case:
-    """Cut the defect of a seed into a whole skull; CalvariaError where no bone can be taken out."""
-    defect = cut_defect(skull, seed)
-    return Case(f"{name}, cut {seed}", defect.kind, defect.defective, defect.implant)
+def cut(skull: BinaryVolume, seed: int, kind: str | None = None, name: str = "skull") -> Case:
+    """Cut the test defect of a seed into a whole skull; by default the kinds of TEST_KINDS take turns.
+
+    CalvariaError EMPTY_MASK for an empty mask, BAD_OPTION for another kind, BAD_GEOMETRY where no bone can be taken out.
+    """
+    if not skull.occupied:
+        raise CalvariaError(ErrorCode.EMPTY_MASK, "The volume is empty: there is no skull to cut a defect into.")
+    chosen = kind or TEST_KINDS[seed % len(TEST_KINDS)]
+    implant = removed(skull, seed, chosen)
+    return Case(f"{name}, {chosen} {seed}", chosen, skull.like(skull.mask & ~implant), skull.like(implant))
 
 
 def cuts_of(skull: BinaryVolume, count: int, seed: int, name: str) -> Iterator[Case]:
     """One skull with `count` different defects, one at a time."""
-    return (cut(skull, each, name) for each in range(seed, seed + count))
+    return (cut(skull, each, name=name) for each in range(seed, seed + count))
 
 
 def generated(count: int, seed: int, spacing_mm: float) -> Iterator[Case]:
     """`count` generated skulls that no training saw, each with a defect of its own."""
     if seed not in EVALUATION or seed + count - 1 not in EVALUATION:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"Skulls to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
-    return (cut(make_skull(each, spacing_mm), each, f"generated {each}") for each in range(seed, seed + count))
+    return (cut(make_skull(each, spacing_mm), each, name=f"generated {each}") for each in range(seed, seed + count))

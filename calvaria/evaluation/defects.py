@@ -1,0 +1,208 @@
+"""Defects to test on, cut by another construction than those that networks are trained on.
+
+The five classes of SkullBreak, as its published generator makes them: a sphere of radius N(28, 8) mm about a point near the bone of
+the vault, with up to seven of N(16, 4) mm on its surface; their union is opened, warped, and taken out of the bone. And harder ones.
+Everything happens in patient space, so that one seed gives the same defect at any spacing and orientation of the grid.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate, voxels_near
+from calvaria.evaluation.cavity import Cavity, Points, direction
+from calvaria.geometry import Box, to_canonical
+from calvaria.volume import BinaryVolume, Mask
+
+SMALLEST_MM3 = 1000.0
+SMALLEST_SMALL_MM3 = 400.0  # of kind "small", and of the lesser of two pieces
+FLOATING_MM3 = 2000.0  # an island of bone that a cut leaves is taken with it up to this size
+TRIES = 16
+STREAM = 20_230_825  # keeps these random numbers apart from every other use of a seed
+
+Draw = Callable[[Cavity, np.random.Generator], list["Cut"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A shape to take out, from `depth_mm` below the surface it is aimed at, outwards, and at most `below_mm` under the cavity."""
+
+    blob: Blob
+    aimed_at_mm: Points
+    depth_mm: float = 26.0
+    below_mm: float = 25.0
+
+    def takes(self, cavity: Cavity, places_mm: Points) -> Mask:
+        """Which points [n, 3] are taken: never the skull base, never the face below the orbits."""
+        offsets = places_mm - cavity.centre_mm
+        deepest = np.linalg.norm(self.aimed_at_mm - cavity.centre_mm) - self.depth_mm
+        allowed = (np.square(offsets).sum(axis=1) > deepest**2) & (offsets[:, 2] > -self.below_mm)
+        return np.asarray(allowed & self.blob.holds(places_mm))
+
+
+def removed(skull: BinaryVolume, seed: int, kind: str) -> Mask:
+    """The bone, bool on the skull's grid [X, Y, Z], that the defect of a seed takes: one piece, or two of kind "two".
+
+    Raises CalvariaError BAD_OPTION for another kind than TEST_KINDS, BAD_GEOMETRY where no such piece can be taken out.
+    """
+    if kind not in TEST_KINDS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f'There is no kind of defect "{kind}". Choose one of: {", ".join(TEST_KINDS)}.')
+    canonical = to_canonical(skull.mask, skull.affine)
+    cavity = Cavity.of(canonical.volume)
+    rng = np.random.default_rng([STREAM, seed, TEST_KINDS.index(kind)])
+    for _ in range(TRIES):
+        cuts = _DRAW[kind](cavity, rng)
+        pieces = [_piece(canonical.volume, cavity, cut) for cut in cuts]
+        if all(_sensible(piece, skull.voxel_mm3, kind) for piece in pieces) and _apart(pieces):
+            return canonical.from_canonical(np.logical_or.reduce(pieces))
+    raise CalvariaError(ErrorCode.BAD_GEOMETRY, f'No defect of kind "{kind}" fits this volume. Check that it is a skull, in millimetres.')
+
+
+def _sensible(piece: Mask, voxel_mm3: float, kind: str) -> bool:
+    smallest = SMALLEST_SMALL_MM3 if kind in ("small", "two") else SMALLEST_MM3
+    return bool(np.count_nonzero(piece) * voxel_mm3 >= smallest)
+
+
+def _apart(pieces: list[Mask]) -> bool:
+    """Whether pieces do not touch each other."""
+    if len(pieces) == 1:
+        return True
+    return int(cc3d.connected_components(np.logical_or.reduce(pieces), connectivity=26).max()) == len(pieces)
+
+
+def _piece(skull: BinaryVolume, cavity: Cavity, cut: Cut) -> Mask:
+    """The largest 26-connected piece of bone that a cut takes, with the islands it leaves; bool [X, Y, Z]."""
+    taken = np.zeros(skull.shape, dtype=np.bool_)
+    box = voxels_near(cut.blob, skull.affine, skull.shape)
+    bone = skull.mask[box]
+    voxels = np.argwhere(bone)
+    places = (voxels + [span.start for span in box]) @ skull.affine[:3, :3].T + skull.affine[:3, 3]
+    inside = np.zeros_like(bone)
+    inside[tuple(voxels[cut.takes(cavity, places)].T)] = True
+    if inside.any():
+        piece = cc3d.largest_k(inside, k=1, connectivity=26) > 0
+        taken[box] = piece | _islands(bone & ~piece, piece, box, skull)
+    return taken
+
+
+def _islands(rest: Mask, piece: Mask, box: Box, skull: BinaryVolume) -> Mask:
+    """Small parts of the remaining bone that hang on nothing but the piece."""
+    labels = cc3d.connected_components(rest, connectivity=26)
+    sizes = cc3d.statistics(labels, no_slice_conversion=True)["voxel_counts"] * skull.voxel_mm3
+    islands = sizes < FLOATING_MM3
+    islands[0] = False
+    for axis, (span, count) in enumerate(zip(box, skull.shape, strict=True)):  # what leaves the box may hang on more
+        if span.start > 0:
+            islands[np.unique(labels.take(0, axis))] = False
+        if span.stop < count:
+            islands[np.unique(labels.take(-1, axis))] = False
+    loose = np.asarray(islands[labels])
+    joined = cc3d.connected_components(loose | piece, connectivity=26)
+    at = np.unravel_index(int(np.argmax(piece)), piece.shape)
+    return np.asarray(loose & (joined == joined[at]))
+
+
+def _spheres(cavity: Cavity, rng: np.random.Generator, aim: Points, radius: tuple[float, float, float, float], **limits: float) -> Cut:
+    """The published generator, aimed in a direction; `radius` is the primary sphere's mean, deviation, least and most, mm."""
+    mean, deviation, least, most = radius
+    on_bone = cavity.surface_mm(aim)
+    primary = float(np.clip(rng.normal(mean, deviation), least, most))
+    centre = on_bone + rng.uniform(-6, 4) * aim
+    ways = rng.standard_normal((int(rng.integers(0, 8)), 3))
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    size = mean / 28  # the published proportion of primary and secondary spheres
+    secondary = rng.normal(16 * size, 4 * size, len(ways)).clip(0.3 * primary, 0.9 * primary)
+    centres = np.vstack([centre, centre + primary * ways])
+    radii = np.concatenate([[primary], secondary])
+    blob = fused_spheres(centres, radii, float(rng.uniform(1.5, 4.0)) * min(size, 1.0), rng)
+    return Cut(blob, on_bone, **limits)
+
+
+def _side(rng: np.random.Generator) -> float:
+    return float(rng.choice([-1.0, 1.0]))
+
+
+def _anywhere(rng: np.random.Generator, lowest_deg: float = 0.0) -> Points:
+    """A direction drawn evenly over the vault, above an elevation."""
+    height = rng.uniform(np.sin(np.radians(lowest_deg)), 1)
+    return direction(float(rng.uniform(-180, 180)), float(np.degrees(np.arcsin(height))))
+
+
+PUBLISHED = 28.0, 8.0, 14.0, 46.0
+
+
+def _random(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    return [_spheres(cavity, rng, _anywhere(rng, 5), PUBLISHED)]
+
+
+def _bilateral(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    """Across the midline, from the forehead over the vertex to the back."""
+    aim = direction(rng.uniform(-10, 10), rng.uniform(25, 110))
+    return [_spheres(cavity, rng, aim, (34.0, 6.0, 24.0, 46.0))]
+
+
+def _frontoorbital(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    """Forehead and upper rim of an orbit on one side."""
+    aim = direction(_side(rng) * rng.uniform(14, 42), rng.uniform(-6, 16))
+    return [_spheres(cavity, rng, aim, (27.0, 5.0, 19.0, 38.0), depth_mm=32.0, below_mm=22.0)]
+
+
+def _parietotemporal(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    aim = direction(_side(rng) * rng.uniform(65, 125), rng.uniform(5, 40))
+    return [_spheres(cavity, rng, aim, (30.0, 6.0, 20.0, 44.0))]
+
+
+def _two(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    first = _anywhere(rng, 5)
+    second = first
+    while first @ second > np.cos(np.radians(60)):
+        second = _anywhere(rng, 5)
+    return [_spheres(cavity, rng, aim, (20.0, 5.0, 12.0, 30.0)) for aim in (first, second)]
+
+
+def _edge(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    """Low on the side or the back; where the scan ends within reach, through its cut edge."""
+    azimuth = _side(rng) * rng.uniform(75, 180)
+    bottom = float(cavity.bone_mm[:, 2].min() - cavity.centre_mm[2])
+    level = max(bottom + rng.uniform(0, 14), -42.0)
+    aim = direction(azimuth, float(np.degrees(np.arcsin(np.clip(level / cavity.radius_mm, -1, 1)))))
+    return [_spheres(cavity, rng, aim, PUBLISHED, below_mm=np.inf)]
+
+
+def _small(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    return [_spheres(cavity, rng, _anywhere(rng, 5), (9.0, 2.0, 6.5, 13.0))]
+
+
+def _large(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    return [_spheres(cavity, rng, _anywhere(rng, 15), (50.0, 5.0, 42.0, 60.0))]
+
+
+def _cylinder(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    """As in SkullFix: a round hole, or a plate with round holes at its corners, cut straight through."""
+    aim = _anywhere(rng, 10)
+    on_bone = cavity.surface_mm(aim)
+    bend = float(rng.uniform(0, 0.8))
+    if rng.random() < 0.5:
+        return [Cut(cylinder(on_bone, aim, float(rng.uniform(15, 38)), bend, rng), on_bone)]
+    size = float(rng.uniform(30, 70)), float(rng.uniform(30, 70))
+    return [Cut(plate(on_bone, aim, size, float(rng.uniform(5, 9)), bend, rng), on_bone)]
+
+
+_DRAW: dict[str, Draw] = {
+    "bilateral": _bilateral,
+    "frontoorbital": _frontoorbital,
+    "parietotemporal": _parietotemporal,
+    "random_1": _random,
+    "random_2": _random,
+    "two": _two,
+    "edge": _edge,
+    "small": _small,
+    "large": _large,
+    "cylinder": _cylinder,
+}
+AUTOIMPLANT_KINDS = "bilateral", "frontoorbital", "parietotemporal", "random_1", "random_2"
+TEST_KINDS: tuple[str, ...] = tuple(_DRAW)
+"""The five classes of the AutoImplant challenge's SkullBreak, and harder kinds."""
