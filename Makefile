@@ -68,7 +68,7 @@ train: setup ## fit the completion network into runs/completion, in two runs, go
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra serve --extra dev --output-file requirements.lock pyproject.toml
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra serve --extra dev --extra plots --output-file requirements.lock pyproject.toml
 	sed -i -e 's/+cpu$$//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d' -e '/^#/d' -e '/^$$/d' requirements.lock
 
 proto: setup ## generate the gRPC messages from calvaria/client/inference.proto

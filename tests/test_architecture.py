@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "server": {"client", "weights"},
     "synthetic": {"volume", "geometry"},
     "training": {"volume", "synthetic", "networks", "sparse", "tasks", "weights"},
+    "datasets": {"volume", "io", "geometry", "threshold"},
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},

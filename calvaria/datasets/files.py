@@ -1,0 +1,60 @@
+"""What lies in a folder: files by their suffix, told apart from what systems leave beside them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import FORMATS
+
+VOLUMES = tuple(f".{name}" for name in FORMATS)
+MESHES = (".stl", ".obj", ".ply")
+
+
+def suffix_of(path: Path, suffixes: Sequence[str]) -> str | None:
+    """Which of `suffixes` a name ends in, whatever its case; the longest, so that .nii.gz is one. None for hidden files."""
+    if path.name.startswith("."):
+        return None
+    return max(
+        (suffix for suffix in suffixes if path.name.lower().endswith(suffix) and len(path.name) > len(suffix)), key=len, default=None
+    )
+
+
+def stem_of(path: Path, suffixes: Sequence[str]) -> str:
+    """A file's name without its suffix."""
+    return path.name.removesuffix(path.name[-len(suffix_of(path, suffixes) or "") :])
+
+
+def walk(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Every file below a folder that ends in one of `suffixes`, by name; nothing hidden."""
+    for path in listed(folder):
+        if path.is_dir():
+            yield from walk(path, suffixes)
+        elif suffix_of(path, suffixes):
+            yield path
+
+
+def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """A folder's own files that end in one of `suffixes`, by their names without it. BAD_OPTION where two differ in nothing else."""
+    found: dict[str, Path] = {}
+    for path in listed(folder):
+        if path.is_file() and suffix_of(path, suffixes):
+            stem = stem_of(path, suffixes)
+            if stem in found:
+                raise CalvariaError(
+                    ErrorCode.BAD_OPTION, f"{found[stem]} and {path.name} are both called {stem!r}; leave one of them in the folder."
+                )
+            found[stem] = path
+    return found
+
+
+def folders(folder: Path) -> list[Path]:
+    """A folder's own folders, by name; nothing hidden."""
+    return [path for path in listed(folder) if path.is_dir()]
+
+
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, by name, nothing hidden; BAD_OPTION where it cannot be read."""
+    try:
+        return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} cannot be read as a folder: {error.strerror}.") from error

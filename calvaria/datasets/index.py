@@ -1,0 +1,160 @@
+"""The index of a data set that was made: a row for every file, so that a run goes on where it stopped and no failure is lost."""
+
+import csv
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import encode, format_of
+from calvaria.volume import BinaryVolume
+
+INDEX = "index.csv"
+SETTINGS = "settings.json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file of a data set, or why it is missing.
+
+    name      path of the file below the data set's folder
+    source    what it was made from: a path below the source folder, or the seeds
+    kind      what that was: ct, mask, mesh, or generated
+    shape     voxels, such as "512 512 240"; spacing_mm likewise
+    occupied  voxels
+    error     code of what went wrong; "" where the file is there
+    message   the same as a sentence
+    """
+
+    name: str
+    source: str
+    kind: str = ""
+    shape: str = ""
+    spacing_mm: str = ""
+    occupied: int = 0
+    error: str = ""
+    message: str = ""
+
+    @classmethod
+    def of(cls, name: str, source: str, kind: str, volume: BinaryVolume) -> "Row":
+        shape, spacing = (" ".join(f"{value:.9g}" for value in values) for values in (volume.shape, volume.spacing_mm))
+        return cls(name, source, kind, shape, spacing, volume.occupied)
+
+    @classmethod
+    def failed(cls, name: str, source: str, error: Exception) -> "Row":
+        """Of whatever was raised; what is no refusal is logged whole."""
+        if isinstance(error, CalvariaError):
+            return cls(name, source, error=error.code.value, message=error.message)
+        _log.error("%s: %r", source, error, exc_info=error)
+        code = ErrorCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else ErrorCode.INTERNAL
+        return cls(name, source, error=code.value, message=repr(error))
+
+
+class DataSet:
+    """A folder that fills with volumes and their index; made again with the same settings, it goes on."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]):
+        """BAD_OPTION where the folder cannot be written, or holds a data set of other settings."""
+        self.folder = Path(folder)
+        wanted = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+        with refusing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            known = self.folder / SETTINGS
+            if known.exists() and known.read_text() != wanted:
+                raise CalvariaError(
+                    ErrorCode.BAD_OPTION, f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out."
+                )
+            _replace(known, wanted.encode())
+        earlier = read_index(self.folder) if (self.folder / INDEX).exists() else []
+        self.rows = {(row.name, row.source): row for row in earlier if not row.error}
+        self.sort()
+
+    def has(self, name: str, source: str, files: Sequence[Path] = ()) -> bool:
+        """Whether a file is there, of this source, whole, and not older than the files it was made from."""
+        path = self.folder / name
+        if (name, source) not in self.rows or not path.is_file():
+            return False
+        return all(file.exists() and path.stat().st_mtime_ns >= file.stat().st_mtime_ns for file in files)
+
+    def add(self, volume: BinaryVolume, name: str, source: str, kind: str) -> None:
+        """Write a volume, then its row."""
+        path = self.folder / name
+        with refusing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, encode(volume, format_of(path)))
+        self.note(Row.of(name, source, kind, volume))
+
+    def note(self, row: Row) -> None:
+        """Add a row; a later one of the same name and source counts instead of it."""
+        self.rows[row.name, row.source] = row
+        with refusing(self.folder), (self.folder / INDEX).open("a", newline="", errors="surrogateescape") as file:
+            _writer(file).writerow(asdict(row))
+
+    @contextmanager
+    def noting(self, source: str, *names: str) -> Iterator[None]:
+        """Turn what goes wrong with a source into rows of the files that were to come of it: one bad file must not end a run."""
+        try:
+            yield
+        except Exception as error:
+            for name in names:
+                self.note(Row.failed(name, source, error))
+
+    def sort(self) -> None:
+        """Write the index anew: by name, one row for each file."""
+        with refusing(self.folder), _replacing(self.folder / INDEX) as path, path.open("w", newline="", errors="surrogateescape") as file:
+            writer = _writer(file)
+            writer.writeheader()
+            writer.writerows(asdict(self.rows[key]) for key in sorted(self.rows))
+
+    @property
+    def failures(self) -> list[Row]:
+        return [self.rows[key] for key in sorted(self.rows) if self.rows[key].error]
+
+
+def read_index(folder: Path | str) -> list[Row]:
+    """The rows of a data set that was made. BAD_OPTION where there is no index, or it is none.
+
+    A last line that was not written to its end is left out.
+    """
+    path = Path(folder) / INDEX
+    try:
+        with path.open(newline="", errors="surrogateescape") as file:
+            whole = [row for row in csv.DictReader(file) if None not in row.values()]
+            return [Row(**{**row, "occupied": int(row["occupied"])}) for row in whole]  # type: ignore[arg-type]
+    except (OSError, TypeError, KeyError, ValueError) as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read as an index: {error}.") from error
+
+
+def _writer(file: TextIO) -> "csv.DictWriter[str]":
+    return csv.DictWriter(file, [field.name for field in fields(Row)])
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn a system's refusal to write into BAD_OPTION."""
+    try:
+        yield
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with _replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A name to write to beside a file, whose place it takes when it is whole."""
+    unfinished = path.with_name(f".{path.name[:200]}.part")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""Folders of defective skulls with their truths: SkullBreak's layout, SkullFix's, and plain pairs.
+
+SkullBreak, SkullFix: Kodym et al., Data in Brief 35 (2021), doi 10.1016/j.dib.2021.106902.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calvaria.datasets.files import VOLUMES, by_stem, folders
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import read
+from calvaria.volume import BinaryVolume
+
+SAME_PLACE_MM = 0.01
+"""How far apart the grids of one case may lie: headers of some formats are rounded to single precision."""
+
+LOOKED_FOR = (
+    "defective_skull/CLASS/NAME.nrrd with complete_skull/NAME.nrrd or implant/CLASS/NAME.nrrd (SkullBreak); "
+    "defective_skull/NAME.nrrd with complete_skull/NAME.nrrd or implant/NAME.nrrd (SkullFix, or any folders called defective, "
+    "complete and implant); NAME/defective.nrrd or SKULL/NAME/defective.nrrd with implant.nrrd or complete.nrrd beside it (pairs)"
+)
+
+_ROLE = re.compile(r"(defective|complete|implant)(?:s|_skulls?)?", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A defective skull and where its truth lies; nothing is read until `read`.
+
+    name   unique in its folder, such as "random_1/017"
+    skull  the head it is of: several pairs may share it, and a split must not part them
+    kind   the class of its defect; "" where the layout has none
+    """
+
+    name: str
+    skull: str
+    kind: str
+    defective: Path
+    complete: Path | None = None
+    implant: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files there are."""
+        return [path for path in (self.defective, self.complete, self.implant) if path]
+
+    def read(self) -> tuple[BinaryVolume, BinaryVolume]:
+        """The defective skull and its implant on one grid, disjoint.
+
+        The implant is the file's, or the complete skull's, without what the defective skull has already. Raises what `io.read` raises;
+        BAD_OPTION without a truth; BAD_GEOMETRY where the files lie on different grids.
+        """
+        truth = self.implant or self.complete
+        if not truth:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.name} has neither an implant nor a complete skull to compare with.")
+        defective, whole_or_piece = _read(self.defective), _read(truth)
+        if not defective.same_grid(whole_or_piece, SAME_PLACE_MM):
+            raise CalvariaError(
+                ErrorCode.BAD_GEOMETRY,
+                f"{self.defective} and {truth} lie on different grids, {_grid(defective)} and {_grid(whole_or_piece)}; "
+                "resample one onto the other.",
+            )
+        return defective, defective.like(whole_or_piece.mask & ~defective.mask)
+
+
+def pairs(folder: Path | str, suffixes: Sequence[str] = VOLUMES) -> list[Pair]:
+    """The cases of a folder in any layout of `LOOKED_FOR`, by name; no file is opened. `suffixes`: of which files.
+
+    BAD_OPTION for a folder in none of them, naming a folder inside that is in one.
+    """
+    found = _pairs(Path(folder), suffixes)
+    if found:
+        return found
+    inside = [path for path in folders(Path(folder)) if _pairs(path, suffixes)]
+    hint = f" Inside it, these are: {', '.join(map(str, inside))}." if inside else ""
+    raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
+
+
+def _pairs(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
+    parallel = _roles(folders(folder), [path.name for path in folders(folder)])
+    found = list(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes))
+    return sorted(found, key=lambda pair: pair.name)
+
+
+def _parallel(roles: dict[str, Path], suffixes: Sequence[str]) -> Iterator[Pair]:
+    """One folder for each role; in it files, or a folder of files for each class of defect. A complete skull may serve all classes."""
+    for kind in ("", *(path.name for path in folders(roles["defective"]))):
+        names = {role: by_stem(path / kind, suffixes) if (path / kind).is_dir() else {} for role, path in roles.items()}
+        shared = by_stem(roles["complete"], suffixes) if "complete" in roles else {}
+        for skull, defective in names["defective"].items():
+            complete = names.get("complete", {}).get(skull) or shared.get(skull)
+            yield Pair(f"{kind}/{skull}" if kind else skull, skull, kind, defective, complete, names.get("implant", {}).get(skull))
+
+
+def _folder_each(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
+    """One folder for each case, or one for each skull with one for each of its defects; a skull's folder may hold the complete skull."""
+    found, without = 0, []
+    for outer in folders(folder):
+        shared = _files(outer, suffixes)
+        for inner in [outer] if "defective" in shared else folders(outer) or [outer]:
+            kind, files = (inner.name, _files(inner, suffixes)) if inner != outer else ("", shared)
+            if "defective" in files:
+                found += 1
+                name = f"{outer.name}/{kind}" if kind else outer.name
+                yield Pair(
+                    name, outer.name, kind, files["defective"], files.get("complete") or shared.get("complete"), files.get("implant")
+                )
+            else:
+                without.append(inner)
+    if found and without:
+        _log.warning("No file called defective%s in %s.", "|".join(suffixes), ", ".join(map(str, without)))
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    found = by_stem(folder, suffixes)
+    return _roles(list(found.values()), list(found))
+
+
+def _roles(paths: list[Path], names: list[str]) -> dict[str, Path]:
+    """Paths by what their names say they hold; BAD_OPTION where two say the same."""
+    roles: dict[str, Path] = {}
+    for path, name in zip(paths, names, strict=True):
+        if match := _ROLE.fullmatch(name):
+            role = match[1].lower()
+            if role in roles:
+                raise CalvariaError(ErrorCode.BAD_OPTION, f"{roles[role]} and {path} say the same; leave one of them in the folder.")
+            roles[role] = path
+    return roles
+
+
+def _complete(roles: dict[str, Path]) -> bool:
+    return "defective" in roles and len(roles) > 1
+
+
+def _read(path: Path) -> BinaryVolume:
+    decoded = read(path)
+    for warning in decoded.warnings:
+        _log.warning("%s: %s", path, warning)
+    return decoded.volume
+
+
+def _grid(volume: BinaryVolume) -> str:
+    spacing, origin = (", ".join(f"{value:g}" for value in values) for values in (volume.spacing_mm, volume.origin_mm))
+    return f"{' × '.join(map(str, volume.shape))} voxels of {spacing} mm from {origin} mm"

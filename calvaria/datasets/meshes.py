@@ -1,0 +1,120 @@
+"""Surfaces from files: STL, OBJ and PLY, read by trimesh, in the patient's millimetres."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from calvaria.datasets.files import MESHES, suffix_of
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import DEFAULT_MAX_VOXELS
+from calvaria.volume import Affine
+
+MARGIN = 1 / 30
+"""Air on each side of a cubic grid, as a share of its width: one voxel at 30³, four at 120³, so that all of them cover the same cube."""
+SMALL_MM = 20.0
+"""A surface narrower than this is hardly a skull in millimetres."""
+
+_HEAD_BYTES = 1024
+
+
+Box = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""The least and the greatest x, y, z, LPS mm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Triangles in patient space.
+
+    vertices  float64 [V, 3], LPS mm
+    faces     int64 [F, 3], rows of `vertices`; their order says which side is out
+    warnings  what was assumed because the file does not say it
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where voxels shall lie: how many along each axis, and float64 [4, 4], voxel index (voxel centres) to LPS mm."""
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+    @classmethod
+    def cube(cls, box: Box, cells: int) -> "Grid":
+        """`cells`³ isotropic voxels: a cube about a box, with MARGIN on each side of its longest."""
+        low, high = box
+        width = float((high - low).max()) / (1 - 2 * MARGIN)
+        return cls._placed((low + high) / 2, width / cells, (cells, cells, cells))
+
+    @classmethod
+    def at_spacing(cls, box: Box, spacing_mm: float, margin_mm: float = 5.0) -> "Grid":
+        """Isotropic voxels of `spacing_mm` about a box, with at least `margin_mm` of air on each side."""
+        low, high = box
+        x, y, z = (int(count) for count in np.ceil((high - low + 2 * margin_mm) / spacing_mm))
+        return cls._placed((low + high) / 2, spacing_mm, (x, y, z))
+
+    @classmethod
+    def _placed(cls, centre_mm: NDArray[np.float64], spacing_mm: float, shape: tuple[int, int, int]) -> "Grid":
+        if min(shape) < 1 or int(np.prod(shape, dtype=np.float64)) > DEFAULT_MAX_VOXELS:
+            raise CalvariaError(
+                ErrorCode.TOO_LARGE,
+                f"A grid of {' × '.join(map(str, shape))} voxels of {spacing_mm:g} mm was asked for; "
+                f"from 1 to {DEFAULT_MAX_VOXELS:,} are made. Choose another size or spacing.",
+            )
+        affine = np.diag([spacing_mm] * 3 + [1.0])
+        affine[:3, 3] = centre_mm - (np.array(shape) - 1) / 2 * spacing_mm
+        return cls(shape, affine)
+
+
+def read_mesh(path: Path | str) -> Mesh:
+    """A surface from an STL, OBJ or PLY file; the suffix says which.
+
+    Coordinates are millimetres, in the space that the file's head names (SPACE=LPS or SPACE=RAS, as 3D Slicer writes), else LPS, with a
+    warning. Nothing that the file refers to is opened. Raises BAD_OPTION if it cannot be read or the suffix is another, NOT_A_VOLUME if it
+    is no such mesh, BAD_GEOMETRY if it has no extent or coordinates that are not finite.
+    """
+    path = Path(path)
+    suffix = suffix_of(path, MESHES)
+    if not suffix:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is no mesh that is read; the name must end in {', '.join(MESHES)}.")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        mesh = trimesh.load_mesh(BytesIO(content), file_type=suffix[1:], process=False)
+        vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
+    except Exception as error:  # whatever a damaged file makes the parsers raise
+        raise CalvariaError(ErrorCode.NOT_A_VOLUME, f"{path.name} cannot be read as {suffix[1:].upper()}: {error!r}.") from error
+    return _checked(path, vertices, faces, content[:_HEAD_BYTES])
+
+
+def _checked(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], head: bytes) -> Mesh:
+    if not len(faces) or faces.min() < 0 or faces.max() >= len(vertices):
+        raise CalvariaError(ErrorCode.NOT_A_VOLUME, f"{path.name} holds no triangles, or such as lack their corners; save the mesh again.")
+    corners = vertices[faces.reshape(-1)]
+    width = float(np.ptp(corners, axis=0).max()) if np.isfinite(corners).all() and abs(corners).max() < 1e6 else 0.0
+    if width <= 0:
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"{path.name} has no extent, or coordinates that are no millimetres of a patient.")
+    warnings = []
+    if b"SPACE=RAS" in head:
+        vertices = vertices * [-1, -1, 1]  # turns every triangle over, which no rule of voxels minds
+    elif b"SPACE=LPS" not in head:
+        warnings.append("The mesh does not say which patient space its coordinates are in; left-posterior-superior is assumed.")
+    if width < SMALL_MM:
+        warnings.append(f"The mesh is {width:.3g} mm wide. If that is another unit, scale it to millimetres.")
+    return Mesh(vertices, faces, tuple(warnings))
+
+
+def box_of(surfaces: Sequence[Mesh]) -> Box:
+    """The box that holds the triangles of surfaces that belong together; vertices in no triangle do not count."""
+    used = [surface.vertices[surface.faces.reshape(-1)] for surface in surfaces]
+    return np.min([points.min(axis=0) for points in used], axis=0), np.max([points.max(axis=0) for points in used], axis=0)

@@ -1,0 +1,164 @@
+"""A folder of CT, masks and meshes to a data set of masks: one file after the other, going on where it stopped."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calvaria.datasets.files import MESHES, VOLUMES, stem_of, suffix_of, walk
+from calvaria.datasets.index import DataSet
+from calvaria.datasets.layouts import pairs
+from calvaria.datasets.meshes import Box, Grid, Mesh, box_of, read_mesh
+from calvaria.datasets.series import counts_at, own_resolution, resampled
+from calvaria.datasets.voxelise import voxelise
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import read_image
+from calvaria.io.masks import to_mask
+from calvaria.threshold import threshold
+from calvaria.volume import BinaryVolume
+
+NATIVE = "native"
+"""The folder of volumes at their own resolution."""
+MESH_SIZES = (30, 60, 90, 120)
+"""Those of the paper's MRI skulls: Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a data set is made by.
+
+    hu           what reaches it in a CT is bone; masks are taken as they are
+    offset_hu    what must be added to a CT's samples to make them Hounsfield units
+    label        which value of a label map is the mask; None: whatever is above zero, and other volumes are CT
+    resolutions  of volumes, voxels across an axial slice; empty: their own
+    rule         how volumes are resampled, one of `series.RULES`
+    meshes       meshes become this many voxels cubed, each of these
+    shell        voxels that a mesh passes through, instead of those it encloses
+    """
+
+    hu: float = 300.0
+    offset_hu: float = 0.0
+    label: int | None = None
+    resolutions: tuple[int, ...] = ()
+    rule: str = "nearest"
+    meshes: tuple[int, ...] = MESH_SIZES
+    shell: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to convert, and the files of its data set that come of it, by resolution; 0 is its own."""
+
+    source: Path
+    name: str
+    outputs: dict[int, str]
+
+
+def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
+    """What is to be made of a folder: RESOLUTION/PATH.nrrd for each file and resolution, so that each keeps the folder's layout.
+
+    BAD_OPTION for a folder that holds nothing to convert.
+    """
+    out = Path(out).resolve()
+    found = [path for path in walk(Path(folder), VOLUMES + MESHES) if out not in path.resolve().parents]
+    if not found:
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"{folder} holds nothing to convert: no file in it ends in {', '.join(VOLUMES + MESHES)}."
+        )
+    return [_job(path, Path(folder), recipe) for path in found]
+
+
+def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe) -> Iterator[Job]:
+    """Do what was planned, one job after the other, yielding each when it is done; only what is not there yet is made.
+
+    What goes wrong with a file becomes a row with its error, and the next is begun. Meshes of one skull, where the folder has a layout of
+    `layouts.pairs`, lie on one grid.
+    """
+    groups, first = _meshes_of_skulls(Path(folder)), dict[str, Path]()
+    for job in jobs:
+        together = groups.get(job.source, [job.source])
+        missing = {size: name for size, name in job.outputs.items() if not dataset.has(name, job.name, together)}
+        if missing:
+            with dataset.noting(job.name, *missing.values()):
+                for name in missing.values():
+                    if first.setdefault(name, job.source) != job.source:
+                        raise CalvariaError(ErrorCode.BAD_OPTION, f"{first[name]} becomes the same file; rename one of them.")
+                subject = _subject(job.source, together, recipe)
+                for size, name in missing.items():
+                    with dataset.noting(job.name, name):
+                        dataset.add(subject.at(size), name, job.name, subject.kind)
+        yield job
+
+
+@dataclass(frozen=True, eq=False)
+class _FromVolume:
+    """What was a mask, or a CT before it was thresholded."""
+
+    volume: BinaryVolume
+    kind: str
+    rule: str
+
+    def at(self, resolution: int) -> BinaryVolume:
+        if not resolution:
+            return self.volume
+        if resolution > own_resolution(self.volume):
+            raise CalvariaError(
+                ErrorCode.BAD_OPTION,
+                f"There are {own_resolution(self.volume)} voxels across a slice, fewer than the {resolution} asked for.",
+            )
+        return resampled(self.volume, counts_at(self.volume, resolution), self.rule)
+
+
+@dataclass(frozen=True, eq=False)
+class _FromMesh:
+    surface: Mesh
+    box: Box
+    shell: bool
+    name: str
+    kind: str = "mesh"
+
+    def at(self, cells: int) -> BinaryVolume:
+        return voxelise(self.surface, Grid.cube(self.box, cells), self.shell, self.name)
+
+
+def _subject(path: Path, together: list[Path], recipe: Recipe) -> _FromVolume | _FromMesh:
+    """What a file holds; together with what it must share a grid."""
+    if suffix_of(path, MESHES):
+        surface = read_mesh(path)
+        _warn(path, surface.warnings)
+        box = box_of([surface if other == path else read_mesh(other) for other in together])
+        return _FromMesh(surface, box, recipe.shell, str(path))
+    image = read_image(path)
+    _warn(path, image.warnings)
+    try:
+        return _FromVolume(BinaryVolume(to_mask(image.samples, recipe.label), image.affine), "mask", recipe.rule)
+    except CalvariaError as error:
+        if error.code is not ErrorCode.NOT_BINARY:
+            raise
+    return _FromVolume(threshold(image, recipe.hu, recipe.offset_hu), "ct", recipe.rule)
+
+
+def _meshes_of_skulls(folder: Path) -> dict[Path, list[Path]]:
+    """Each mesh of a folder in a known layout, and all meshes of the same skull."""
+    try:
+        cases = pairs(folder, MESHES)
+    except CalvariaError:  # in no layout: each mesh stands for itself
+        return {}
+    skulls: dict[str, set[Path]] = {}
+    for pair in cases:
+        skulls.setdefault(pair.skull, set()).update(pair.paths)
+    return {path: sorted(meshes) for meshes in skulls.values() for path in meshes}
+
+
+def _job(path: Path, folder: Path, recipe: Recipe) -> Job:
+    name = path.relative_to(folder)
+    stem = name.with_name(stem_of(path, VOLUMES + MESHES) + ".nrrd")
+    sizes = recipe.meshes if suffix_of(path, MESHES) else recipe.resolutions or (0,)
+    return Job(path, name.as_posix(), {size: f"{size or NATIVE}/{stem.as_posix()}" for size in sizes})
+
+
+def _warn(path: Path, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        _log.warning("%s: %s", path, warning)
