@@ -1,7 +1,7 @@
 """Arrival times, which are pure functions."""
 
 import math
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_times_ascend_and_a_longer_run_begins_with_the_shorter_one(kind, rate_hz
     pace = ARRIVALS[kind]
     long, short = (list(Length(requests=count).of(pace(rate_hz, seed))) for count in (50, 20))
     assert long[:20] == short
-    assert all(a < b for a, b in zip(long, long[1:], strict=False))
+    assert all(a < b for a, b in pairwise(long))
     assert long[0] >= 0
     assert list(Length(duration_s=long[30]).of(pace(rate_hz, seed))) == long[:30]
 

@@ -1,0 +1,146 @@
+"""Sending one request and noting what became of it. Nothing is tried twice and nothing waits for a free connection."""
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import grpc
+import httpx
+
+from calvaria.client import refusals
+from calvaria.client.grpc_client import METHOD, NO_LIMIT
+from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
+from calvaria.errors import ErrorCode
+from calvaria.serving.wire import HEADER_PREFIX, VOLUME_PART, decode_refusal
+from loadtest.workload import OK, Item
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request; see Request for the fields' meaning."""
+
+    status: str
+    code: str
+    body: bytes = b""
+    stages_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class Sender(ABC):
+    """One transport to one server. As a context manager it is closed at the end."""
+
+    @abstractmethod
+    async def send(self, model: str, item: Item) -> Outcome:
+        """Send a request once. Raises for no failure of the server's or on the way there."""
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Open a first connection, so that no request pays for it; CalvariaError UNAVAILABLE if nobody answers."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+
+class HttpSender(Sender):
+    """Over HTTP, with as many kept connections as there are requests at once.
+
+    url        of the server's inference address
+    token      for it, or None where it asks for none
+    timeout_s  for the whole answer
+    """
+
+    def __init__(self, url: str, token: str | None, timeout_s: float):
+        self.url = url.rstrip("/")
+        self.timeout_s = timeout_s
+        self._headers = {"content-type": "application/octet-stream"} | ({"authorization": f"Bearer {token}"} if token else {})
+        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._connections: list[httpx.AsyncClient] = []
+        self._idle: list[httpx.AsyncClient] = []
+
+    async def send(self, model: str, item: Item) -> Outcome:
+        headers = {f"{HEADER_PREFIX}{name}": text for name, text in item.options.items()}
+        http = self._idle.pop() if self._idle else self._connection()
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                response = await http.post(f"{self.url}/predictions/{model}", content=item.body, headers=headers)
+        except TimeoutError:
+            return Outcome("Timeout", ErrorCode.TIMEOUT.value)
+        except (httpx.HTTPError, OSError) as error:
+            return Outcome(type(error).__name__, ErrorCode.UNAVAILABLE.value)
+        finally:
+            self._idle.append(http)
+        return Outcome(str(response.status_code), _http_code(response), response.content, stage_times(response.headers))
+
+    async def connect(self) -> None:
+        http = self._connection()
+        try:
+            await http.get(f"{self.url}/ping", timeout=CONNECT_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise refusals.unreachable(self.url, error) from error
+        self._idle.append(http)
+
+    def _connection(self) -> httpx.AsyncClient:
+        """One client per connection: to choose one of n connections, httpx's own pool looks at all others for each, n² in all."""
+        http = httpx.AsyncClient(headers=self._headers, timeout=None, verify=self._tls, trust_env=False)
+        self._connections.append(http)
+        return http
+
+    async def close(self) -> None:
+        for http in self._connections:
+            await http.aclose()
+
+
+class GrpcSender(Sender):
+    """Over gRPC, all requests on one connection; made where an event loop runs. `target` is its host:port; see HttpSender for the rest."""
+
+    def __init__(self, target: str, token: str | None, timeout_s: float):
+        self.target = target
+        self.timeout_s = timeout_s
+        self._metadata = [("authorization", f"Bearer {token}")] if token else []
+        options = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
+        self._channel = grpc.aio.insecure_channel(target, options)
+        self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
+
+    async def send(self, model: str, item: Item) -> Outcome:
+        parts = {VOLUME_PART: item.body} | {name: text.encode() for name, text in item.options.items()}
+        request = PredictionsRequest(model_name=model, input=parts)
+        try:
+            response = await self._predictions(request, timeout=self.timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            return Outcome(error.code().name, refusals.from_grpc(error.code(), error.details() or "").code.value)
+        refusal = decode_refusal(response.prediction)
+        return Outcome(grpc.StatusCode.OK.name, refusal.code.value if refusal else OK, response.prediction)
+
+    async def connect(self) -> None:
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise refusals.unreachable(self.target, "timeout") from error
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _http_code(response: httpx.Response) -> str:
+    refusal = decode_refusal(response.content)
+    if refusal is None and response.status_code != httpx.codes.OK:
+        refusal = refusals.from_http(response.status_code, response.content)
+    return refusal.code.value if refusal else OK
+
+
+def stage_times(headers: Mapping[str, str]) -> dict[str, float]:
+    """Seconds by stage from the header Server-Timing (W3C), whose durations are in milliseconds."""
+    entries = re.findall(r"([\w-]+);dur=([\d.]+)", headers.get("server-timing", ""))
+    return {stage: float(milliseconds) / 1000 for stage, milliseconds in entries}
