@@ -13,7 +13,7 @@ from calvaria.client.codec import Answer, Caller
 from calvaria.console import Report, read_volume
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import cut
-from calvaria.evaluation.metrics import Scores, score
+from calvaria.evaluation.implants import Scores, score
 from calvaria.io import encode, write
 from calvaria.picture import render_implant
 from calvaria.server.server import Server

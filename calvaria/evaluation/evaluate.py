@@ -13,7 +13,7 @@ from rich.table import Table
 
 from calvaria.evaluation.baselines import BASELINES, Baseline
 from calvaria.evaluation.cases import Case
-from calvaria.evaluation.metrics import Scores, score
+from calvaria.evaluation.implants import Scores, score
 from calvaria.predictor import Predictor
 from calvaria.volume import BinaryVolume
 
@@ -86,16 +86,16 @@ def summary(results: Iterable[Result], title: str) -> Table:
         by_method.setdefault(result.method, []).append(result)
     for name, of_method in by_method.items():
         scores = [result.scores for result in of_method]
-        mean = Scores.mean(scores)
+        mean = {field.name: float(np.mean([getattr(each, field.name) for each in scores])) for field in fields(Scores)}
         distances = [each.hd95_mm for each in scores]
         table.add_row(
             name,
-            f"{mean.implant_dice:.3f}",
-            f"{mean.border_dice:.3f}",
+            f"{mean['implant_dice']:.3f}",
+            f"{mean['border_dice']:.3f}",
             f"{np.median(distances):.2f}",
             f"{sum(np.isinf(distances))} of {len(scores)}",
-            f"{mean.skull_dice:.4f}",
-            f"{mean.error_percent:.3f}",
+            f"{mean['skull_dice']:.4f}",
+            f"{mean['error_percent']:.3f}",
             f"{np.mean([result.seconds for result in of_method]):.2f}",
         )
     return table

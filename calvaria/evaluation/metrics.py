@@ -1,21 +1,25 @@
-"""How well an implant fits, computed as the AutoImplant challenge does, in millimetres.
+"""How well a mask fits the truth, computed as the AutoImplant challenge does, in millimetres.
 
-Every metric takes masks, bool [X, Y, Z], on one grid whose axes are `spacing_mm` (x, y, z) apart, and is symmetric in its first two.
+Every metric takes masks, bool [X, Y, Z], on one grid whose axes are `spacing_mm` (x, y, z) apart. All but `precision` and `recall`,
+which take the proposal and then the truth, are symmetric in their first two.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from calvaria.geometry import Box, bounding_box
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.volume import Mask
 
 Spacing = tuple[float, float, float]
+Distances = NDArray[np.float32]
 
 BORDER_MM = 10.0
+TOLERANCE_MM = 1.0
+ROUNDING = 1e-5  # of distances in single precision: what lies exactly at a limit counts as within
+SEARCH_MM = 12.0  # around differing surfaces, at first
 
 
 def dice(a: Mask, b: Mask) -> float:
@@ -25,34 +29,54 @@ def dice(a: Mask, b: Mask) -> float:
     return 1.0 if total == 0 else float(2 * np.count_nonzero(a & b) / total)
 
 
+def precision(proposed: Mask, truth: Mask) -> float:
+    """Share of the proposal that is true, |P∩T| / |P|. An empty proposal: 1 where the truth is empty too, else 0."""
+    _check_same_shape(proposed, truth)
+    if not proposed.any():
+        return float(not truth.any())
+    return float(np.count_nonzero(proposed & truth) / np.count_nonzero(proposed))
+
+
+def recall(proposed: Mask, truth: Mask) -> float:
+    """Share of the truth that is proposed, |P∩T| / |T|. An empty truth: 1 where the proposal is empty too, else 0."""
+    return precision(truth, proposed)
+
+
 def border_dice(a: Mask, b: Mask, defective: Mask, spacing_mm: Spacing, distance_mm: float = BORDER_MM) -> float:
     """Dice of two implants where they must fit: on voxels no further than `distance_mm` from the defective skull.
 
-    Policy for empty masks as in `dice`, applied to what lies near the skull. Only the neighbourhood of the implants is searched.
-    For the published "10 mm" that are voxels, pass a spacing of (1, 1, 1).
+    Policy for empty masks as in `dice`, applied to what lies near the skull; without a skull nothing does: 1. Only the neighbourhood
+    of the implants is searched. For the published "10 mm" that are voxels, pass a spacing of (1, 1, 1).
     """
     _check_same_shape(a, b, defective)
-    box = _grown(bounding_box(a | b), [int(distance_mm / step) + 1 for step in spacing_mm])
-    bone = defective[box]
-    if not bone.any():  # a distance transform without anything to be distant from means nothing
+    if not defective.any():
         return 1.0
-    near = ndimage.distance_transform_edt(~bone, sampling=spacing_mm) <= distance_mm
-    return dice(a[box] & near, b[box] & near)
+    outside_a, outside_b = a & ~defective, b & ~defective  # what lies in the skull is at no distance from it
+    box = _grown(bounding_box(outside_a | outside_b), distance_mm, spacing_mm, a.shape)
+    bone = defective[box]
+    near = _distance_to(bone, spacing_mm) <= distance_mm * (1 + ROUNDING) if bone.any() else np.zeros_like(bone)
+    near_a, near_b = outside_a[box] & near, outside_b[box] & near
+    shared = np.count_nonzero(near_a & near_b) + np.count_nonzero(a & b & defective)
+    total = sum(np.count_nonzero(near) + np.count_nonzero(mask & defective) for near, mask in ((near_a, a), (near_b, b)))
+    return 1.0 if total == 0 else float(2 * shared / total)
 
 
 def hd95_mm(a: Mask, b: Mask, spacing_mm: Spacing) -> float:
-    """95th percentile of the surface distances from A to B and from B to A, pooled, mm.
+    """95th percentile of the surface distances from A to B and from B to A, pooled, mm; as MedPy's `hd95`.
 
     A surface is a mask minus its 6-connected erosion; what lies outside the grid counts as empty. Two empty masks: 0. One empty
     mask: infinite, because no distance describes a surface that is not there.
     """
-    _check_same_shape(a, b)
-    if not a.any() or not b.any():
-        return 0.0 if a.any() == b.any() else float("inf")
-    box = bounding_box(a | b)
-    surface_a, surface_b = _surface(a[box]), _surface(b[box])
-    distances = np.concatenate([_distances(surface_a, surface_b, spacing_mm), _distances(surface_b, surface_a, spacing_mm)])
-    return float(np.percentile(distances, 95))
+    return SurfaceDistances.between(a, b, spacing_mm).percentile(95)
+
+
+def surface_dice(a: Mask, b: Mask, spacing_mm: Spacing, tolerance_mm: float = TOLERANCE_MM) -> float:
+    """Normalised surface distance: share of both surfaces' voxels no further than `tolerance_mm` from the other surface, 0 to 1.
+
+    Surfaces as in `hd95_mm`; as MONAI's `compute_surface_dice` counts it (voxels, not areas). Nikolov et al., J Med Internet Res 23
+    (2021), doi 10.2196/26151. Two empty masks: 1. One empty mask: 0.
+    """
+    return SurfaceDistances.between(a, b, spacing_mm).within(tolerance_mm)
 
 
 def reconstruction_error(a: Mask, b: Mask) -> float:
@@ -61,55 +85,83 @@ def reconstruction_error(a: Mask, b: Mask) -> float:
     return float(100 * np.count_nonzero(a != b) / a.size)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """One case. The implant's figures come first: a whole skull scores a high Dice even when nothing was done to it."""
+@dataclass(frozen=True, eq=False)
+class SurfaceDistances:
+    """From every surface voxel of each of two masks to the other's surface: `shared` of them are 0, the others in `apart_mm` [n]."""
 
-    implant_dice: float
-    border_dice: float
-    hd95_mm: float
-    skull_dice: float
-    error_percent: float
+    shared: int
+    apart_mm: Distances
 
     @classmethod
-    def mean(cls, scores: "list[Scores]") -> "Scores":
-        """The mean of each figure; one infinite distance makes the mean infinite."""
-        return cls(*(float(np.mean([getattr(score, field.name) for score in scores])) for field in fields(cls)))
+    def between(cls, a: Mask, b: Mask, spacing_mm: Spacing) -> "SurfaceDistances":
+        """Infinite all of them where one mask is empty; none where both are."""
+        _check_same_shape(a, b)
+        box = bounding_box(a | b)
+        surface_a, surface_b = _surface(a[box]), _surface(b[box])
+        of_both = int(np.count_nonzero(surface_a) + np.count_nonzero(surface_b))
+        if not (a.any() and b.any()):
+            return cls(0, np.full(of_both, np.inf, dtype=np.float32))
+        apart = _apart_mm(surface_a, surface_b, spacing_mm)
+        return cls(of_both - len(apart), apart)
+
+    def percentile(self, percent: float) -> float:
+        """Of all distances, mm; 0 where there are none."""
+        total = self.shared + len(self.apart_mm)
+        if total == 0 or np.isinf(self.apart_mm).any():
+            return 0.0 if total == 0 else float("inf")
+        return float(np.percentile(np.concatenate([np.zeros(self.shared), self.apart_mm.astype(np.float64)]), percent))
+
+    def within(self, tolerance_mm: float) -> float:
+        """Share of all distances up to a tolerance; 1 where there are none."""
+        total = self.shared + len(self.apart_mm)
+        near = self.shared + np.count_nonzero(self.apart_mm <= tolerance_mm * (1 + ROUNDING))
+        return float(near / total) if total else 1.0
 
 
-def score(outputs: Mapping[str, BinaryVolume], true_implant: BinaryVolume, defective: BinaryVolume) -> Scores:
-    """Score a task's outputs, "completed" and "implant", against the true implant; all on the defective skull's grid.
+def _apart_mm(surface_a: Mask, surface_b: Mask, spacing_mm: Spacing) -> Distances:
+    """Distances of the voxels that only one of two surfaces has. Where two skulls differ in one place, only that place is searched."""
+    only_a, only_b = surface_a & ~surface_b, surface_b & ~surface_a
+    differing = bounding_box(only_a | only_b)
+    reach = SEARCH_MM
+    while True:
+        box = _grown(differing, reach, spacing_mm, surface_a.shape)
+        found = [
+            _distance_to(there[box], spacing_mm)[only[box]] if there[box].any() else np.full(np.count_nonzero(only), np.inf, np.float32)
+            for only, there in ((only_a, surface_b), (only_b, surface_a))
+        ]
+        apart = np.concatenate(found)
+        everything = all(span == slice(0, count) for span, count in zip(box, surface_a.shape, strict=True))
+        if everything or apart.max(initial=0) <= reach:  # nothing outside the box is nearer
+            return apart
+        reach *= 3
 
-    Raises ValueError when they do not lie on one grid.
-    """
-    completed, implant = outputs["completed"], outputs["implant"]
-    if not all(defective.same_grid(volume) for volume in (completed, implant, true_implant)):
-        raise ValueError("outputs and truth must lie on the defective skull's grid")
-    whole = defective.mask | true_implant.mask
-    return Scores(
-        implant_dice=dice(implant.mask, true_implant.mask),
-        border_dice=border_dice(implant.mask, true_implant.mask, defective.mask, defective.spacing_mm),
-        hd95_mm=hd95_mm(implant.mask, true_implant.mask, defective.spacing_mm),
-        skull_dice=dice(completed.mask, whole),
-        error_percent=reconstruction_error(completed.mask, whole),
-    )
+
+def _distance_to(mask: Mask, spacing_mm: Spacing) -> Distances:
+    """From every voxel to the nearest of a mask that has some, mm."""
+    distances: Distances = edt.edt(~mask, anisotropy=spacing_mm)
+    return distances
 
 
-def _grown(box: Box, margin: list[int]) -> Box:
-    """A box with that many more voxels on both sides of each axis, as far as the grid goes."""
-    x, y, z = (slice(max(0, span.start - more), span.stop + more) for span, more in zip(box, margin, strict=True))
+def _grown(box: Box, margin_mm: float, spacing_mm: Spacing, shape: tuple[int, ...]) -> Box:
+    """A box with that much more on both sides of each axis, as far as the grid goes."""
+    margins = [int(margin_mm / step) + 1 for step in spacing_mm]
+    x, y, z = (slice(max(0, s.start - more), min(count, s.stop + more)) for s, more, count in zip(box, margins, shape, strict=True))
     return x, y, z
 
 
 def _surface(mask: Mask) -> Mask:
-    eroded: Mask = ndimage.binary_erosion(mask)
-    return mask & ~eroded
-
-
-def _distances(surface: Mask, other: Mask, spacing_mm: Spacing) -> NDArray[np.float64]:
-    """From every voxel of one surface to the nearest of the other, mm."""
-    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~other, sampling=spacing_mm)
-    return distance[surface]
+    """A mask minus its 6-connected erosion."""
+    inside = mask.copy()
+    for axis in range(3):
+        ahead = [slice(None)] * 3
+        behind = [slice(None)] * 3
+        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+        inside[tuple(ahead)] &= mask[tuple(behind)]
+        inside[tuple(behind)] &= mask[tuple(ahead)]
+        for end in (0, -1):
+            ahead[axis] = slice(end, end + 1 or None)
+            inside[tuple(ahead)] = False
+    return mask & ~inside
 
 
 def _check_same_shape(first: Mask, *others: Mask) -> None:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calvaria.evaluation.metrics import Scores, border_dice, dice, hd95_mm, reconstruction_error, score
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.evaluation.metrics import border_dice, dice, hd95_mm, precision, recall, reconstruction_error, surface_dice
+from calvaria.volume import Mask
 
 EMPTY = np.zeros((6, 7, 8), dtype=bool)
 SPACINGS = st.tuples(*[st.sampled_from([0.4, 0.5, 1.0, 2.5])] * 3)
@@ -131,17 +132,55 @@ def test_border_dice_agrees_with_its_definition(masks: tuple[Mask, Mask], spacin
     assert border_dice(a, b, skull, spacing, near) == dice(a & close, b & close)
 
 
-def test_score_gathers_every_figure_and_refuses_another_grid() -> None:
-    skull = BinaryVolume.on_grid(box((20, 20, 20), (0, 20), (0, 20), (0, 2)), (1, 1, 1))
-    defective = skull.like(skull.mask & ~box(skull.shape, (5, 10), (5, 10), (0, 2)))
-    truth = skull.like(skull.mask & ~defective.mask)
-    perfect = score({"completed": skull, "implant": truth}, truth, defective)
-    assert perfect == Scores(implant_dice=1, border_dice=1, hd95_mm=0, skull_dice=1, error_percent=0)
-    nothing = score({"completed": defective, "implant": skull.like(np.zeros_like(skull.mask))}, truth, defective)
-    assert nothing.implant_dice == 0
-    assert nothing.hd95_mm == np.inf
-    missing = truth.occupied / skull.occupied
-    assert nothing.skull_dice == pytest.approx(2 * (1 - missing) / (2 - missing))
-    assert Scores.mean([perfect, nothing]).implant_dice == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="grid"):
-        score({"completed": skull, "implant": truth}, BinaryVolume.on_grid(truth.mask, (2, 2, 2)), defective)
+def test_precision_and_recall_count_what_was_proposed_and_what_was_missing() -> None:
+    proposed, truth = box((10, 10, 10), (0, 2), (0, 5), (0, 5)), box((10, 10, 10), (1, 5), (0, 5), (0, 5))
+    assert precision(proposed, truth) == pytest.approx(25 / 50)
+    assert recall(proposed, truth) == pytest.approx(25 / 100)
+    none = np.zeros_like(truth)
+    assert (precision(none, truth), recall(none, truth)) == (0, 0)
+    assert (precision(truth, none), recall(truth, none)) == (0, 0)
+    assert (precision(none, none), recall(none, none)) == (1, 1)
+
+
+@given(pairs(allow_empty=False), SPACINGS, st.sampled_from([0.5, 1.0, 2.0]))
+def test_surface_dice_agrees_with_monai(masks: tuple[Mask, Mask], spacing: tuple[float, float, float], tolerance: float) -> None:
+    oracle = pytest.importorskip("monai.metrics", reason="MONAI is the oracle; pip install monai")
+    a, b = (torch.from_numpy(mask)[None, None] for mask in masks)
+    expected = oracle.compute_surface_dice(a, b, class_thresholds=[tolerance * 1.0001], include_background=True, spacing=spacing)
+    assert surface_dice(*masks, spacing, tolerance) == pytest.approx(float(expected), abs=1e-6)
+
+
+def surface_by_definition(mask: Mask, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Places of the voxels of a mask with a neighbour across a face that is not in it, mm [n, 3]."""
+    wide = np.pad(mask, 1)
+    faces = [
+        wide[tuple(slice(1 + step * (a == axis), n + 1 + step * (a == axis)) for a, n in enumerate(mask.shape))]
+        for axis in range(3)
+        for step in (-1, 1)
+    ]
+    return np.argwhere(mask & ~np.logical_and.reduce(faces)) * spacing
+
+
+@given(pairs(allow_empty=False), SPACINGS, st.sampled_from([0.5, 1.0, 2.0]))
+def test_surfaces_agree_with_their_definition(masks: tuple[Mask, Mask], spacing: tuple[float, float, float], tolerance: float) -> None:
+    """Every pair of surface voxels is compared: no distance transform, no cropping."""
+    a, b = (surface_by_definition(mask, spacing) for mask in masks)
+    apart = np.linalg.norm(a[:, None] - b[None], axis=-1)
+    pooled = np.concatenate([apart.min(axis=1), apart.min(axis=0)])
+    assert surface_dice(*masks, spacing, tolerance) == pytest.approx(np.mean(pooled <= tolerance + 1e-4))
+    assert hd95_mm(*masks, spacing) == pytest.approx(np.percentile(pooled, 95), rel=1e-5)
+
+
+def test_far_surfaces_are_found_beyond_the_first_search() -> None:
+    """Two large masks that differ in a hole far from any other surface, and in a far piece."""
+    a = box((90, 60, 60), (0, 60), (0, 60), (0, 60))
+    b = a.copy()
+    b[30, 30, 30] = False
+    far = a.copy()
+    far[89] = True
+    assert hd95_mm(a, b, (1, 1, 1)) == 0
+    assert surface_dice(a, b, (1, 1, 1)) > 0.999
+    pooled = np.concatenate(
+        [np.zeros(len(surface_by_definition(a, (1, 1, 1)))), [0] * len(surface_by_definition(a, (1, 1, 1))), [30.0] * 3600]
+    )
+    assert hd95_mm(a, far, (1, 1, 1)) == np.percentile(pooled, 95) == 30
