@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Part(IntEnum):
-    """What is drawn independently for a seed. A number never changes: shipped weights were trained on what it gives."""
+    """What is drawn independently for a seed. A number never changes: seeds would mean other heads."""
 
     SHAPE = 0
     BASE = 1
@@ -16,6 +16,8 @@ class Part(IntEnum):
     VAULT = 5
     SEPTUM = 6
     DEFECT = 7
+    SURGERY = 8
+    RELIEF = 9
 
 
 def generator(seed: int, part: Part) -> np.random.Generator:

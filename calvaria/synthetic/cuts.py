@@ -65,27 +65,31 @@ def outline(
     waves: float = 0.1,
     stretch: float = 1.0,
     corners: float = 0.0,
+    star: float = 0.0,
     ragged: float = 0.0,
+    bevel: float = 0.0,
+    lean: float = 0.0,
     depth: float = VAULT_DEPTH_MM,
 ) -> Cut:
     """An opening about `radius` mm wide from its middle `on_bone`, drawn on the surface and carried inwards.
 
     Its walls point at a place beneath, between the surface's own centre (walls perpendicular to the bone) and far away (straight walls).
     waves: how much the radius varies around, relative; stretch: aspect ratio; corners: of a rounded polygon, 0 for none;
-    ragged: deviation of the fine edge, mm.
+    star: how far its points reach out, relative; ragged: deviation of the fine edge, mm; bevel: by how many mm the opening widens
+    per mm outwards; lean: of the walls to one side, radians.
     """
     normal = on_bone - inside
     curvature = float(np.linalg.norm(normal))
-    normal = normal / np.float32(curvature)
-    focus_mm = curvature * float(rng.uniform(0.9, 1.6))
+    normal = normal + np.float32(curvature * np.tan(lean)) * _across(normal, rng)
+    normal = normal / np.linalg.norm(normal)
+    focus_mm = curvature * float(0.75 + rng.exponential(0.5))
     focus = on_bone - np.float32(focus_mm) * normal
-    first = np.cross(normal, rng.standard_normal(3))
-    first /= np.linalg.norm(first)
+    first = _across(normal, rng)
     plane = np.stack([first, np.cross(normal, first)], axis=1).astype(np.float32)
     orders = np.arange(2, 8)
     shape = (waves * rng.standard_normal((2, len(orders))) / (orders / 2) ** 1.6).astype(np.float32)
-    turn = float(rng.uniform(0, 2 * np.pi))
-    rough = _Waves(rng, 7.0, ragged, count=8)
+    turn, points = float(rng.uniform(0, 2 * np.pi)), float(rng.integers(3, 8))
+    rough = _Waves(rng, float(rng.uniform(4, 9)), ragged, count=8)
 
     def takes(places: Points) -> NDArray[np.bool_]:
         if ragged:
@@ -99,10 +103,39 @@ def outline(
         limit = 1 + np.cos(around) @ shape[0] + np.sin(around) @ shape[1]
         if corners:
             limit = limit * _polygon(angle + turn, corners)
-        return np.asarray(away < np.float32(radius) * limit.clip(0.35, 1.8))
+        if star:
+            limit = limit * (1 + np.float32(star) * (2 * np.abs(np.cos(points / 2 * angle + turn)) ** 3 - 0.8))
+        edge = np.float32(radius) * limit.clip(0.35, 1.8)
+        if bevel:
+            edge = edge + np.float32(bevel) * (np.linalg.norm(places - inside, axis=1) - np.float32(curvature)).clip(-8, 8)
+        return np.asarray(away < edge)
 
-    reach = radius * 1.8 * max(stretch, 1 / stretch) ** 0.5
+    reach = (radius * 1.8 + 8 * abs(bevel)) * max(stretch, 1 / stretch) ** 0.5
     return Cut(on_bone, reach, takes, depth)
+
+
+def solid(on_bone: Points, inside: Points, rng: np.random.Generator, size: float) -> Cut:
+    """An ellipsoid, a block or a cylinder of any orientation, about 16 to 42 mm from its middle to its faces, at or above the bone."""
+    half = size * rng.uniform(16, 42, 3)
+    powers = np.array([(2, 2), (8, 8), (2, 8)][int(rng.integers(3))], dtype=np.float32)
+    axes, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    outwards = (on_bone - inside) / np.linalg.norm(on_bone - inside)
+    middle = (on_bone + rng.uniform(-0.2, 0.45) * half.min() * outwards + rng.normal(0, 4, 3)).astype(np.float32)
+    scaled = (axes / half).astype(np.float32)
+    bend = _Waves(rng, float(rng.uniform(20, 50)), float(rng.uniform(0, 2)))
+
+    def takes(places: Points) -> NDArray[np.bool_]:
+        across = np.abs((places + bend(places - middle) - middle) @ scaled)
+        flat = (across[:, :2] ** powers[0]).sum(axis=1) ** (powers[1] / powers[0])
+        return np.asarray(flat + across[:, 2] ** powers[1] < 1)
+
+    return Cut(middle, float(np.linalg.norm(half)) + 6, takes, depth_mm=float(rng.uniform(16, 30)))
+
+
+def _across(normal: Points, rng: np.random.Generator) -> Points:
+    """A unit vector at right angles to another."""
+    vector = np.cross(normal, rng.standard_normal(3))
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
 def _polygon(angle: Points, corners: float) -> Points:

@@ -78,7 +78,9 @@ def _sinuses(hands: _Sculptor) -> None:
 def _nose(hands: _Sculptor) -> None:
     hands.solid.ellipsoid((0, -57, -50), (15.5, 27, 20))
     hands.solid.ellipsoid((0, -54, -76), (17, 30, 18))
-    hands.solid.chain([(hands.near(3, -86, -30), 3.0), (hands.near(3.4, -96, -50), 2.0)])
+    bridge = hands.near(0, -96, -50, 3.0)
+    hands.solid.chain([((0, -85, -29), 4.5), (bridge, 2.6)])
+    hands.solid.chain([((5, -83, -31), 3.5), ((7, bridge[1] + 8, bridge[2]), 2.2)])
     hands.nose.ellipsoid((0, -54, -76), (13.5, 40, 13))
     hands.nose.capsule((0, -80, -78), (0, -92, -62), 12, 7)
     hands.nose.capsule((0, -30, -74), (0, -18, -82), 12, 13)
@@ -95,13 +97,18 @@ def _forehead(hands: _Sculptor, size: float) -> None:
 
 
 def _cheeks(hands: _Sculptor) -> None:
-    root, bow, front = hands.near(63, -3, -55), hands.near(67, -22, -57), hands.near(60, -42, -58)
+    root, bow, front = hands.near(60, -3, -55), hands.near(63.5, -22, -57), hands.near(57, -42, -58)
     cheek, corner = hands.near(48, -58, -60), hands.near(47, -64, -29)
     hands.solid.chain([(root, 4.0), (bow, 2.7), (front, 3.2), (cheek, 6.5)])
     hands.solid.ellipsoid(cheek, (10, 7, 9))
     hands.solid.chain([(cheek, 6.0), ((37, -64, -74), 6.0)])
-    hands.solid.chain([(cheek, 4.5), (hands.near(50, -60, -42), 3.2), (corner, 4.5)])
-    hands.solid.chain([(corner, 4.5), (hands.near(33, -78, -27), 3.6), (hands.near(14, -83, -28), 4.0), ((0, -84, -27), 5.0)])
+    hands.solid.chain([(cheek, 5.0), (hands.near(49, -59, -42), 4.2), (corner, 5.5)])
+    brow = hands.rng.uniform(0.8, 1.35)
+    hands.solid.chain(
+        [(corner, 5.5), (hands.near(33, -76, -26), 5.0 * brow), (hands.near(14, -81, -26), 5.5 * brow), ((0, -82, -25), 6 * brow)], 5
+    )
+    hands.solid.chain([(corner, 5.0), (hands.near(45, -52, -20), 3.5), ((43, -45, -8), 2.0)], 4)  # line of the temple
+    hands.solid.ellipsoid(hands.near(37, -45, -40), (7, 9, 13), 4)  # greater wing of the sphenoid
     hands.solid.chain([((9, -82, -30), 3.4), (hands.near(14, -78, -50), 3.0), (hands.near(18, -75, -66), 4.0)])
     hands.solid.chain([((18, -75, -64), 3.0), (hands.near(33, -72, -66), 3.2), (cheek, 4.0)])
 
@@ -121,7 +128,7 @@ def _base(hands: _Sculptor) -> None:
 def _temporal_bones(hands: _Sculptor) -> None:
     """Mastoids and petrous pyramids with their air cells, and the inner ear."""
     solid, cells, near = hands.solid, hands.cells, hands.near
-    x, y, z = near(53, 16, -65, 2.5)
+    x, y, z = near(49, 16, -64, 2.5)
     solid.ellipsoid((x, y, z), (10.5, 14, 15), blend=5)
     cells.ellipsoid((x, y, z + 4), (8, 10.5, 12))
     solid.capsule(near(57, 19, -52), near(15, -5, -48), 11, 7.5)

@@ -13,7 +13,8 @@ from calvaria.synthetic.face import Face, sculpt_face
 from calvaria.synthetic.lattice import Axis, Field, Lattice, Noise, interpolate
 from calvaria.synthetic.sculpture import Space
 from calvaria.synthetic.shape import HeadShape, draw_shape
-from calvaria.synthetic.vault import outer_surface, thickness
+from calvaria.synthetic.surgery import Surgery, operate
+from calvaria.synthetic.vault import outer_surface, relief, thickness
 from calvaria.volume import BinaryVolume, Mask
 
 LATTICE_MM = 3.0
@@ -21,6 +22,9 @@ SLAB_VOXELS = 2_000_000
 """Voxels evaluated at once: what bounds memory."""
 FACE_BELOW_MM = 6.0
 """Base and face lie below this height of the head's frame, tilt included."""
+FILLET_MM = 3.0
+CRUMB_MM3 = 1500.0
+"""Separate pieces of bone are kept from this size on: a loose flap, the lower jaw."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class _Vault:
     lattice: Lattice
     outer: Field
     bone: Field
+    surgery: Surgery | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def make_skull(seed: int, spacing_mm: float | tuple[float, float, float] = 1.0, 
     if all(len(axis) for axis in near):
         # Small matrix products: threads would cost more than they bring, and change the last bits with their number.
         with threadpool_limits(1, user_api="blas"):
-            mask[tuple(inside)] = _largest_piece(_bone(head, seed, near))
+            mask[tuple(inside)] = _without_crumbs(_bone(head, seed, near), CRUMB_MM3 / spacing.prod())
     sx, sy, sz = spacing.tolist()
     return BinaryVolume.on_grid(mask, (sx, sy, sz), (origin[0], origin[1], origin[2]))
 
@@ -102,8 +107,9 @@ def _grid(
     return [o + s * np.arange(n) for o, s, n in zip(origin, spacing, counts, strict=True)], origin.tolist()
 
 
-def _largest_piece(mask: Mask) -> Mask:
-    return np.asarray(cc3d.largest_k(mask, k=1, connectivity=26, delta=0) > 0)
+def _without_crumbs(mask: Mask, crumb: float) -> Mask:
+    """Pieces of more than `crumb` voxels."""
+    return np.asarray(cc3d.dust(mask, threshold=int(crumb), connectivity=26), dtype=np.bool_)
 
 
 def _bone(head: HeadShape, seed: int, axes: list[Axis]) -> Mask:
@@ -126,15 +132,23 @@ def _slab(head: HeadShape, axes: list[Axis], split: int, vault: _Vault, lower: _
     """Depth below the surface of bone, positive inside, then its sign."""
     places = vault.lattice.matrices(axes)
     outer, bone = interpolate(places, vault.outer), interpolate(places, vault.bone)
-    rough = np.float32(head.roughness_mm) * texture.grain.on(axes)
-    rough += np.float32(0.08 + 0.8 * head.roughness_mm) * texture.surface.on(axes)
+    if vault.surgery:
+        outer += interpolate(places, vault.surgery.shift)
+    region = texture.region.on(axes)
+    rough = np.float32(head.roughness_mm) * texture.grain.on(axes) * (1 + region.clip(0, 2))
+    uneven = texture.surface.on(axes)
+    rough += np.float32(head.lumps_mm) * uneven
+    rough -= np.float32(head.erosion_mm) * (-region - np.float32(0.4)).clip(0, 1) * (np.float32(0.4) + np.abs(uneven))
     under = outer + bone  # positive: still within the bone's thickness
     depth = np.minimum(-outer, under)
     if lower is not None:
         depth[..., :split] = _base_and_face([axes[0], axes[1], axes[2][:split]], outer[..., :split], under[..., :split], lower, texture)
     depth += rough + np.float32(head.threshold_mm)
-    open_marrow = (texture.marrow.on(axes) - 4.2 + np.float32(head.diploe) * (1 + texture.region.on(axes))) * np.float32(1.2)
+    open_marrow = (texture.marrow.on(axes) - 4.2 + np.float32(head.diploe) * (1 + region)) * np.float32(1.2)
     np.minimum(depth, np.maximum(-open_marrow, np.float32(1.4) - depth), out=depth)
+    if vault.surgery:
+        saw = np.abs(interpolate(places, vault.surgery.inside)) - interpolate(places, vault.surgery.gap)
+        np.minimum(depth, np.minimum(saw, interpolate(places, vault.surgery.holes)), out=depth)
     return np.asarray(depth > 0)
 
 
@@ -144,13 +158,19 @@ def _base_and_face(axes: list[Axis], outer: Field, under: Field, lower: _Lower, 
     depth = np.minimum(np.minimum(-outer, floor + floor_bone), np.maximum(under, -floor))
     face = lower.face
     np.minimum(depth, np.maximum(interpolate(places, face.frontal), 1.7 - depth), out=depth)
-    depth = np.maximum(depth, -interpolate(places, face.solid))
+    depth = _fused(depth, -interpolate(places, face.solid))
     foam = np.minimum(-interpolate(places, face.cells), (np.abs(texture.cells.on(axes)) - 0.2) * np.float32(2.2))
     np.minimum(depth, -foam, out=depth)
     for hollow in (face.orbits, face.sinuses, face.holes):
         np.minimum(depth, interpolate(places, hollow), out=depth)
     septum = np.float32(0.9) - np.abs(interpolate(places, lower.septum))
     return np.asarray(np.minimum(depth, np.maximum(interpolate(places, face.nose), septum)))
+
+
+def _fused(a: Field, b: Field) -> Field:
+    """The union of two solids given by depth, with a fillet where they meet."""
+    near = (np.float32(FILLET_MM) - np.abs(a - b)).clip(0, None)
+    return np.asarray(np.maximum(a, b) + near * near * np.float32(0.25 / FILLET_MM))
 
 
 def _head_frame(head: HeadShape, seed: int, lattice: Lattice) -> tuple[Field, Field, Field]:
@@ -172,9 +192,11 @@ def _vault_fields(head: HeadShape, seed: int, lattice: Lattice) -> _Vault:
     rng = generator(seed, Part.VAULT)
     waves, patches = Noise(rng, 24.0), Noise(rng, 13.0)
     axes = lattice.axes_mm()
-    outer = outer_surface(head, *place) + np.float32(0.17 * head.warp_mm) * waves.on(axes)
+    outer = (
+        outer_surface(head, *place) - np.float32(head.relief_mm) * relief(seed, *place) + np.float32(0.17 * head.warp_mm) * waves.on(axes)
+    )
     bone = thickness(head, *place) * (1 + np.float32(head.thickness_noise) * patches.on(axes))
-    return _Vault(lattice, outer, np.maximum(bone, np.float32(1.3)))
+    return _Vault(lattice, outer, np.maximum(bone, np.float32(1.2)), operate(seed, *place))
 
 
 def _lower_fields(head: HeadShape, seed: int, lattice: Lattice) -> _Lower:
