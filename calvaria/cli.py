@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from calvaria.commands import data, synth
 from calvaria.errors import CalvariaError, ErrorCode
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-synth = typer.Typer(help="Make skulls and defects from a seed.", no_args_is_help=True)
-app.add_typer(synth, name="synth")
+app.add_typer(data.app)
+app.add_typer(synth.app, name="synth")
 bench = typer.Typer(help="Measure time and memory.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
@@ -128,25 +129,6 @@ def status(folder: ServerFolder = Path()) -> None:
 
 
 @app.command()
-def threshold(
-    ct: Annotated[Path, typer.Argument(help="A CT volume in Hounsfield units: .nrrd, .nii or .nii.gz.")],
-    out: Annotated[Path, typer.Option(help="Where the mask goes; its suffix chooses the format.")],
-    hu: Annotated[float, typer.Option(help="Bone is what reaches this many Hounsfield units.")] = 300.0,
-) -> None:
-    """Make a bone mask from a CT volume: the largest component at or above a threshold."""
-    from calvaria.console import size, warn
-    from calvaria.io import format_of, read_image, write
-    from calvaria.threshold import threshold
-
-    format_of(out)
-    image = read_image(ct)
-    warn(ct, image.warnings)
-    bone = threshold(image, hu)
-    write(out, bone)
-    typer.echo(f"{out}: {size(bone)}")
-
-
-@app.command()
 def demo(
     volume: Annotated[Path | None, typer.Option(help="A defective skull: .nrrd, .nii or .nii.gz; default: a generated one.")] = None,
     truth: Annotated[Path | None, typer.Option(help="The true implant, or the whole skull, to score against.")] = None,
@@ -187,47 +169,6 @@ def evaluate(
     report(predictor, chosen, cases, title, out)
 
 
-@synth.command("skull")
-def synth_skull(
-    out: Annotated[Path, typer.Option(help="Where the skull goes; its suffix chooses the format.")],
-    seed: Annotated[int, typer.Option(min=0, help="Which head.")] = 1,
-    spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
-) -> None:
-    """Make a skull as thresholding a head CT would give it."""
-    from calvaria.console import size
-    from calvaria.io import format_of, write
-    from calvaria.synthetic import make_skull
-
-    format_of(out)
-    if spacing < 0.2:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "The spacing must be at least 0.2 mm: a finer head would not fit in memory.")
-    skull = make_skull(seed, spacing)
-    write(out, skull)
-    typer.echo(f"{out}: {size(skull)}")
-
-
-@synth.command("cut")
-def synth_cut(
-    volume: Annotated[Path, typer.Argument(help="A whole skull: .nrrd, .nii or .nii.gz.")],
-    out: Annotated[Path, typer.Option(help="Where the defective skull goes.")],
-    implant: Annotated[Path | None, typer.Option(help="Where the piece that was taken goes.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which defect.")] = 1,
-    kind: Annotated[str | None, typer.Option(help="Kind of defect; default: the seed chooses.")] = None,
-) -> None:
-    """Cut a defect into a skull."""
-    from calvaria.console import read_volume, size
-    from calvaria.io import format_of, write
-    from calvaria.synthetic import cut_defect
-
-    for path in (out, implant) if implant else (out,):
-        format_of(path)
-    defect = cut_defect(read_volume(volume), seed, kind)
-    write(out, defect.defective)
-    if implant:
-        write(implant, defect.implant)
-    typer.echo(f"{out}: {defect.kind}, {size(defect.implant)} taken")
-
-
 @bench.command("engines")
 def bench_engines(
     volume: Annotated[str, typer.Option(help="A file, or skull:512, shell:128, noise:0.05:128, one:64 or full:32.")] = "skull:256",
@@ -259,11 +200,11 @@ def bench_masks(
     bench(volume, engine, repeat, json)
 
 
-def main() -> None:
-    """Run the command line; a refusal is printed as its sentence and code, with exit status 2. Terminated, it still cleans up."""
+def main(commands: typer.Typer = app) -> None:
+    """Run a command line; a refusal is printed as its sentence and code, with exit status 2. Terminated, it still cleans up."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        app()
+        commands()
     except CalvariaError as error:
         typer.echo(f"{error.message} [{error.code.value}]", err=True)
         sys.exit(2)

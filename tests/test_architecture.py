@@ -20,24 +20,26 @@ MAY_IMPORT = {
     "sparse": set(),
     "networks": {"sparse"},
     "plan": {"networks", "sparse"},
+    "memory": {"networks", "sparse"},
     "minkowski": {"networks", "sparse"},
     "dense": {"networks", "sparse"},
     "tasks": {"volume", "geometry"},
     "weights": {"networks", "tasks"},
-    "predictor": {"volume", "geometry", "minkowski", "networks", "plan", "sparse", "tasks", "weights"},
-    "serving": {"io", "tasks", "predictor"},
+    "inference": {"volume", "geometry", "minkowski", "networks", "plan", "sparse", "tasks"},
+    "predictor": {"volume", "inference", "networks", "tasks", "weights"},
+    "serving": {"volume", "geometry", "io", "tasks", "predictor"},
     "client": {"volume", "io", "serving"},
     "server": {"client", "weights"},
     "synthetic": {"volume", "geometry"},
-    "training": {"volume", "synthetic", "networks", "sparse", "tasks", "weights"},
-    "datasets": {"volume", "io", "geometry", "threshold"},
+    "training": {"volume", "geometry", "predictor", "synthetic", "networks", "sparse", "tasks", "weights"},
+    "datasets": {"volume", "io", "geometry", "sparse", "synthetic", "threshold"},
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},
     "evaluation": {"volume", "geometry", "predictor", "synthetic", "tasks"},
-    "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "minkowski", "training", "synthetic", "console"},
+    "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
 }
-ANYTHING = {"cli", "demo"}
+ANYTHING = {"cli", "commands", "demo"}
 
 
 def room(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What lies in a folder: files by their suffix, told apart from what systems leave beside them."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from calvaria.io import FORMATS
 
 VOLUMES = tuple(f".{name}" for name in FORMATS)
 MESHES = (".stl", ".obj", ".ply")
+
+_log = logging.getLogger(__name__)
 
 
 def suffix_of(path: Path, suffixes: Sequence[str]) -> str | None:
@@ -58,3 +61,9 @@ def listed(folder: Path) -> list[Path]:
         return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} cannot be read as a folder: {error.strerror}.") from error
+
+
+def log_warnings(path: Path, warnings: Sequence[str]) -> None:
+    """Log what was assumed about a file."""
+    for warning in warnings:
+        _log.warning("%s: %s", path, warning)

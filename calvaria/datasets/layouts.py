@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calvaria.datasets.files import VOLUMES, by_stem, folders
+from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read
 from calvaria.volume import BinaryVolume
@@ -138,8 +138,7 @@ def _complete(roles: dict[str, Path]) -> bool:
 
 def _read(path: Path) -> BinaryVolume:
     decoded = read(path)
-    for warning in decoded.warnings:
-        _log.warning("%s: %s", path, warning)
+    log_warnings(path, decoded.warnings)
     return decoded.volume
 
 

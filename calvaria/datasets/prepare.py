@@ -1,15 +1,14 @@
 """A folder of CT, masks and meshes to a data set of masks: one file after the other, going on where it stopped."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calvaria.datasets.files import MESHES, VOLUMES, stem_of, suffix_of, walk
+from calvaria.datasets.files import MESHES, VOLUMES, log_warnings, stem_of, suffix_of, walk
 from calvaria.datasets.index import DataSet
 from calvaria.datasets.layouts import pairs
 from calvaria.datasets.meshes import Box, Grid, Mesh, box_of, read_mesh
-from calvaria.datasets.series import counts_at, own_resolution, resampled
+from calvaria.datasets.series import check_rule, counts_at, own_resolution, resampled
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read_image
@@ -21,8 +20,6 @@ NATIVE = "native"
 """The folder of volumes at their own resolution."""
 MESH_SIZES = (30, 60, 90, 120)
 """Those of the paper's MRI skulls: Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
 
     BAD_OPTION for a folder that holds nothing to convert.
     """
+    check_rule(recipe.rule)
     out = Path(out).resolve()
     found = [path for path in walk(Path(folder), VOLUMES + MESHES) if out not in path.resolve().parents]
     if not found:
@@ -127,11 +125,11 @@ def _subject(path: Path, together: list[Path], recipe: Recipe) -> _FromVolume | 
     """What a file holds; together with what it must share a grid."""
     if suffix_of(path, MESHES):
         surface = read_mesh(path)
-        _warn(path, surface.warnings)
+        log_warnings(path, surface.warnings)
         box = box_of([surface if other == path else read_mesh(other) for other in together])
         return _FromMesh(surface, box, recipe.shell, str(path))
     image = read_image(path)
-    _warn(path, image.warnings)
+    log_warnings(path, image.warnings)
     try:
         return _FromVolume(BinaryVolume(to_mask(image.samples, recipe.label), image.affine), "mask", recipe.rule)
     except CalvariaError as error:
@@ -157,8 +155,3 @@ def _job(path: Path, folder: Path, recipe: Recipe) -> Job:
     stem = name.with_name(stem_of(path, VOLUMES + MESHES) + ".nrrd")
     sizes = recipe.meshes if suffix_of(path, MESHES) else recipe.resolutions or (0,)
     return Job(path, name.as_posix(), {size: f"{size or NATIVE}/{stem.as_posix()}" for size in sizes})
-
-
-def _warn(path: Path, warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        _log.warning("%s: %s", path, warning)

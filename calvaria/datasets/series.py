@@ -52,8 +52,7 @@ def resampled(volume: BinaryVolume, counts: Counts, rule: str = "nearest") -> Bi
 
     One anatomy gives one answer, however its file orders or flips the axes. BAD_OPTION for another rule.
     """
-    if rule not in RULES:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no rule {rule!r} to resample by. Choose one of: {', '.join(RULES)}.")
+    check_rule(rule)
     affine = _affine(volume, counts)
     if rule == "share":
         return BinaryVolume(_grid(volume, counts, affine).coarsen(volume.mask) > 0.5, affine)
@@ -68,6 +67,12 @@ def resampled(volume: BinaryVolume, counts: Counts, rule: str = "nearest") -> Bi
     return BinaryVolume(mask, affine)
 
 
+def check_rule(rule: str) -> None:
+    """BAD_OPTION unless it is one of RULES."""
+    if rule not in RULES:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no rule {rule!r} to resample by. Choose one of: {', '.join(RULES)}.")
+
+
 def _nearest(count: int, wanted: int, against: bool) -> NDArray[np.intp]:
     """Which of `count` voxels lies at the centre of each of `wanted`, in whole numbers; `against`: ties go the other way."""
     index = (2 * np.arange(wanted) + 1) * count // (2 * wanted)
@@ -77,12 +82,10 @@ def _nearest(count: int, wanted: int, against: bool) -> NDArray[np.intp]:
 def _any(mask: Mask, counts: Counts) -> Mask:
     for axis, wanted in enumerate(counts):
         count = mask.shape[axis]
-        starts, stops = np.arange(wanted) * count // wanted, -(-(np.arange(wanted) + 1) * count // wanted)
-        if np.array_equal(stops[:-1], starts[1:]):
-            mask = np.logical_or.reduceat(mask, starts, axis)
-        else:  # coarse voxels share fine ones
-            reached = [np.logical_or.reduce(mask.take(range(start, stop), axis), axis) for start, stop in zip(starts, stops, strict=True)]
-            mask = np.stack(reached, axis)
+        edges = np.arange(wanted + 1) * count  # in parts of a voxel, `wanted` of which are one
+        ranges = np.stack([edges[:-1] // wanted, -(-edges[1:] // wanted)], axis=1)  # coarse voxels may share a fine one
+        padded = np.pad(mask, [(0, int(each == axis)) for each in range(3)])  # so that every range ends before the last index
+        mask = np.logical_or.reduceat(padded, ranges.reshape(-1), axis)[(slice(None),) * axis + (slice(None, None, 2),)]
     return mask
 
 

@@ -1,0 +1,88 @@
+"""`calvaria synth`: skulls, defects and data sets from a seed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calvaria.commands.words import names
+from calvaria.errors import CalvariaError, ErrorCode
+
+app = typer.Typer(help="Make skulls and defects from a seed.", no_args_is_help=True)
+
+FINEST_MM = 0.2
+
+
+@app.command("skull")
+def skull(
+    out: Annotated[Path, typer.Option(help="Where the skull goes; its suffix chooses the format.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which head.")] = 1,
+    spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
+) -> None:
+    """Make a skull as thresholding a head CT would give it."""
+    from calvaria.console import size
+    from calvaria.io import format_of, write
+    from calvaria.synthetic import make_skull
+
+    format_of(out)
+    _check(spacing)
+    skull = make_skull(seed, spacing)
+    write(out, skull)
+    typer.echo(f"{out}: {size(skull)}")
+
+
+@app.command("cut")
+def cut(
+    volume: Annotated[Path, typer.Argument(help="A whole skull: .nrrd, .nii or .nii.gz.")],
+    out: Annotated[Path, typer.Option(help="Where the defective skull goes.")],
+    implant: Annotated[Path | None, typer.Option(help="Where the piece that was taken goes.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which defect.")] = 1,
+    kind: Annotated[str | None, typer.Option(help="Kind of defect; default: the seed chooses.")] = None,
+) -> None:
+    """Cut a defect into a skull."""
+    from calvaria.console import read_volume, size
+    from calvaria.io import format_of, write
+    from calvaria.synthetic import cut_defect
+
+    for path in (out, implant) if implant else (out,):
+        format_of(path)
+    defect = cut_defect(read_volume(volume), seed, kind)
+    write(out, defect.defective)
+    if implant:
+        write(implant, defect.implant)
+    typer.echo(f"{out}: {defect.kind}, {size(defect.implant)} taken")
+
+
+@app.command("dataset")
+def dataset(
+    out: Annotated[Path, typer.Option(help="Folder of the data set; one that was begun is continued.")],
+    count: Annotated[int, typer.Option(min=1, help="How many skulls.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first skull; the next ones count up.")] = 0,
+    layout: Annotated[
+        str, typer.Option(help="skullbreak, or pairs: a folder for each skull and in it one for each defect.")
+    ] = "skullbreak",
+    defects: Annotated[
+        str | None, typer.Option(help="Kinds, with commas; one named twice is cut twice. Default: SkullBreak's, with two random ones.")
+    ] = None,
+    spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
+) -> None:
+    """Make whole skulls, defective ones and implants, with an index.
+
+    A defect that does not fit is a row with its error, and exit status 1.
+    """
+    from calvaria.commands.progress import finish, shown
+    from calvaria.datasets.index import DataSet
+    from calvaria.datasets.synthesise import SKULLBREAK_DEFECTS, layout_named, names_of, synthesise
+    from calvaria.synthetic.seeds import GENERATOR
+
+    _check(spacing)
+    kinds, chosen = names(defects) if defects else SKULLBREAK_DEFECTS, layout_named(layout)
+    names_of(kinds)
+    made = DataSet(out, {"layout": layout, "defects": list(kinds), "spacing_mm": spacing, "generator": GENERATOR})
+    shown(synthesise(made, chosen, range(seed, seed + count), kinds, spacing), count, "Skulls")
+    finish(made)
+
+
+def _check(spacing: float) -> None:
+    if spacing < FINEST_MM:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"The spacing must be at least {FINEST_MM} mm: a finer head would not fit in memory.")

@@ -1,0 +1,50 @@
+"""The occupancy figure: all voxels against occupied voxels by resolution."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from calvaria.datasets.index import refusing
+from calvaria.datasets.stats import Statistics, by_resolution, mean_exponents
+from calvaria.errors import CalvariaError, ErrorCode
+
+FORMATS = (".png", ".svg", ".pdf")
+ALL, OCCUPIED = "#8a8f98", "#0b5fa5"
+
+
+def check(path: Path) -> None:
+    """BAD_OPTION, before anything is counted, where no plot can be written to this name or matplotlib is not installed."""
+    if path.suffix.lower() not in FORMATS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} does not say its format; end the name in {', '.join(FORMATS)}.")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "Plots need matplotlib: pip install 'calvaria[plots]'.") from error
+
+
+def plot(path: Path, found: Sequence[Statistics], title: str) -> None:
+    """Write the figure: numbers of voxels on logarithmic axes with their fitted powers, and the share that is occupied."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    numbers, shares = figure.subplots(1, 2)
+    counts = by_resolution(found)
+    across = [each[0].resolution for each in counts]
+    every, some = mean_exponents(found)
+    for name, power, colour in (("voxels", every, ALL), ("occupied", some, OCCUPIED)):
+        means = [np.mean([getattr(count, name) for count in each]) for each in counts]
+        numbers.plot(across, means, "o-", color=colour, label=f"{'all' if name == 'voxels' else name}: power {power:.2f}")
+    numbers.set(xscale="log", yscale="log", xlabel="voxels across a slice", ylabel="voxels", title=title)
+    numbers.legend(frameon=False)
+    for each in counts:
+        shares.plot([each[0].resolution] * len(each), [count.percent for count in each], ".", color=OCCUPIED, alpha=0.5)
+    shares.plot(across, [np.mean([count.percent for count in each]) for each in counts], "-", color=OCCUPIED)
+    shares.set(xscale="log", xlabel="voxels across a slice", ylabel="occupied, %", title="Share that is occupied", ylim=(0, None))
+    for axes in (numbers, shares):
+        axes.set_xticks(across, [str(each) for each in across])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    with refusing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)

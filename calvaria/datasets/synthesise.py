@@ -1,0 +1,92 @@
+"""A data set of generated skulls, each whole, with defects cut into it, and with the implants that fill them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from calvaria.datasets.index import DataSet
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
+from calvaria.volume import BinaryVolume
+
+SKULLBREAK_DEFECTS = ("bilateral", "frontoorbital", "parietotemporal", "random", "random")
+"""Of each of SkullBreak's skulls."""
+MOST_DEFECTS = 100
+"""Of a skull, so that no two skulls' defects have the same seed."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set's files lie: {skull} and {defect} stand for their names."""
+
+    complete: str
+    defective: str
+    implant: str
+
+    def paths(self, skull: str, defects: Sequence[str]) -> list[str]:
+        """Every file of a skull, the complete one first, then each defect's two."""
+        both = [form.format(skull=skull, defect=defect) for defect in defects for form in (self.defective, self.implant)]
+        return [self.complete.format(skull=skull), *both]
+
+
+LAYOUTS = {
+    "skullbreak": Layout("complete_skull/{skull}.nrrd", "defective_skull/{defect}/{skull}.nrrd", "implant/{defect}/{skull}.nrrd"),
+    "pairs": Layout("{skull}/complete.nrrd", "{skull}/{defect}/defective.nrrd", "{skull}/{defect}/implant.nrrd"),
+}
+
+
+def names_of(kinds: Sequence[str]) -> list[str]:
+    """What defects of these kinds are called: numbered where a kind is cut more than once, as random_1 and random_2.
+
+    BAD_OPTION for a kind that does not exist, none, or more than MOST_DEFECTS.
+    """
+    for kind in kinds:
+        if kind not in DEFECT_KINDS:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no defect kind {kind!r}. Choose some of: {', '.join(DEFECT_KINDS)}.")
+    if not 0 < len(kinds) <= MOST_DEFECTS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"A skull gets from 1 to {MOST_DEFECTS} defects, not {len(kinds)}.")
+    often, seen = Counter(kinds), Counter[str]()
+    return [f"{kind}_{seen[kind]}" if often[kind] > 1 else kind for kind in kinds if not seen.update([kind])]
+
+
+def layout_named(name: str) -> Layout:
+    """One of LAYOUTS, or BAD_OPTION."""
+    if name not in LAYOUTS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no layout {name!r} to write. Choose one of: {', '.join(LAYOUTS)}.")
+    return LAYOUTS[name]
+
+
+def synthesise(dataset: DataSet, layout: Layout, seeds: range, kinds: Sequence[str], spacing_mm: float) -> Iterator[int]:
+    """Make the skulls of `seeds`, each with a defect of each kind, yielding each seed when its files are there; only what is missing is
+    made.
+
+    A skull is named by its seed; its i-th defect has the seed MOST_DEFECTS times the skull's, and i. A defect that does not fit a skull
+    becomes two rows with its error.
+    """
+    for seed in seeds:
+        if paths := _missing(dataset, layout, seed, kinds):
+            with dataset.noting(_source(seed), *paths):
+                _make(dataset, layout, seed, kinds, make_skull(seed, spacing_mm))
+        yield seed
+
+
+def _make(dataset: DataSet, layout: Layout, seed: int, kinds: Sequence[str], skull: BinaryVolume) -> None:
+    complete, *rest = layout.paths(_name(seed), names_of(kinds))
+    dataset.add(skull, complete, _source(seed), "generated")
+    for i, (kind, defective, implant) in enumerate(zip(kinds, rest[::2], rest[1::2], strict=True)):
+        with dataset.noting(_source(seed), defective, implant):
+            defect = cut_defect(skull, MOST_DEFECTS * seed + i, kind)
+            dataset.add(defect.defective, defective, _source(seed), defect.kind)
+            dataset.add(defect.implant, implant, _source(seed), defect.kind)
+
+
+def _missing(dataset: DataSet, layout: Layout, seed: int, kinds: Sequence[str]) -> list[str]:
+    return [path for path in layout.paths(_name(seed), names_of(kinds)) if not dataset.has(path, _source(seed))]
+
+
+def _name(seed: int) -> str:
+    return f"{seed:03d}"
+
+
+def _source(seed: int) -> str:
+    return f"skull {seed}"
