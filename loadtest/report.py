@@ -1,0 +1,41 @@
+"""A recording as tables on a console, as JSON, and as a page."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.page import page
+from loadtest.record import Recording
+from loadtest.remarks import remarks
+from loadtest.statistics import DEFINITION
+from loadtest.summary import Summary, summarise
+from loadtest.tables import Grid, tables
+
+
+def report(path: Path, console: Console, warmup_s: float | None = None) -> Summary:
+    """Show the report of a recording, and write it beside it with the suffixes .json and .html. See `summarise` for the rest."""
+    recording = Recording.read(path)
+    summary = summarise(recording, warmup_s)
+    said, grids = remarks(recording, summary), tables(summary)
+    for grid in grids:
+        if grid.rows:
+            console.print(_rich(grid))
+    for remark in said:
+        console.print(f"• {remark}", highlight=False, markup=False)
+    everything = {"run": asdict(recording.run), "remarks": said, "percentiles": DEFINITION, **asdict(summary)}
+    path.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
+    path.with_suffix(".html").write_text(page(recording, summary, said, grids))
+    console.print(f"Written: {path.with_suffix('.json')}, {path.with_suffix('.html')}", highlight=False, markup=False, soft_wrap=True)
+    return summary
+
+
+def _rich(grid: Grid) -> Table:
+    table = Table(title=grid.title, show_header=any(grid.header))
+    for number, name in enumerate(grid.header):
+        table.add_column(name, justify="right" if number else "left")
+    for row in grid.rows:
+        table.add_row(*row)
+    return table
