@@ -55,14 +55,6 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def available_bytes(device: torch.device) -> int:
-    """Memory that can be had now on a device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    available = _line("/proc/meminfo", "MemAvailable")
-    return int(available.split()[0]) * 1024 if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-
-
 def _line(path: str, name: str) -> str:
     """The value of the first `name: value` line of a file; empty where there is none."""
     try:

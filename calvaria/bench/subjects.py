@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d
 
-from calvaria.bench.machine import GIB, available_bytes
+from calvaria.bench.machine import GIB
 from calvaria.dense import MULTIPLE, DenseTwin
 from calvaria.errors import CalvariaError
+from calvaria.memory import available_bytes
 from calvaria.minkowski import MinkowskiNetwork
 from calvaria.networks import CONFIGS, Convolution, EncoderDecoder, Level
 from calvaria.plan import Plan

@@ -9,7 +9,13 @@ import os
 import pytest
 import torch
 from agreement import Sets, agree_on_bits, agree_on_features
+from allocations import counted
 from torch import Tensor
+
+from calvaria.memory import Load, predicted_peak_bytes
+from calvaria.networks import CONFIGS, EncoderDecoder
+from calvaria.plan import Plan
+from calvaria.sparse import SiteSet
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 ON_GPU = torch.cuda.is_available() and not INTERPRETED
@@ -107,3 +113,46 @@ def test_at_512(kind: str) -> None:
     radius = (along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2).sqrt()
     mask = ((radius + 0.003 * torch.randn_like(radius) - 0.8).abs() < 0.025)[None]
     agree_on_features(triton_engine, kind, agree_on_bits(triton_engine, mask), 8, 8)
+
+
+def plan_and_shell(size: int, dtype: torch.dtype) -> tuple[Plan, Tensor]:
+    torch.manual_seed(0)
+    plan = Plan(EncoderDecoder(CONFIGS["ch1"]).to(DEVICE, dtype).eval())
+    along = torch.linspace(-1, 1, size, device=DEVICE)
+    radius = (along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2).sqrt()
+    return plan, (radius - 0.8).abs() < 0.03
+
+
+def predicted(mask: Tensor, plan: Plan, dtype: torch.dtype) -> int:
+    sites = SiteSet.from_masks([mask], "reference")
+    return predicted_peak_bytes(Load.forced(sites, sites), plan.config, "native", "cuda", dtype, forced=True)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="counted on the GPU in test_memory_at_512")
+@pytest.mark.parametrize(("few", "cubes_from"), [(2**15, 2**17), (0, 0)])
+def test_memory_under_the_interpreter(few: int, cubes_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse import engines
+    from calvaria.sparse.triton_engine import bits, cubes, footprint
+
+    monkeypatch.setitem(engines._MODULES, ("native", "cpu"), "calvaria.sparse.triton_engine")
+    monkeypatch.setattr(bits, "FEW_WORDS", few)
+    monkeypatch.setattr(footprint, "FEW_WORDS", few)
+    monkeypatch.setattr(cubes, "SITES", cubes_from)
+    plan, mask = plan_and_shell(16, torch.float16)
+    sites = SiteSet.from_masks([mask], "native")
+    assert sites.compute.describe() == "Triton's interpreter"
+    peak = counted(lambda: plan(sites, sites))
+    assert predicted(mask, plan, torch.float16) == pytest.approx(peak, rel=0.1)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
+@pytest.mark.parametrize(("size", "dtype"), [(512, torch.bfloat16), (512, torch.float32), (256, torch.bfloat16)])
+def test_memory_at_512(size: int, dtype: torch.dtype) -> None:
+    plan, mask = plan_and_shell(size, dtype)
+    sites = SiteSet.from_masks([mask], "native")
+    torch.cuda.synchronize()
+    held = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    plan(sites, sites)
+    peak = torch.cuda.max_memory_allocated() - held
+    assert predicted(mask, plan, dtype) == pytest.approx(peak, rel=0.1)

@@ -1,0 +1,189 @@
+"""How much memory a plan will take, known before it runs, and batches cut to what there is.
+
+The sites alone tell: how many there are at every stride follows from bits, at almost no cost, and nearly all that lives while a plan
+runs is so many bytes for each of them. What is counted is what PyTorch's allocator hands out from the call's beginning on; weights
+and the sites given were there before.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import TypeVar
+
+import torch
+
+from calvaria.networks import LEVELS, NetworkConfig, pyramid
+from calvaria.sparse import SiteSet
+from calvaria.sparse.footprint import WORD, Footprint, Sites, footprint
+from calvaria.sparse.sites import Extent
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one volume brings to a call, in numbers of sites.
+
+    extent      its size (x, y, z) at stride 1
+    given       sites that the encoder has at strides 1, 2 … 64
+    candidates  sites that the decoder generates at strides 1, 2 … 32
+    judged      those and the encoder's
+    """
+
+    extent: Extent
+    given: tuple[int, ...]
+    candidates: tuple[int, ...]
+    judged: tuple[int, ...]
+
+    @classmethod
+    def free(cls, sites: SiteSet, kept: float) -> list["Load"]:
+        """One for each item of a batch of sites at stride 1, if the network decides.
+
+        Assumed: at every level above the last it keeps the encoder's sites and others, in all `kept` for each of them. More than
+        its `growth` it never keeps.
+        """
+        levels = pyramid(sites)
+        coarsest = levels[-1].reached(4)
+        given = list(zip(*(level.counts for level in levels), strict=True))
+        return [_free(*numbers, kept) for numbers in zip(sites.extents, given, coarsest.counts, strict=True)]
+
+    @classmethod
+    def forced(cls, sites: SiteSet, target: SiteSet) -> list["Load"]:
+        """One for each item, if exactly the target's sites are kept at every level: nothing is assumed."""
+        levels, wanted = pyramid(sites), pyramid(target)
+        kept, candidates, judged = levels[-1], [], []
+        for encoder, truth in zip(reversed(levels[:-1]), reversed(wanted[:-1]), strict=True):
+            candidates.append(kept.reached(4 if encoder.stride == 2 ** (LEVELS - 2) else 2))
+            judged.append(candidates[-1].union(encoder))
+            kept = truth.intersection(judged[-1])
+        counts = (zip(*(level.counts for level in sets), strict=True) for sets in (levels, reversed(candidates), reversed(judged)))
+        return [cls(*numbers) for numbers in zip(sites.extents, *counts, strict=True)]
+
+
+def _free(extent: Extent, given: tuple[int, ...], coarsest: int, kept: float) -> Load:
+    """Every kept site has its eight children, but no more than the grid has cells."""
+    cells = [prod(-(-size // 2**level) for size in extent) for level in range(LEVELS)]
+    children = [min(round(8 * kept * above), room) for above, room in zip(given[1:-1], cells, strict=False)]
+    candidates = (*children, coarsest)
+    return Load(extent, given, candidates, tuple(map(max, candidates, given)))
+
+
+def predicted_peak_bytes(
+    loads: Sequence[Load], config: NetworkConfig, engine: str, device_type: str, dtype: torch.dtype = torch.float32, forced: bool = False
+) -> int:
+    """The most bytes of tensors that live at once while a plan answers for these volumes together, beyond its weights and input.
+
+    engine, device_type  as `calvaria.sparse.engines.choose` gives and takes them
+    dtype                of the weights, and so of the features
+    forced               whether the call has a target: the very sites that it is given
+    """
+    return _Call(loads, config, footprint(engine, device_type, dtype.itemsize), forced).peak_bytes()
+
+
+class _Call:
+    """A plan's call as `calvaria.plan.Plan` makes it, with bytes in place of tensors."""
+
+    def __init__(self, loads: Sequence[Load], config: NetworkConfig, engine: Footprint, forced: bool):
+        self.config, self.engine, self.forced = config, engine, forced
+        self.words = [_words([load.extent for load in loads], level) for level in range(LEVELS + 1)]
+        given = [sum(column) for column in zip(*(load.given for load in loads), strict=True)]
+        self.given = [self._sites(level, count, above) for level, (count, above) in enumerate(pairwise([*given, given[-1]]))]
+        self.candidates = [self._sites(level, sum(load.candidates[level] for load in loads), 0) for level in range(LEVELS - 1)]
+        # Eight children a kept site: an eighth of the candidates are the cubes of the judged.
+        self.judged = [
+            self._sites(level, sum(load.judged[level] for load in loads), max(given[level + 1], self.candidates[level].occupied // 8))
+            for level in range(LEVELS - 1)
+        ]
+        self.live = self.peak = 0
+
+    def _sites(self, level: int, count: int, cubes: int) -> Sites:
+        return Sites(self.words[level], count, self.words[level + 1], cubes)
+
+    def peak_bytes(self) -> int:
+        self._encode()
+        for level in reversed(range(LEVELS - 1)):
+            self._decode(level)
+        return self.peak
+
+    def _during(self, most: int, left: int) -> None:
+        """A step that has so much at once, and leaves so much."""
+        self.peak = max(self.peak, self.live + most)
+        self.live += left
+
+    def _encode(self) -> None:
+        engine, channels = self.engine, self.config.channels
+        for level, sites in enumerate(self.given):
+            self.live += WORD * sites.words * (level > 0)
+            self._during(engine.index(sites), engine.held_index(sites))
+        finest = self.given[0]
+        self.live += engine.held_sites(finest)
+        if self.config.inputs:
+            self._around(finest, self.config.inputs, channels[0])
+            self._during(engine.convolve(finest, self.config.inputs, channels[0]), engine.rows(finest.occupied, channels[0]))
+        else:
+            self._during(engine.stem(finest, channels[0]), engine.rows(finest.occupied, channels[0]))
+        for (fine, coarse), (c_in, c_out) in zip(pairwise(self.given), pairwise(channels), strict=True):
+            self.live += engine.held_sites(coarse)
+            out = engine.rows(coarse.occupied, c_out)
+            self._during(engine.downsample(fine, coarse, c_in, c_out), out)
+            self._around(coarse, c_out, c_out)
+            self._during(engine.convolve(coarse, c_out, c_out), 0)  # in place of what it was made from
+
+    def _decode(self, level: int) -> None:
+        engine, channels = self.engine, self.config.channels[level]
+        candidates, union, encoder = self.candidates[level], self.judged[level], self.given[level]
+        coarse = self.judged[level + 1] if level < LEVELS - 2 else self.given[-1]
+        skip, above = engine.rows(encoder.occupied, channels), engine.rows(coarse.occupied, self.config.channels[level + 1])
+        self.live += WORD * (candidates.words + union.words)
+        before = self.live - WORD * candidates.words
+        for sites in (union, candidates):
+            self._during(engine.index(sites), engine.held_index(sites))
+        before += engine.held_index(union)
+        self.live += engine.held_sites(candidates)
+        taps = 64 if level == LEVELS - 2 else 8
+        generated = engine.generate(coarse, candidates, taps, self.config.channels[level + 1], channels)
+        self._during(generated, engine.rows(candidates.occupied, channels))
+        self._around(candidates, channels, channels)
+        lasting = engine.held_judged(union, channels)
+        self._during(lasting, lasting)
+        features = level > 0
+        decided = engine.decided(union, channels, features)
+        self._during(engine.decide(candidates, encoder, union, channels, features), decided)
+        kept = 0 if self.forced else engine.held_index(union)
+        self._during(WORD * union.words if self.forced else engine.index(union), kept)
+        self.live = before + lasting + decided + kept - skip - above
+
+    def _around(self, sites: Sites, c_in: int, c_out: int) -> None:
+        self._during(self.engine.around(sites, c_in, c_out), self.engine.held_around(sites, c_in, c_out))
+
+
+def _words(extents: Sequence[Extent], level: int) -> int:
+    """Words of the grid at stride 2^level that holds all of a batch."""
+    x, y, z = (-(-max(along) // 2**level) for along in zip(*extents, strict=True))
+    return len(extents) * x * y * -(-z // 64)
+
+
+def split(items: Sequence[Item], peak_bytes: Callable[[Sequence[Item]], int], budget_bytes: int) -> list[list[Item]]:
+    """Items in order, in pieces that each take at most the budget by `peak_bytes`; filled one after the other.
+
+    An item that alone takes more is a piece of its own, and the only kind of piece over the budget: whether it is tried or refused is
+    for the caller to say, and no other item waits for that.
+    """
+    pieces: list[list[Item]] = []
+    for item in items:
+        if pieces and peak_bytes([*pieces[-1], item]) <= budget_bytes:
+            pieces[-1].append(item)
+        else:
+            pieces.append([item])
+    return pieces
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that can be had now on a device; on a GPU also what PyTorch holds there without need."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    import psutil  # so that a machine with nothing but PyTorch can still predict
+
+    return int(psutil.virtual_memory().available)

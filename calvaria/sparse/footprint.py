@@ -1,0 +1,138 @@
+"""What each engine keeps in memory while a plan runs, in bytes, by numbers of sites alone: the engines' side of `calvaria.memory`.
+
+`Footprint` is the least any engine needs, and all that the C++ one asks of PyTorch. The others say what they need beyond that; each
+number stands for the tensors of the function of the same name.
+"""
+
+from typing import NamedTuple
+
+from calvaria.sparse.reference import GATHER_LIMIT
+
+WORD, START, ROW, PLACE = 8, 4, 4, 32
+"""Bytes of a word, of a count of sites before it, of a row's number, and of an int64 (b, x, y, z)."""
+
+CELLS = 64
+"""Cells of a word."""
+
+
+class Sites(NamedTuple):
+    """A set of sites in numbers: words of its grid, sites, and of the grid at twice the stride the words and the sites over these."""
+
+    words: int
+    occupied: int
+    coarse_words: int
+    cubes: int
+
+
+class Footprint:
+    """`held` methods: what lives as long as a set of sites. The others: the most that lives during a call, its result included."""
+
+    def __init__(self, feature: int):
+        """feature  bytes of one."""
+        self.feature = feature
+
+    def held_index(self, sites: Sites) -> int:
+        """With its rank index."""
+        return START * (sites.words + 1)
+
+    def held_sites(self, sites: Sites) -> int:
+        """Where features are to be computed at its sites."""
+        return 0
+
+    def held_around(self, sites: Sites, c_in: int, c_out: int) -> int:
+        """Where a 3×3×3 convolution of so many channels runs on it."""
+        return 0
+
+    def held_judged(self, union: Sites, channels: int) -> int:
+        """Where a decoder level decides about it."""
+        return 0
+
+    def index(self, sites: Sites) -> int:
+        return self.held_index(sites)
+
+    def around(self, sites: Sites, c_in: int, c_out: int) -> int:
+        return self.held_around(sites, c_in, c_out)
+
+    def stem(self, sites: Sites, c_out: int) -> int:
+        return self.rows(sites.occupied, c_out)
+
+    def convolve(self, sites: Sites, c_in: int, c_out: int) -> int:
+        return self.rows(sites.occupied, c_out)
+
+    def downsample(self, fine: Sites, coarse: Sites, c_in: int, c_out: int) -> int:
+        return self.rows(coarse.occupied, c_out)
+
+    def generate(self, coarse: Sites, fine: Sites, taps: int, c_in: int, c_out: int) -> int:
+        return self.rows(fine.occupied, c_out)
+
+    def decide(self, candidates: Sites, encoder: Sites, union: Sites, channels: int, with_features: bool) -> int:
+        return self.decided(union, channels, with_features)
+
+    def decided(self, union: Sites, channels: int, with_features: bool) -> int:
+        """Features, logits and words that `decide` gives."""
+        return self.rows(union.occupied, channels * with_features) + 4 * union.occupied + WORD * union.words
+
+    def rows(self, count: int, channels: int) -> int:
+        """Features of so many sites."""
+        return count * channels * self.feature
+
+
+class Reference(Footprint):
+    """Plain PyTorch: flags and ranks on dense grids, kernel maps, and a new tensor for every step."""
+
+    def held_around(self, sites: Sites, c_in: int, c_out: int) -> int:
+        return 27 * ROW * sites.occupied
+
+    def index(self, sites: Sites) -> int:
+        return 4 * WORD * sites.words + self.held_index(sites)
+
+    def around(self, sites: Sites, c_in: int, c_out: int) -> int:
+        ranks = self._padded_ranks(sites)
+        return max(2 * ranks, ranks + sites.occupied * (PLACE + 27 * 8 + 27 * ROW))
+
+    def stem(self, sites: Sites, c_out: int) -> int:
+        present = sites.occupied * 27 * (ROW + 1 + self.feature)
+        return max(self.around(sites, 1, c_out), present, 27 * self.rows(sites.occupied, 1) + 3 * self.rows(sites.occupied, c_out))
+
+    def convolve(self, sites: Sites, c_in: int, c_out: int) -> int:
+        return self._product(self.rows(sites.occupied, c_in), sites.occupied * 27 * c_in, self.rows(sites.occupied, c_out))
+
+    def downsample(self, fine: Sites, coarse: Sites, c_in: int, c_out: int) -> int:
+        kernel_map = coarse.occupied * 8 * ROW
+        product = self._product(self.rows(fine.occupied, c_in), coarse.occupied * 8 * c_in, self.rows(coarse.occupied, c_out))
+        return max(self._padded_ranks(fine) + coarse.occupied * (PLACE + 3 * 8 * 8) + kernel_map, kernel_map + product)
+
+    def generate(self, coarse: Sites, fine: Sites, taps: int, c_in: int, c_out: int) -> int:
+        """The weights in another order; and of int64 places, three parents, three taps, the rows found and the slots."""
+        contributions, numbers = self.rows(coarse.occupied * taps, c_out), fine.occupied * (PLACE + 8 * 8)
+        finishing = contributions + self._padded_ranks(coarse) + numbers + 3 * self.rows(fine.occupied, c_out)
+        return max(contributions + self.rows(taps * c_in, c_out), 2 * contributions, finishing)
+
+    def decide(self, candidates: Sites, encoder: Sites, union: Sites, channels: int, with_features: bool) -> int:
+        decoded, both, skip = (self.rows(sites.occupied, channels) for sites in (candidates, union, encoder))
+        found = self._found(max(candidates.occupied, union.occupied), union)
+        moving = max(2 * decoded + found, decoded + both + skip + found)
+        selecting = decoded + both + union.occupied * (4 + 1 + PLACE + ROW) + 2 * CELLS * union.words
+        return max(self.convolve(candidates, channels, channels), moving, decoded + 3 * both, selecting)
+
+    def _product(self, padded: int, gathered: int, out: int) -> int:
+        """Gathering in blocks into the product, then its bias and its ReLU."""
+        return max(padded + out + self.feature * min(gathered, GATHER_LIMIT), 3 * out)
+
+    def _padded_ranks(self, sites: Sites) -> int:
+        return ROW * CELLS * sites.words
+
+    def _found(self, count: int, sites: Sites) -> int:
+        """Ranks and flags of a grid while rows are looked up by flags."""
+        return (ROW + 1) * CELLS * sites.words + count * (PLACE + ROW)
+
+
+def footprint(engine: str, device_type: str, feature: int) -> Footprint:
+    """Of the engine that `calvaria.sparse.engines.choose` named, for features of so many bytes."""
+    if engine == "reference":
+        return Reference(feature)
+    if device_type == "cpu":
+        return Footprint(feature)
+    from calvaria.sparse.triton_engine.footprint import Triton  # imports Triton
+
+    return Triton(feature)

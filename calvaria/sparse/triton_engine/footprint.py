@@ -1,0 +1,43 @@
+"""What this engine keeps in memory while a plan runs; see `calvaria.sparse.footprint`."""
+
+from calvaria.sparse.footprint import CELLS, ROW, WORD, Footprint, Sites
+from calvaria.sparse.triton_engine.bits import FEW_WORDS
+from calvaria.sparse.triton_engine.cubes import CHANNELS, suits
+from calvaria.sparse.triton_engine.features import WHOLE_ROW
+
+
+class Triton(Footprint):
+    """The sites' cells, and for few channels the cubes of 2×2×2 sites."""
+
+    def held_index(self, sites: Sites) -> int:
+        return super().held_index(sites) + ROW * CELLS * sites.words * self._few(sites)
+
+    def held_sites(self, sites: Sites) -> int:
+        return 0 if self._few(sites) else ROW * sites.occupied
+
+    def held_around(self, sites: Sites, c_in: int, c_out: int) -> int:
+        if not suits(c_in, c_out, sites.occupied):
+            return 0
+        cubes = Sites(sites.coarse_words, sites.cubes, 0, 0)
+        return WORD * cubes.words + self.held_index(cubes) + self.held_sites(cubes)
+
+    def held_judged(self, union: Sites, channels: int) -> int:
+        return self.held_around(union, channels, channels) or self.held_sites(union)
+
+    def stem(self, sites: Sites, c_out: int) -> int:
+        return super().stem(sites, c_out) + ROW * sites.occupied
+
+    def convolve(self, sites: Sites, c_in: int, c_out: int) -> int:
+        return super().convolve(sites, c_in, c_out) + self._cube_weights(sites, c_in, c_out)
+
+    def decide(self, candidates: Sites, encoder: Sites, union: Sites, channels: int, with_features: bool) -> int:
+        decoded = self.rows(candidates.occupied, channels) if channels > WHOLE_ROW else 0
+        return decoded + self._cube_weights(union, channels, channels) + self.decided(union, channels, with_features)
+
+    def _cube_weights(self, sites: Sites, c_in: int, c_out: int) -> int:
+        """Laid out for cubes, in two steps."""
+        return 2 * self.rows(8 * CELLS, CHANNELS**2) if suits(c_in, c_out, sites.occupied) else 0
+
+    def _few(self, sites: Sites) -> bool:
+        """Whether the cells are numbered along with the index, in a tensor long enough for any."""
+        return sites.words <= FEW_WORDS
