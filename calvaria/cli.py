@@ -49,27 +49,29 @@ def _logging(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show
 def predict(
     task: Annotated[str, typer.Argument(help="What to do: completion.")],
     volume: Annotated[Path, typer.Argument(help="A binary volume: .nrrd, .nii or .nii.gz.")],
-    out: Annotated[Path, typer.Option(help="Where the answer goes; its suffix chooses the format.")],
-    output: Annotated[str | None, typer.Option(help="Which of the task's outputs; for completion: completed (default) or implant.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the answer goes; its suffix chooses the format, .zip for several outputs.")],
+    output: Annotated[
+        str | None, typer.Option(help="The task's outputs, with commas; for completion: completed (default), implant.")
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="Of the files in a ZIP; default: the input's own.")] = None,
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Probability beyond which a place belongs to the answer.")] = None,
+    smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant.")] = None,
+    spacing_mm: Annotated[float | None, typer.Option(help="Edge of the answer's voxels, for tasks that refine them.")] = None,
+    factor: Annotated[float | None, typer.Option(help="How many times finer the answer's voxels are, for such tasks.")] = None,
+    report: Annotated[Path | None, typer.Option(help="JSON file for what was measured and what to mind.")] = None,
     models: Models = None,
     device: Device = "cpu",
     engine: Engine = "auto",
 ) -> None:
     """Answer for one volume, without any server."""
-    from calvaria.client.codec import encode_options
-    from calvaria.console import read_volume, size
-    from calvaria.io import format_of, write
-    from calvaria.predictor import Predictor
-    from calvaria.serving.options import RequestOptions
-    from calvaria.weights import model_folder
+    from calvaria.commands.predict import answer_file, write_report
 
-    format_of(out)  # a name without a format is refused before the work is done
-    predictor = Predictor.load(model_folder(task, models), device=device, engine=engine)
-    options = RequestOptions.parse(encode_options(output=output, label=label), predictor.task.outputs)
-    answer = predictor.predict([read_volume(volume, options.label)])[0][options.output]
-    write(out, answer)
-    typer.echo(f"{out}: {options.output}, {size(answer)}")
+    finer = {"spacing_mm": spacing_mm, "factor": factor}
+    options = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
+    found = answer_file(task, volume, out, models, device, engine, **options, **finer)
+    if report:
+        write_report(report, found)
 
 
 @app.command()
@@ -173,7 +175,7 @@ def evaluate(
 def bench_engines(
     volume: Annotated[str, typer.Option(help="A file, or skull:512, shell:128, noise:0.05:128, one:64 or full:32.")] = "skull:256",
     channels: Annotated[str, typer.Option(help="ch1 or ch2.")] = "ch1",
-    engines: Annotated[str, typer.Option(help="With commas; the first is what ratios refer to.")] = "native,reference,minkowski,dense",
+    engines: Annotated[str | None, typer.Option(help="With commas; ratios refer to the first; default: all for the device.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Time forward and backward instead of an answer.")] = False,
     repeat: Annotated[int, typer.Option(min=1, help="Runs after those that warm up.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Volumes in a call.")] = 1,

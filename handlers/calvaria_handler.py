@@ -3,6 +3,7 @@
 TorchServe wants exactly one class in this module.
 """
 
+import logging
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from ts.metrics.metric_type_enum import MetricTypes
 import calvaria
 from calvaria.predictor import Predictor
 from calvaria.server.archive import VERSION_FILE
-from calvaria.serving.service import Limits, Request, Response, Service
+from calvaria.serving.service import Limits, Model, Request, Response, Service
 from calvaria.serving.wire import WARNING_HEADER
+from calvaria.weights import weights_sha256
+
+log = logging.getLogger(__name__)
 
 
 class CalvariaHandler:
@@ -36,7 +40,7 @@ class CalvariaHandler:
             )
         config = context.model_yaml_config
         predictor = Predictor.load(folder, device=_device(context), engine=config.get("engine", "auto"))
-        self.service = Service(predictor, Limits(**config["limits"]))
+        self.service = Service(predictor, Limits(**config["limits"]), Model(_version(context), weights_sha256(folder)))
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[bytes]:
         """One answer per request, in order; each with its own status and headers."""
@@ -55,6 +59,11 @@ def _device(context: Context) -> str:
     return f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
 
 
+def _version(context: Context) -> str:
+    """Of the archive, as its manifest has it."""
+    return str((context.manifest or {}).get("model", {}).get("modelVersion", ""))
+
+
 def _describe(response: Response, context: Context, i: int) -> None:
     """Status, type, stage times and warnings of one answer. The phrase is HTTP's own: other text could break the worker's protocol."""
     context.set_response_status(response.status, HTTPStatus(response.status).phrase, i)
@@ -62,7 +71,8 @@ def _describe(response: Response, context: Context, i: int) -> None:
     timing = ", ".join(f"{stage};dur={1000 * seconds:.3f}" for stage, seconds in response.seconds.items())
     context.set_response_header(i, "Server-Timing", timing)
     if response.warnings:
-        context.set_response_header(i, WARNING_HEADER, " ".join(response.warnings))
+        log.warning("request %s: %s", context.get_request_id(i), ", ".join(notice.code for notice in response.warnings))
+        context.set_response_header(i, WARNING_HEADER, " ".join(notice.message for notice in response.warnings))
 
 
 def _measure_request(response: Response, context: Context, i: int) -> None:

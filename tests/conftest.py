@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.server import Server
+from calvaria.tasks import Settings
 from calvaria.tasks.completion import COMPLETION
 from calvaria.volume import BinaryVolume
 
@@ -21,15 +23,25 @@ settings.load_profile("calvaria")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FakePrepared:
     volume: BinaryVolume
+    grid = SimpleNamespace(spacing_mm=1.0)
+
+    @property
+    def sites(self) -> np.ndarray:
+        return self.volume.mask
 
 
 class FakePredictor:
-    """Completes a volume by its own mirror image along the first axis. `fail` may raise for a batch, given its volumes."""
+    """Completes a volume by its own mirror image along the first axis, unless the threshold is above 0.9.
+
+    `fail` may raise for a batch, given its volumes.
+    """
 
     task = COMPLETION
+    settings = Settings(spacing_mm=1.0)
+    engine = "fake"
     device = torch.device("cpu")
 
     def __init__(self) -> None:
@@ -46,8 +58,9 @@ class FakePredictor:
         self.fail([prepared.volume for prepared in batch])
         return [prepared.volume.mask[::-1] for prepared in batch]
 
-    def finish(self, prepared: FakePrepared, inferred: np.ndarray) -> dict[str, BinaryVolume]:
+    def finish(self, prepared: FakePrepared, inferred: np.ndarray, settings: Settings) -> dict[str, BinaryVolume]:
         volume = prepared.volume
+        inferred = inferred & (settings.threshold <= 0.9)
         return {"completed": volume.like(volume.mask | inferred), "implant": volume.like(inferred & ~volume.mask)}
 
 
@@ -61,7 +74,7 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """completion.mar as the project ships it, but with random weights, so that it exists before any training."""
     from calvaria.networks import CONFIGS, EncoderDecoder
     from calvaria.server.archive import build_archives
-    from calvaria.tasks import TASKS, Settings
+    from calvaria.tasks import TASKS
     from calvaria.weights import WEIGHTS, save_weights
 
     models = tmp_path_factory.mktemp("models")

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "inference": {"volume", "geometry", "minkowski", "networks", "plan", "sparse", "tasks"},
     "predictor": {"volume", "inference", "networks", "tasks", "weights"},
     "serving": {"volume", "geometry", "io", "tasks", "predictor"},
-    "client": {"volume", "io", "serving"},
+    "client": {"volume", "io", "predictor", "serving"},
     "server": {"client", "weights"},
     "synthetic": {"volume", "geometry"},
     "training": {"volume", "geometry", "predictor", "synthetic", "networks", "sparse", "tasks", "weights"},

@@ -3,7 +3,7 @@
 import re
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from calvaria.cli import main
+from calvaria.client import Answer, Report
 from calvaria.io import decode, encode, read, write
 from calvaria.networks import CONFIGS, EncoderDecoder
 from calvaria.predictor import Predictor
 from calvaria.tasks import TASKS, Settings
 from calvaria.volume import BinaryVolume
-from calvaria.weights import WEIGHTS, save_weights
+from calvaria.weights import WEIGHTS, save_weights, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,30 @@ def test_predict_writes_what_the_library_answers(calvaria, models, skull, bowl, 
     assert answer.volume.same_grid(bowl)
     np.testing.assert_array_equal(answer.volume.mask, expected.mask)
     assert f"{output}, {expected.occupied} voxels" in said.out
-    assert "warning" not in said.err
+    assert "no origin" not in said.err
+
+
+def test_predict_writes_several_outputs_as_a_zip_and_a_report(calvaria, models, skull, bowl, tmp_path):
+    options = "--output", "completed,implant", "--smallest-mm3", 0, "--models", models
+    said = calvaria("predict", "completion", skull, *options, "--out", "both.zip", "--format", "nii.gz", "--report", "report.json")
+    assert said.status == 0, said.err
+    answer = Answer((tmp_path / "both.zip").read_bytes())
+    assert set(answer.files) == {"completed.nii.gz", "implant.nii.gz", "report.json"}
+    assert Report.from_json((tmp_path / "report.json").read_bytes()) == answer.report
+    assert answer.report.weights == weights_sha256(models / "completion")
+    predictor = Predictor.load(models / "completion")
+    settings = replace(predictor.settings, smallest_mm3=0)
+    prepared = predictor.prepare(bowl)
+    expected = predictor.finish(prepared, *predictor.infer([prepared]), settings)
+    for name, volume in answer.prediction.volumes.items():
+        np.testing.assert_array_equal(volume.mask, expected[name].mask)
+
+
+def test_predict_writes_a_surface(calvaria, models, skull, tmp_path):
+    said = calvaria("predict", "completion", skull, "--out", "skull.stl", "--models", models)
+    assert said.status == 0, said.err
+    content = (tmp_path / "skull.stl").read_bytes()
+    assert len(content) == 84 + 50 * int.from_bytes(content[80:84], "little") > 84
 
 
 def test_what_was_assumed_is_said_by_every_command_that_reads(calvaria, models, vague, tmp_path, monkeypatch):
@@ -121,6 +145,12 @@ NO_SUCH = "no-such"
         (("predict", "completion", NO_SUCH, "--out", "a.nrrd", "--models", "MODELS"), "no-such cannot be read"),
         (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", "MODELS", "--output", "nose"), "output cannot be 'nose'"),
         (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", "MODELS", "--label", 0), "label cannot be '0'"),
+        (
+            ("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", "MODELS", "--factor", 2),
+            "completion takes no option factor",
+        ),
+        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--output", "completed,implant"), "end the name in .zip"),
+        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--format", "nii"), "The suffix of a.nrrd chooses the format"),
         (("serve",), "config.properties cannot be read: .* --folder"),
         (("stop",), "config.properties cannot be read: .* --folder"),
         (("status", "--folder", NO_SUCH), "no-such/config.properties cannot be read: .* --folder"),

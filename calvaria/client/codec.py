@@ -1,31 +1,43 @@
 """What both transports share: volumes to bodies, options to text, bodies to answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
+from calvaria.client.retry import Busy, Retry, Watch
+from calvaria.client.tokens import find_token
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
-from calvaria.serving.wire import decode_refusal
+from calvaria.serving.options import AnswerOptions, Options, encode_options
+from calvaria.serving.report import REPORT_FILE, Report
+from calvaria.serving.wire import decode_refusal, unpack
 from calvaria.volume import BinaryVolume
 
 Source = BinaryVolume | Path | str | bytes
 """A volume, the path of its file, or the file's bytes."""
 
 
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Several outputs of one request: volumes by output, and what the server says of them."""
+
+    volumes: Mapping[str, BinaryVolume]
+    report: Report
+
+
 @dataclass(frozen=True)
 class Answer:
     """A server's answer.
 
-    body     the volume's file
+    body     a file, or a ZIP of several and a report
     seconds  the server's time by stage
-    warning  what the server had to assume about the volume, as sentences
+    warning  what the server warns of, as sentences
 
-    Over gRPC, which carries nothing but the body, there are neither.
+    Over gRPC, which carries nothing but the body, there are neither; a report says both.
     """
 
     body: bytes
@@ -33,26 +45,74 @@ class Answer:
     warning: str = ""
 
     @cached_property
+    def files(self) -> dict[str, bytes] | None:
+        """The files of a ZIP by name; None where the body is a file itself."""
+        return unpack(self.body)
+
+    @cached_property
+    def report(self) -> Report | None:
+        """What came with several outputs, or was asked for."""
+        return Report.from_json(self.files[REPORT_FILE]) if self.files else None
+
+    @cached_property
     def volume(self) -> BinaryVolume:
-        return decode(self.body).volume
+        """The one output asked for. BAD_OPTION where there are several."""
+        if self.report is None:
+            return decode(self.body).volume
+        if len(self.report.files) > 1:
+            raise CalvariaError(ErrorCode.BAD_OPTION, "The answer holds several outputs; ask for one, or use predict_several.")
+        return next(iter(self.prediction.volumes.values()))
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """The outputs of a ZIP. BAD_OPTION where there is none."""
+        if self.files is None or self.report is None:
+            raise CalvariaError(ErrorCode.BAD_OPTION, "The answer is a file without a report; ask for report=True or several outputs.")
+        return Prediction({output: decode(self.files[name]).volume for output, name in self.report.files.items()}, self.report)
 
 
 class Caller(ABC):
-    """A client of either transport. As a context manager it is closed at the end."""
+    """A client of either transport. As a context manager it is closed at the end.
 
-    def predict(self, model: str, source: Source, *, output: str | None = None, label: int | None = None) -> BinaryVolume:
-        """The model's answer as a volume on the input's grid; see RequestOptions. CalvariaError if it is refused."""
-        return self.request(model, source, output=output, format="nrrd", label=label).volume
+    key_file   which the server wrote when it started; by default key_file.json in this folder or the nearest one above it. Read
+               anew for each call, since tokens change when a server restarts; without one, no token is sent
+    token      instead of a key file
+    timeout_s  for the whole answer, queue included; each attempt has it anew
+    retry      what to do while the server is busy; NEVER to be told at once
+    """
 
-    def request(
-        self, model: str, source: Source, *, output: str | None = None, format: str | None = None, label: int | None = None
-    ) -> Answer:
-        """The same as a file, in the input's format unless another is asked for, with the server's stage times."""
-        return self.send(model, encode_source(source), encode_options(output=output, format=format, label=label))
+    def __init__(self, key_file: Path | str | None, token: str | None, timeout_s: float, retry: Retry):
+        self.key_file = Path(key_file) if key_file else None
+        self.token = token
+        self.timeout_s = timeout_s
+        self.retry = retry
+
+    def predict(
+        self, model: str, source: Source, *, output: str | None = None, progress: Watch | None = None, **options: Unpack[AnswerOptions]
+    ) -> BinaryVolume:
+        """One of the model's outputs as a volume; options: see RequestOptions. CalvariaError if it is refused."""
+        return self.request(model, source, progress=progress, output=output, format="nrrd", **options).volume
+
+    def predict_several(
+        self, model: str, source: Source, outputs: Sequence[str], *, progress: Watch | None = None, **options: Unpack[AnswerOptions]
+    ) -> Prediction:
+        """Some of the model's outputs from one request, and its report."""
+        return self.request(model, source, progress=progress, output=outputs, format="nrrd", report=True, **options).prediction
+
+    def request(self, model: str, source: Source, *, progress: Watch | None = None, **options: Unpack[Options]) -> Answer:
+        """The same as files, in the input's format unless another is asked for, with the server's stage times."""
+        return self.send(model, encode_source(source), encode_options(**options), progress)
+
+    def send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None = None) -> Answer:
+        """A body and options as they are; the answer or, raised, the refusal."""
+        return self.retry.call(lambda: self._send(model, body, options, progress))
+
+    def read_token(self) -> str | None:
+        return self.token or find_token(self.key_file)
 
     @abstractmethod
-    def send(self, model: str, body: bytes, options: Mapping[str, str]) -> Answer:
-        """A body and options as they are; the answer or, raised, the refusal."""
+    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None) -> Answer:
+        """Once."""
 
     @abstractmethod
     def close(self) -> None:
@@ -66,23 +126,20 @@ class Caller(ABC):
 
 
 def encode_source(source: Source) -> bytes:
+    """The body for a volume; BAD_OPTION for a file that cannot be read."""
     if isinstance(source, BinaryVolume):
         return encode(source, "nrrd")
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
-
-
-def encode_options(**options: str | int | None) -> dict[str, str]:
-    """Options as text by name, without those not given."""
-    texts = {name: str(value) for name, value in options.items() if value is not None}
-    for name, text in texts.items():
-        if not text.isprintable():
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{name} cannot be {text!r}.")
-    return texts
+    if isinstance(source, bytes):
+        return source
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{source} cannot be read: {error.strerror}.") from error
 
 
 def accept(answer: Answer) -> Answer:
-    """The same answer, unless its body is a refusal, which is raised."""
+    """The same answer, unless its body is a refusal, which is raised: Busy, or a CalvariaError."""
     refusal = decode_refusal(answer.body)
     if refusal:
-        raise refusal
+        raise Busy(refusal.code, refusal.message) if refusal.code is ErrorCode.UNAVAILABLE else refusal
     return answer

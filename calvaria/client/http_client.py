@@ -1,55 +1,80 @@
 """The client for HTTP."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept
-from calvaria.client.tokens import KEY_FILE, read_token
-from calvaria.serving.wire import HEADER_PREFIX, WARNING_HEADER
+from calvaria.client.retry import Progress, Retry, Watch
+from calvaria.serving.wire import WARNING_HEADER, header_of
+
+CHUNK_BYTES = 2**18
+"""Sent between two reports of progress."""
 
 
 class Client(Caller):
     """Calls a server over HTTP, e.g. `Client().predict("completion", "in.nrrd", output="implant")`.
 
-    url        of the server's inference address
-    key_file   which the server wrote when it started; read anew for each call, since tokens change when it restarts
-    timeout_s  for the whole answer, queue included
+    url  of the server's inference address
+
+    The other arguments: see Caller.
     """
 
     def __init__(
         self,
         url: str = "http://127.0.0.1:8080",
         *,
-        key_file: Path | str = KEY_FILE,
+        key_file: Path | str | None = None,
+        token: str | None = None,
         timeout_s: float = 600.0,
+        retry: Retry = Retry(),
         transport: httpx.BaseTransport | None = None,
     ):
+        super().__init__(key_file, token, timeout_s, retry)
         self.url = url.rstrip("/")
-        self.key_file = Path(key_file)
         self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), transport=transport, trust_env=False)
 
-    def send(self, model: str, body: bytes, options: Mapping[str, str]) -> Answer:
-        token = read_token(self.key_file)
-        headers = {b"content-type": b"application/octet-stream"}
+    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None) -> Answer:
+        token = self.read_token()
+        headers = {b"content-type": b"application/octet-stream", b"content-length": str(len(body)).encode()}
         headers |= {b"authorization": f"Bearer {token}".encode()} if token else {}
-        headers |= {f"{HEADER_PREFIX}{name}".encode(): text.encode() for name, text in options.items()}
+        headers |= {header_of(name).encode(): text.encode() for name, text in options.items()}
+        content = _sent(body, progress) if progress else body
         try:
-            response = self._http.post(f"{self.url}/predictions/{model}", content=body, headers=headers)
+            with self._http.stream("POST", f"{self.url}/predictions/{model}", content=content, headers=headers) as response:
+                received = _received(response, progress)
         except httpx.TimeoutException as error:
             raise refusals.timed_out() from error
         except httpx.TransportError as error:
             raise refusals.unreachable(self.url, error) from error
-        answer = accept(Answer(response.content, _stage_seconds(response), response.headers.get(WARNING_HEADER, "")))
+        answer = accept(Answer(received, _stage_seconds(response), response.headers.get(WARNING_HEADER, "")))
         if response.status_code != httpx.codes.OK:
-            raise refusals.from_http(response.status_code, response.content)
+            raise refusals.from_http(response.status_code, received)
         return answer
 
     def close(self) -> None:
         self._http.close()
+
+
+def _sent(body: bytes, progress: Watch) -> Iterator[bytes]:
+    for start in range(0, len(body), CHUNK_BYTES):
+        progress(Progress("sending", start, len(body)))
+        yield body[start : start + CHUNK_BYTES]
+    progress(Progress("sending", len(body), len(body)))
+
+
+def _received(response: httpx.Response, progress: Watch | None) -> bytes:
+    if progress is None:
+        return response.read()
+    total = int(response.headers["content-length"]) if "content-length" in response.headers else None
+    content = bytearray()
+    for chunk in response.iter_bytes():
+        content += chunk
+        progress(Progress("receiving", len(content), total))
+    return bytes(content)
 
 
 def _stage_seconds(response: httpx.Response) -> dict[str, float]:

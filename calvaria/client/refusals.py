@@ -4,6 +4,7 @@ import json
 
 import grpc
 
+from calvaria.client.retry import Busy
 from calvaria.errors import CalvariaError, ErrorCode
 
 ADVICE = {
@@ -23,6 +24,7 @@ BY_HTTP_STATUS = {
     404: ErrorCode.UNKNOWN_MODEL,
     413: ErrorCode.TOO_LARGE,
     503: ErrorCode.UNAVAILABLE,
+    504: ErrorCode.TIMEOUT,
     507: ErrorCode.OUT_OF_MEMORY,
 }
 
@@ -75,4 +77,5 @@ def _message(body: bytes) -> str:
 
 
 def _refusal(code: ErrorCode, original: str = "") -> CalvariaError:
-    return CalvariaError(code, f"{ADVICE[code]} ({original})" if original else ADVICE[code])
+    kind = Busy if code is ErrorCode.UNAVAILABLE else CalvariaError
+    return kind(code, f"{ADVICE[code]} ({original})" if original else ADVICE[code])

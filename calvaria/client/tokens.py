@@ -9,6 +9,14 @@ from calvaria.errors import CalvariaError, ErrorCode
 KEY_FILE = "key_file.json"
 
 
+def find_token(key_file: Path | None) -> str | None:
+    """The token for inference from a key file, or else from the nearest in this folder and those above it; None without one."""
+    if key_file is None:
+        here = Path.cwd()
+        key_file = next((folder / KEY_FILE for folder in (here, *here.parents) if (folder / KEY_FILE).is_file()), here / KEY_FILE)
+    return read_token(key_file)
+
+
 def read_token(key_file: Path, kind: Literal["inference", "management"] = "inference") -> str | None:
     """The token for one kind of call; None if there is no file, as with a server that asks for none."""
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import mesh, nifti, nrrd
-from calvaria.io.image import DEFAULT_MAX_VOXELS, Image
+from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
 from calvaria.io.masks import to_mask
 from calvaria.io.streams import is_gzip, open_stream, refusing_bad_gzip
 from calvaria.volume import BinaryVolume
@@ -34,20 +34,29 @@ def decode(data: bytes | bytearray | memoryview, *, label: int | None = None, ma
 
     The mask is bool [X, Y, Z] in Fortran order. Raises CalvariaError; the data must end where the header says it does.
     """
-    image = decode_image(data, max_voxels=max_voxels)
+    return as_mask(decode_image(data, max_voxels=max_voxels), label)
+
+
+def as_mask(image: Image, label: int | None = None) -> Decoded:
+    """The mask in an image; see `decode`. CalvariaError NOT_BINARY or LABEL_ABSENT."""
     return Decoded(BinaryVolume(to_mask(image.samples, label), image.affine), image.format, image.warnings)
 
 
 def decode_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Image:
     """Samples of any type from the content of an NRRD or NIfTI file. Raises CalvariaError."""
+    return open_image(data, max_voxels=max_voxels).read()
+
+
+def open_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Promise:
+    """An NRRD or NIfTI file with its header read and checked, but no sample. Raises CalvariaError, as the promise's `read` does."""
     stream = open_stream(data)
     with refusing_bad_gzip():
         head = stream.read(nifti.HEADER_BYTES)
         stream.seek(0)
         if head.startswith(nrrd.MAGIC):
-            return nrrd.parse(stream, max_voxels)
+            return _reading(nrrd.parse(stream, max_voxels))
         if nifti.is_nifti(head):
-            return nifti.parse(stream, max_voxels, "nii.gz" if is_gzip(data) else "nii")
+            return _reading(nifti.parse(stream, max_voxels, "nii.gz" if is_gzip(data) else "nii"))
     raise CalvariaError(ErrorCode.NOT_A_VOLUME, "This is neither an NRRD nor a NIfTI file; save the mask as .nrrd, .nii or .nii.gz.")
 
 
@@ -87,6 +96,16 @@ def format_of(path: Path | str) -> str:
         if str(path).lower().endswith(f".{known}"):
             return known
     raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} does not say its format; end the name in .{', .'.join(FORMATS)}.")
+
+
+def _reading(promise: Promise) -> Promise:
+    """The same, its reading too guarded against damaged gzip data."""
+
+    def read() -> Image:
+        with refusing_bad_gzip():
+            return promise.read()
+
+    return Promise(promise.sample_bytes, read)
 
 
 def _content(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """What a file holds before anyone asks whether it is a mask: samples on a grid in the patient."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -33,6 +34,18 @@ class Image:
     affine: Affine
     format: str
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Promise:
+    """A file whose header has been read and found possible, and whose samples have not been touched.
+
+    sample_bytes  memory that reading them takes, beside a mask of one byte a voxel
+    read          the image; once, and CalvariaError where the data does not keep what the header promises
+    """
+
+    sample_bytes: int
+    read: Callable[[], Image]
 
 
 def checked_shape(sizes: list[int], dtype: np.dtype[Any], max_voxels: int) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 """NIfTI-1 and NIfTI-2 in a single file (.nii), compressed or not. The format: https://nifti.nimh.nih.gov/nifti-1."""
 
 from io import BufferedIOBase
+from math import prod
 from typing import Any
 
 import nibabel as nib
@@ -8,7 +9,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape, shear_warnings
+from calvaria.io.image import LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
 from calvaria.io.streams import compressed, in_file_order, read_samples
 from calvaria.volume import Affine, BinaryVolume
 
@@ -24,8 +25,8 @@ def is_nifti(head: bytes) -> bool:
     return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
 
 
-def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Image:
-    """An image from a stream at the start of a NIfTI file. Raises CalvariaError for whatever is wrong with it."""
+def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Promise:
+    """An image from a stream at the start of a NIfTI file. Raises CalvariaError for whatever is wrong with its header."""
     header = _header(stream)
     try:
         sizes = [int(size) for size in header.get_data_shape()]
@@ -43,8 +44,12 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Image:
     skipped = offset - header.sizeof_hdr
     if not 0 <= skipped <= _MAX_EXTENSION_BYTES:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header places the samples at byte {offset:,}, which cannot be.")
-    stream.seek(offset)
-    return Image(_scaled(header, read_samples(stream, shape, dtype)), affine, file_format, (*assumed, *shear_warnings(affine)))
+
+    def read() -> Image:
+        stream.seek(offset)
+        return Image(_scaled(header, read_samples(stream, shape, dtype)), affine, file_format, (*assumed, *shear_warnings(affine)))
+
+    return Promise(prod(shape) * dtype.itemsize, read)
 
 
 def serialise(volume: BinaryVolume, *, compress: bool) -> bytes:

@@ -2,13 +2,14 @@
 
 import re
 from io import BufferedIOBase
+from math import prod
 from typing import Any
 
 import nrrd
 import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io.image import LPS_FROM_RAS, Image, checked_affine, checked_shape, shear_warnings
+from calvaria.io.image import LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
 from calvaria.io.streams import compressed, expanding, in_file_order, read_samples
 from calvaria.volume import Affine, BinaryVolume
 
@@ -55,8 +56,8 @@ _MM = {name: mm for mm, names in _UNIT_NAMES.items() for name in names.split(", 
 _UNPLACED_SPACES = "scanner-xyz", "3d-right-handed", "3d-left-handed"
 
 
-def parse(stream: BufferedIOBase, max_voxels: int) -> Image:
-    """An image from a stream at the start of an NRRD file. Raises CalvariaError for whatever is wrong with it."""
+def parse(stream: BufferedIOBase, max_voxels: int) -> Promise:
+    """An image from a stream at the start of an NRRD file. Raises CalvariaError for whatever is wrong with its header."""
     header = _header(stream)
     dtype = _sample_type(header)
     if int(header["dimension"]) != len(header["sizes"]):
@@ -66,8 +67,12 @@ def parse(stream: BufferedIOBase, max_voxels: int) -> Image:
     shape = checked_shape([int(size) for size in header["sizes"]], dtype, max_voxels)
     affine, assumed = _geometry(header)
     affine = checked_affine(affine)
-    data = expanding(stream) if header["encoding"] in ("gzip", "gz") else stream
-    return Image(read_samples(data, shape, dtype), affine, "nrrd", (*assumed, *shear_warnings(affine)))
+
+    def read() -> Image:
+        data = expanding(stream) if header["encoding"] in ("gzip", "gz") else stream
+        return Image(read_samples(data, shape, dtype), affine, "nrrd", (*assumed, *shear_warnings(affine)))
+
+    return Promise(prod(shape) * dtype.itemsize, read)
 
 
 def serialise(volume: BinaryVolume) -> bytes:

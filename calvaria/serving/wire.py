@@ -1,25 +1,44 @@
-"""How answers look on the wire, alike over HTTP and gRPC: a volume's file as it is, or a refusal as JSON.
+"""How answers look on the wire, alike over HTTP and gRPC: a file as it is, a ZIP of several, or a refusal as JSON.
 
-gRPC through TorchServe carries nothing but the body, so a client tells the two apart by the first byte: a refusal starts with `{`,
-a volume never does.
+gRPC through TorchServe carries nothing but the body, so a client tells them apart by the first bytes: a refusal starts with `{`,
+a ZIP with `PK`, a volume or a surface with neither.
 """
 
 import json
+from collections.abc import Mapping
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from calvaria.errors import CalvariaError, ErrorCode
 
 JSON_TYPE = "application/json"
-CONTENT_TYPES = {"nrrd": "application/x-nrrd", "nii": "application/x-nifti", "nii.gz": "application/gzip"}
-"""Content type of an answer by its format."""
+ZIP_TYPE = "application/zip"
+CONTENT_TYPES = {"nrrd": "application/x-nrrd", "nii": "application/x-nifti", "nii.gz": "application/gzip", "stl": "model/stl"}
+"""Content type of a single file by its format."""
 
 HEADER_PREFIX = "x-calvaria-"
-"""With a raw body over HTTP, the option `output` travels as the header `X-Calvaria-Output`, and so on; case does not matter."""
+"""With a raw body over HTTP, the option `output` travels as the header `X-Calvaria-Output`, `smallest_mm3` as
+`X-Calvaria-Smallest-Mm3`, and so on; case does not matter, and underscores, which proxies drop, become hyphens."""
 
 WARNING_HEADER = "X-Calvaria-Warning"
-"""With an answer over HTTP: what was assumed about the volume because its file does not say it, as sentences in ASCII."""
+"""With an answer over HTTP: its warnings, as sentences in ASCII."""
 
 VOLUME_PART = "volume"
 """Name of the volume in a multipart form and in a gRPC input map."""
+
+_COMPRESSED = ".nrrd", ".nii.gz"
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same files
+
+
+def header_of(option: str) -> str:
+    """Name of the header that carries an option, in lower case."""
+    return HEADER_PREFIX + option.replace("_", "-")
+
+
+def option_of(header: str) -> str | None:
+    """Name of the option that a header carries; None for a header that is none of ours."""
+    name = header.lower()
+    return name.removeprefix(HEADER_PREFIX).replace("-", "_") if name.startswith(HEADER_PREFIX) else None
 
 
 def encode_refusal(error: CalvariaError) -> bytes:
@@ -39,3 +58,24 @@ def decode_refusal(body: bytes) -> CalvariaError | None:
         return None
     known = {member.value: member for member in ErrorCode}
     return CalvariaError(known.get(code, ErrorCode.INTERNAL), message)
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """A ZIP of files by name, those stored that are compressed already."""
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            method = ZIP_STORED if name.endswith(_COMPRESSED) else ZIP_DEFLATED
+            archive.writestr(ZipInfo(name, _ZIP_EPOCH), content, method, compresslevel=1)
+    return packed.getvalue()
+
+
+def unpack(body: bytes) -> dict[str, bytes] | None:
+    """The files of a ZIP by name; None if a body is no ZIP."""
+    if not body.startswith(b"PK"):
+        return None
+    try:
+        with ZipFile(BytesIO(body)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except (BadZipFile, EOFError) as error:
+        raise CalvariaError(ErrorCode.TRUNCATED, f"The ZIP cannot be read ({error}); ask for it again.") from error

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,9 @@ import yaml
 import calvaria
 from calvaria.errors import ErrorCode
 from calvaria.io import decode, encode
-from calvaria.serving.service import STAGES, Service
+from calvaria.serving.report import Report
+from calvaria.serving.service import STAGES, Model, Service
+from calvaria.serving.wire import unpack
 from calvaria.volume import BinaryVolume
 
 pytest.importorskip("ts", reason="TorchServe is not installed")
@@ -54,7 +57,10 @@ def context(headers: list[Mapping[str, object]], folder: Path = ROOT) -> Context
     metrics = MetricsCacheYamlImpl(str(ROOT / "metrics.yaml"))
     metrics.initialize_cache()
     metrics.model_name = "completion"
-    made = Context("completion", str(folder), {}, 4, None, "0.12.0", metrics=metrics, model_yaml_config={"limits": {"max_voxels": 1000}})
+    manifest = {"model": {"modelVersion": "7"}}
+    made = Context(
+        "completion", str(folder), manifest, 4, None, "0.12.0", metrics=metrics, model_yaml_config={"limits": {"max_voxels": 1000}}
+    )
     made.request_processor = [RequestProcessor(dict(each)) for each in headers]
     made.request_ids = metrics.request_ids = {i: f"request-{i}" for i in range(len(headers))}
     return made
@@ -84,12 +90,28 @@ def test_every_item_gets_its_own_status_type_and_times(handler):
     assert re.fullmatch(", ".join(rf"{stage};dur=\d+\.\d{{3}}" for stage in STAGES), timing)
 
 
-def test_what_was_assumed_travels_as_a_header(handler):
+def test_what_was_assumed_travels_as_a_header_and_its_code_is_logged(handler, caplog):
     vague = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n\n" + bytes([1] * 7 + [0])
-    asked = context([{}, {}])
-    handler.handle([{"body": vague}, {"body": GOOD}], asked)
+    asked = context([{}, {}, {}])
+    handler.handle([{"body": vague}, {"body": GOOD}, {"body": b""}], asked)
     assert "1 mm voxels" in asked.get_response_headers(0)["X-Calvaria-Warning"]
-    assert "X-Calvaria-Warning" not in asked.get_response_headers(1)
+    assert "1 mm voxels" not in asked.get_response_headers(1)["X-Calvaria-Warning"]
+    assert "X-Calvaria-Warning" not in asked.get_response_headers(2)
+    logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.split(":")[0] for line in logged] == ["request request-0", "request request-1"]
+    assert "geometry-assumed" in logged[0]
+
+
+def test_several_outputs_are_a_zip_whose_report_names_the_model(handler, module):
+    handler.service.model = Model("0.1.0", {"weights.safetensors": "ab"})
+    asked = context([{"X-Calvaria-Output": "completed,implant", "X-Calvaria-Smallest-Mm3": "0", "X-Calvaria-Format": "stl"}])
+    (body,) = handler.handle([{"body": GOOD}], asked)
+    assert asked.get_response_content_type(0) == "application/zip"
+    files = unpack(body)
+    report = Report.from_json(files["report.json"])
+    assert set(files) == {"completed.stl", "implant.stl", "report.json"}
+    assert (report.model, report.weights) == ("0.1.0", {"weights.safetensors": "ab"})
+    assert report.options["smallest_mm3"] == 0
 
 
 def test_phrases_are_one_line_of_ascii():
@@ -132,10 +154,12 @@ def test_gpu_memory_is_that_of_the_workers_own_gpu(handler, caplog, monkeypatch)
 def test_an_archive_beside_another_version_is_refused(module, predictor, tmp_path, monkeypatch, version, fits):
     monkeypatch.setattr(module.Predictor, "load", lambda folder, device, engine: predictor)
     (tmp_path / "calvaria-version.txt").write_text(version + "\n")
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
     handler = module.CalvariaHandler()
     if fits:
         handler.initialize(context([], tmp_path))
         assert handler.service.limits.max_voxels == 1000
+        assert handler.service.model == Model("7", {"weights.safetensors": sha256(b"weights").hexdigest()})
     else:
         with pytest.raises(RuntimeError, match=rf"0\.0\.9.*{re.escape(calvaria.__version__)}"):
             handler.initialize(context([], tmp_path))

@@ -1,14 +1,26 @@
+import gc
 import itertools
 import json
+import logging
+import threading
+import time
+import weakref
+from io import BytesIO
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
-from calvaria.errors import ErrorCode
+import calvaria
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
-from calvaria.serving.service import STAGES, Limits, Request, Service
-from calvaria.serving.wire import decode_refusal
+from calvaria.serving.report import ImplantFacts, Notice, Report
+from calvaria.serving.service import STAGES, Limits, Model, Request, Service
+from calvaria.serving.wire import decode_refusal, unpack
 from calvaria.volume import BinaryVolume
 
 
@@ -99,21 +111,20 @@ def test_a_lone_failure_is_not_tried_twice(predictor):
     assert predictor.batches == [1]
 
 
-def test_what_was_assumed_is_told_and_logged_without_a_word_of_the_clients(predictor, caplog):
+def test_what_was_assumed_is_told_without_a_word_of_the_clients(predictor, caplog):
     secret = "NRRD0004\ntype: uint8\ndimension: 3\nspace dimension: 3\nsizes: 2 2 2\nencoding: raw\n"
     secret += 'space units: "Jane" "Doe" "1970"\n\n'
     complete, vague, empty = request(), Request(secret.encode() + bytes([1] * 7 + [0])), Request(secret.encode() + bytes(8))
     responses = Service(predictor).handle([complete, vague, empty])
     assert [code_of(each) for each in responses] == ["ok", "ok", "empty-mask"]
-    assert not responses[0].warnings
+    assert "geometry-assumed" not in {notice.code for notice in responses[0].warnings}
     for response in responses[1:]:
-        assert any("no origin" in warning for warning in response.warnings)
-        assert any("units" in warning for warning in response.warnings)
-        assert " ".join(response.warnings).isascii()
-        assert "Jane" not in " ".join(response.warnings)
-    logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(logged) == sum(len(response.warnings) for response in responses)
-    assert "no origin" in " ".join(logged)
+        assumed = " ".join(notice.message for notice in response.warnings if notice.code == "geometry-assumed")
+        assert "no origin" in assumed
+        assert "units" in assumed
+        for notice in response.warnings:
+            assert notice.message.isascii()
+            assert "Jane" not in notice.message
     assert "Jane" not in caplog.text
 
 
@@ -143,8 +154,11 @@ def test_limits(predictor):
 
 
 def test_requests_from_parts_and_headers():
-    raw = Request.from_parts({"body": bytearray(b"v")}, {"X-Calvaria-Output": "implant", "Accept": "*/*", "body": {"content-type": "a"}})
-    assert (bytes(raw.body), raw.options) == (b"v", {"output": "implant"})
+    raw = Request.from_parts(
+        {"body": bytearray(b"v")},
+        {"X-Calvaria-Output": "implant", "X-Calvaria-Smallest-Mm3": "5", "Accept": "*/*", "body": {"content-type": "a"}},
+    )
+    assert (bytes(raw.body), raw.options) == (b"v", {"output": "implant", "smallest_mm3": "5"})
     form = Request.from_parts({"volume": b"v", "label": bytearray(b"2")}, {"x-calvaria-label": "1", "x-calvaria-format": "n\u00c3\u00af"})
     assert (bytes(form.body), form.options) == (b"v", {"label": "2", "format": "nï"})
     assert Request.from_parts({}, {}) == Request(b"")
@@ -161,3 +175,152 @@ def test_every_code_survives_the_wire():
     assert decode_refusal(b"NRRD0004") is None
     assert decode_refusal(b"{ no JSON") is None
     assert decode_refusal(b'{"code": 413, "message": "TorchServe\'s own"}') is None
+
+
+@pytest.mark.parametrize(("format", "kept"), [("nrrd", True), ("nii.gz", True), ("nii", False), ("stl", False)])
+def test_several_outputs_are_a_zip_of_what_each_would_be_alone(predictor, format, kept):
+    service = Service(predictor, model=Model("1.2", {"weights.safetensors": "ab"}))
+    completed, implant, both = service.handle(
+        [
+            request(output="completed", format=format),
+            request(output="implant", format=format),
+            request(output="implant,completed", format=format),
+        ]
+    )
+    assert both.content_type == "application/zip"
+    files = unpack(both.body)
+    assert list(files) == [f"implant.{format}", f"completed.{format}", "report.json"]
+    assert files[f"completed.{format}"] == completed.body
+    assert files[f"implant.{format}"] == implant.body
+    with ZipFile(BytesIO(both.body)) as archive:
+        assert archive.testzip() is None
+        assert (archive.getinfo(f"implant.{format}").compress_type == ZIP_STORED) == kept
+
+
+def test_a_report_measures_what_came_in_and_what_goes_out(predictor):
+    service = Service(predictor, model=Model("1.2", {"weights.safetensors": "ab"}))
+    (response,) = service.handle([request(report="1", output="implant", threshold="0.8")])
+    given, files = volume(), unpack(response.body)
+    report = Report.from_json(files["report.json"])
+    implant = decode(files[report.files["implant"]]).volume
+    assert (report.calvaria, report.task, report.model) == (calvaria.__version__, "completion", "1.2")
+    assert (report.weights, report.engine, report.device) == ({"weights.safetensors": "ab"}, "fake", "cpu")
+    assert report.options == {"output": ["implant"], "report": True, "threshold": 0.8}
+    assert (tuple(report.shape), report.occupied_in) == (given.shape, given.occupied)
+    assert report.spacing_mm == pytest.approx(given.spacing_mm)
+    assert report.occupied_out == {"implant": implant.occupied}
+    assert report.volume_mm3 == pytest.approx({"implant": implant.occupied * 0.72})
+    assert report.implant.volume_mm3 == pytest.approx(implant.occupied * 0.72)
+    labels, count = ndimage.label(implant.mask, np.ones((3, 3, 3)))
+    sizes = sorted(np.bincount(labels.ravel())[1:] * 0.72, reverse=True)
+    assert report.implant.components == count
+    assert report.implant.components_mm3 == pytest.approx(sizes)
+    assert tuple(report.seconds) == STAGES
+    assert report.warnings == response.warnings
+    assert {notice.code for notice in report.warnings} == {"unlike-training-data", "touches-border"}
+
+
+def test_a_later_versions_report_can_be_read_and_a_stranger_cannot():
+    from dataclasses import replace
+
+    report = Report(
+        "0", "t", "", {}, "e", "cpu", {}, (1, 2, 3), (1, 1, 1), 3, {}, {}, ImplantFacts(1.0, 0, []), {}, {}, (Notice("a", "b"),)
+    )
+    assert Report.from_json(report.to_json()) == replace(report, shape=[1, 2, 3], spacing_mm=[1, 1, 1])
+    later = {**json.loads(report.to_json()), "mood": "good"}
+    assert Report.from_json(json.dumps(later).encode()).task == "t"
+    with pytest.raises(ValueError, match="no report"):
+        Report.from_json(b'{"task": "t"}')
+
+
+def test_a_request_changes_the_settings_for_itself_alone(predictor):
+    responses = Service(predictor).handle([request(output="implant", threshold="0.95"), request(output="implant")])
+    assert [decode(each.body).volume.mask.any() for each in responses] == [False, True]
+    assert [each.code for each in responses[0].warnings] == ["unlike-training-data", "no-defect"]
+    assert "no-defect" not in [each.code for each in responses[1].warnings]
+    assert predictor.settings.threshold == 0.5
+
+
+def test_an_option_of_another_task_is_refused(predictor):
+    (response,) = Service(predictor).handle([request(factor="2")])
+    assert code_of(response) == "unknown-option"
+    assert "completion takes no option factor" in decode_refusal(response.body).message
+
+
+def test_the_answers_of_a_batch_stay_where_torchserve_is_quick(predictor):
+    """The largest waits for another batch; alone, it is no trouble."""
+    tight = Service(predictor, Limits(max_pairs_mib2=0.0001))  # two answers of 8 kB are too much together
+    large, small = request((30, 30, 30), format="nii"), request((6, 5, 4))
+    responses = tight.handle([large, small, large])
+    assert [code_of(each) for each in responses] == ["ok", "ok", "unavailable"]
+    assert responses[2].status == 503
+    assert "Send the request again" in decode_refusal(responses[2].body).message
+    assert code_of(tight.handle([large])[0]) == "ok"
+
+
+@given(st.lists(st.sampled_from(["good", "empty", "garbage", "option", "failing"]), min_size=1, max_size=6))
+@settings(max_examples=25)
+def test_any_mixture_gets_what_each_gets_alone(kinds):
+    from tests.conftest import FakePredictor
+
+    def of(kind: str, i: int) -> Request:
+        shapes = {"good": (6, 5, 4 + i), "failing": (9, 3, 7)}
+        return {"empty": Request(b""), "garbage": Request(b"?"), "option": request(nose="1")}.get(kind) or request(shapes[kind], i)
+
+    predictor = FakePredictor()
+    predictor.fail = fail_for((9, 3, 7), RuntimeError())
+    service, requests = Service(predictor), [of(kind, i) for i, kind in enumerate(kinds)]
+    assert [(each.code, each.body) for each in service.handle(requests)] == [
+        (each.code, each.body) for (each,) in (service.handle([lone]) for lone in requests)
+    ]
+
+
+@pytest.mark.parametrize("ends", ["well", "prepare", "finish"])
+def test_nothing_of_a_request_is_kept(predictor, monkeypatch, ends):
+    """Without the collector's help: an error's traceback would hold every array until it came by."""
+    kept, real = [], predictor.prepare
+
+    def prepare(volume):
+        kept.append(weakref.ref(volume.mask))
+        if ends == "prepare":
+            raise CalvariaError(ErrorCode.EMPTY_MASK, "as if")
+        return real(volume)
+
+    def finish(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(predictor, "prepare", prepare)
+    if ends == "finish":
+        monkeypatch.setattr(predictor, "finish", finish)
+    gc.disable()
+    logging.disable()  # pytest keeps what is logged
+    try:
+        responses = Service(predictor).handle([request(seed=1), request(seed=2)])
+        assert [each.status == 200 for each in responses] == [ends == "well"] * 2
+        assert len(kept) == 2
+        assert all(each() is None for each in kept)
+    finally:
+        logging.disable(logging.NOTSET)
+        gc.enable()
+
+
+def test_threads_hold_no_more_than_there_is_room_for(predictor, monkeypatch):
+    held, most, lock = 0, [], threading.Lock()
+    real = predictor.finish
+
+    def finish(prepared, *rest):
+        nonlocal held
+        with lock:
+            held += prepared.volume.mask.size
+            most.append(held)
+        time.sleep(0.02)
+        with lock:
+            held -= prepared.volume.mask.size
+        return real(prepared, *rest)
+
+    monkeypatch.setattr(predictor, "finish", finish)
+    requests = [request((10, 10, 10), seed) for seed in range(6)]
+    Service(predictor, Limits(max_working_mib=8 * 2500 / 2**20), threads=6).handle(requests)
+    assert max(most) == 2000, "two of 1000 voxels fit, and are worked on at once"
+    Service(predictor, Limits(max_working_mib=0), threads=6).handle(requests)
+    assert max(most[6:]) == 1000, "what fits nowhere is worked on alone"

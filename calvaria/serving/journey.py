@@ -1,0 +1,86 @@
+"""One request's way through the stages, and whatever stops it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import torch
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import Decoded
+from calvaria.predictor import Inferred
+from calvaria.serving.messages import Request, Response
+from calvaria.serving.options import RequestOptions
+from calvaria.serving.report import Notice
+from calvaria.serving.wire import JSON_TYPE, encode_refusal
+from calvaria.tasks import Prepared
+
+log = logging.getLogger(__name__)
+
+
+class Journey:
+    """What is known of one request so far. After an error nothing more is attempted."""
+
+    options: RequestOptions
+    decoded: Decoded
+    prepared: Prepared
+    inferred: Inferred
+    body: bytes
+    content_type: str
+
+    def __init__(self, request: Request):
+        self.request = request
+        self.seconds: dict[str, float] = {}
+        self.occupied = 0
+        self.warnings: list[Notice] = []
+        self.error: CalvariaError | None = None
+
+    def attempt(self, stage: Callable[["Journey"], None]) -> None:
+        if self.error is None:
+            try:
+                stage(self)
+            except Exception as error:
+                self.refuse(_refusal(error))
+
+    def refuse(self, error: CalvariaError) -> None:
+        """End here. What is kept has no traceback, which would keep every array of every stage alive."""
+        self.error = CalvariaError(error.code, error.message)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of everything large but the answer."""
+        for name in ("decoded", "prepared", "inferred"):
+            self.__dict__.pop(name, None)
+        if self.error:
+            self.__dict__.pop("body", None)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = perf_counter() - start
+
+    def warn(self, *notices: Notice) -> None:
+        self.warnings += notices
+
+    def response(self) -> Response:
+        measured = self.seconds, self.occupied, tuple(self.warnings)
+        if self.error is None:
+            return Response(self.body, 200, "ok", self.content_type, *measured)
+        code = self.error.code
+        return Response(encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured)
+
+
+def _refusal(error: Exception) -> CalvariaError:
+    """What the client may know of an error; the rest goes to the log."""
+    if isinstance(error, CalvariaError):
+        return error
+    log.error("a request failed", exc_info=error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return CalvariaError(
+            ErrorCode.OUT_OF_MEMORY, "The server has not enough memory for this volume. Send a smaller one, or try again later."
+        )
+    return CalvariaError(ErrorCode.INTERNAL, "The server failed on this volume; its log says why. The volume may be sent again.")

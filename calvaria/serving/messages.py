@@ -1,0 +1,53 @@
+"""What comes in and what goes out, whatever carries it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from calvaria.serving.report import Notice
+from calvaria.serving.wire import VOLUME_PART, option_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """A volume's file, and options as text by name (see RequestOptions)."""
+
+    body: bytes | bytearray | memoryview
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, bytes | bytearray | str], headers: Mapping[str, Any]) -> "Request":
+        """From what a server hands over: `body` or the part `volume` is the file, other parts and our headers are options."""
+        body = parts.get(VOLUME_PART, parts.get("body", b""))
+        ours = {option_of(name): value for name, value in headers.items() if isinstance(value, str)}
+        options = {name: _header_text(value) for name, value in ours.items() if name is not None}
+        options |= {name: _text(value) for name, value in parts.items() if name not in (VOLUME_PART, "body")}
+        return cls(body.encode() if isinstance(body, str) else body, options)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A file, a ZIP of files, or a refusal.
+
+    code            "ok" or the refusal's ErrorCode value
+    seconds         by stage, as far as the request came; network is that of the call the request shared with its batch
+    occupied        occupied voxels of the volume that came in; 0 if it could not be read
+    warnings        about that volume and the answer
+    """
+
+    body: bytes
+    status: int
+    code: str
+    content_type: str
+    seconds: Mapping[str, float]
+    occupied: int
+    warnings: Sequence[Notice]
+
+
+def _header_text(value: str) -> str:
+    """What the client wrote: servers read the bytes of a header as Latin-1, ours are UTF-8."""
+    return value.encode("latin-1", errors="replace").decode("utf-8", errors="replace")
+
+
+def _text(value: bytes | bytearray | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", errors="replace")
