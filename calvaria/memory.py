@@ -160,7 +160,7 @@ class _Call:
 
 def _words(extents: Sequence[Extent], level: int) -> int:
     """Words of the grid at stride 2^level that holds all of a batch."""
-    x, y, z = (-(-max(along) // 2**level) for along in zip(*extents, strict=True))
+    x, y, z = (-(-int(max(along)) // (1 << level)) for along in zip(*extents, strict=True))
     return len(extents) * x * y * -(-z // 64)
 
 

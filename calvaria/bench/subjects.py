@@ -1,6 +1,7 @@
 """What is timed: each engine on the same network and masks, from masks in memory to the logits at stride 1, or through a step of training.
 
-On a GPU the clock starts at the masks' packed bits on the host (dense: at bool masks on the GPU), as serving uploads them.
+On a GPU the clock starts at the masks' packed bits on the host (dense: at bool masks on the GPU), as serving uploads them; the native
+engine is measured in bfloat16 and in float32.
 
 Every sparse engine keeps exactly the input's sites at every stride, as a trained network about does, so that all do the same work.
 """
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d
 
 from calvaria.bench.machine import GIB
+from calvaria.bench.peers import PEERS, PeerNetwork
 from calvaria.dense import MULTIPLE, DenseTwin
 from calvaria.errors import CalvariaError
 from calvaria.memory import available_bytes
@@ -23,8 +25,16 @@ from calvaria.sparse import SiteSet
 from calvaria.sparse.engines import choose
 from calvaria.training.loss import pyramid_loss
 
-ENGINES = {"native": ["native"], "reference": ["reference"], "minkowski": ["minkowski"], "dense": ["dense fp32", "dense bf16"]}
-"""Which subjects an engine's name stands for."""
+ENGINES = {
+    "native": ["native"],
+    "reference": ["reference"],
+    "minkowski": ["minkowski"],
+    **{name: [f"{name} fp16"] for name in PEERS},
+    "dense": ["dense fp32", "dense bf16"],
+}
+"""Which subjects an engine's name stands for, on a CPU; see `subjects_of`."""
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Run = Callable[[], Tensor]
 """One timed run; gives the logits of the candidates at stride 1, [N]."""
@@ -35,6 +45,11 @@ Subject = Callable[[Sequence[Tensor]], Run]
 
 class NotMeasured(Exception):
     """Why a subject cannot be measured here."""
+
+
+def subjects_of(engine: str, device: str) -> list[str]:
+    """Which subjects an engine's name stands for."""
+    return ["native bf16", "native fp32"] if engine == "native" and device != "cpu" else ENGINES[engine]
 
 
 def example_network(channels: str) -> EncoderDecoder:
@@ -52,19 +67,31 @@ def example_network(channels: str) -> EncoderDecoder:
 
 def load(name: str, network: EncoderDecoder, device: torch.device) -> Subject:
     """The subject of a name among the values of `ENGINES`, for a network on the device, in training mode or not. Raises NotMeasured."""
-    if name in ("dense fp32", "dense bf16"):
-        return _dense(network, torch.float32 if name.endswith("fp32") else torch.bfloat16, device)
+    engine, _, kind = name.partition(" ")
+    dtype = TYPES[kind or "fp32"]
+    if engine == "dense":
+        return _dense(network, dtype, device)
+    if engine in PEERS:
+        return _peer(engine, network, dtype, device)
     try:
-        if name == "minkowski":
+        if engine == "minkowski":
             general = MinkowskiNetwork(network)
-            return _sparse(network, general, partial(general, forced=True), choose("auto", device.type), device)
-        return _sparse(network, network, Plan(network), choose(name, device.type), device)
+            return _sparse(network, general, partial(general, forced=True), choose("auto", device.type), dtype, device)
+        network = network if network.training else network.to(dtype)
+        return _sparse(network, network, Plan(network), choose(engine, device.type), dtype, device)
     except CalvariaError as error:
         raise NotMeasured(error.message) from error
 
 
-def _sparse(network: EncoderDecoder, learner: nn.Module, plan: Callable[..., list[Level]], engine: str, device: torch.device) -> Subject:
-    """Answers are the plan's, steps of training the learner's, whose parameters are the network's."""
+def _sparse(
+    network: EncoderDecoder,
+    learner: nn.Module,
+    plan: Callable[..., list[Level]],
+    engine: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Subject:
+    """Answers are the plan's, steps of training the learner's, whose parameters are the network's; in mixed precision for another type."""
 
     def subject(masks: Sequence[Tensor]) -> Run:
         packed = SiteSet.from_masks(masks) if device.type != "cpu" else None
@@ -80,12 +107,36 @@ def _sparse(network: EncoderDecoder, learner: nn.Module, plan: Callable[..., lis
         def step() -> Tensor:
             sites = made()
             network.zero_grad()
-            levels = learner(sites, sites, forced=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                levels = learner(sites, sites, forced=True)
             if len(sites):  # nothing can be learnt from nothing
                 pyramid_loss(levels, sites, sites).backward()  # type: ignore[no-untyped-call]
             return levels[-1].logits.detach()  # type: ignore[no-any-return]
 
         return step if network.training else answer
+
+    return subject
+
+
+def _peer(name: str, network: EncoderDecoder, dtype: torch.dtype, device: torch.device) -> Subject:
+    if device.type == "cpu":
+        raise NotMeasured("it is compared on a GPU only.")
+    if network.training:
+        raise NotMeasured("only its answers are compared.")
+    try:
+        peer = PEERS[name]()
+    except ImportError as error:
+        raise NotMeasured(f"it cannot be imported ({error}).") from error
+    general = PeerNetwork(network.config, peer).eval().to(device, dtype)
+
+    def subject(masks: Sequence[Tensor]) -> Run:
+        packed = SiteSet.from_masks(masks)
+
+        @torch.no_grad()
+        def answer() -> Tensor:
+            return general(packed.to(device))  # type: ignore[no-any-return]
+
+        return answer
 
     return subject
 

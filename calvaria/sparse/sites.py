@@ -129,6 +129,22 @@ class SiteSet:
         """Each item's values, float32 [X, Y, Z], from one value per site [N]; `absent` where there is no site."""
         return [self.compute.spread(self.bits, values, item, size, absent) for item, size in enumerate(self.sizes)]
 
+    def host_masks(self) -> list[Tensor]:
+        """`masks` on the host: the sites come from a device as bits and are unpacked here."""
+        return self.on_host.masks()
+
+    def host_spread(self, values: Tensor, absent: float = 0.0, sent_as: torch.dtype | None = None) -> list[Tensor]:
+        """`spread` on the host: the sites come from a device as bits, the values [N] as they are or in the type they are `sent_as`.
+
+        torch.float16 halves what is sent and changes a value in [0, 1] by at most 2⁻¹².
+        """
+        return self.on_host.spread(values.to(sent_as or values.dtype).cpu().float(), absent)
+
+    @cached_property
+    def on_host(self) -> "SiteSet":
+        """The same sites on the CPU."""
+        return self if self.device.type == "cpu" else self.to("cpu")
+
     @cached_property
     def neighbours(self) -> Tensor:
         """What the engine wants to know of the 27 neighbours, found once for every layer on these sites; see `Engine.neighbours`."""

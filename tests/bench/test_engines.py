@@ -9,7 +9,9 @@ import torch
 from rich.console import Console
 
 from calvaria.bench import subjects
-from calvaria.bench.engines import Comparison, Row, compare, engine_names, notes, table
+from calvaria.bench.engines import DEFAULTS, Comparison, Row, compare, engine_names, notes, table
+from calvaria.bench.heaviest import heaviest
+from calvaria.bench.peers import PEERS
 from calvaria.bench.subjects import ENGINES, NotMeasured, Subject, example_network, load
 from calvaria.bench.worker import Measured
 from calvaria.cli import main
@@ -77,12 +79,54 @@ def test_the_table_compares_with_the_first_line_and_marks_the_faster_dense() -> 
 
 def test_an_engine_that_did_other_work_is_exposed() -> None:
     def said(row: Row) -> bool:
-        return any(f"{row.subject}: its logits are not" in line for line in notes(comparison(Row("native", MEASURED), row)))
+        return any(f"{row.subject}: its candidates or logits are not" in line for line in notes(comparison(Row("native", MEASURED), row)))
 
     assert not said(Row("reference", replace(MEASURED, logits_mean=-1.0001)))
     assert said(Row("reference", replace(MEASURED, logits_mean=-1.1)))
     assert said(Row("reference", replace(MEASURED, candidates=81)))
     assert not said(Row("dense fp32", replace(MEASURED, candidates=512)))
+
+
+def test_of_a_peer_whose_weights_differ_the_number_of_candidates_must_agree() -> None:
+    def said(measured: Measured) -> bool:
+        return "spconv fp16: its candidates" in "".join(notes(comparison(Row("native bf16", MEASURED), Row("spconv fp16", measured))))
+
+    assert not said(replace(MEASURED, logits_mean=7.0))
+    assert said(replace(MEASURED, candidates=81))
+
+
+def test_bf16_may_differ_from_fp32_by_its_rounding() -> None:
+    def said(mean: float) -> bool:
+        row = Row("native fp32", replace(MEASURED, logits_mean=mean))
+        return "native fp32: its candidates" in "".join(notes(comparison(Row("native bf16", MEASURED), row)))
+
+    assert not said(-1.02)
+    assert said(-1.1)
+
+
+def test_the_heaviest_convolution_is_held_against_a_copy() -> None:
+    heavy = {"candidates": 1000, "seconds": 0.002, "moved_bytes": 3 * 2**30, "dtype": "bfloat16"}
+    found = comparison(Row("native bf16", MEASURED))
+    found = replace(found, machine=MACHINE | {"heaviest": [heavy], "ceilings": {"copy_gb_s": 3000.0}})
+    line = next(line for line in notes(found) if line.startswith("Heaviest"))
+    assert "1,000 sites in bfloat16: 2.00 ms to move 3,072 MiB at least, 1,611 GB/s: 54 % of what a copy moves." in line
+
+
+def test_bytes_of_the_heaviest_convolution(masks: list[torch.Tensor]) -> None:
+    found = heaviest(masks, 8, torch.device("cpu"), torch.float32)
+    sites = SiteSet.from_masks(masks, "reference")
+    candidates = len(sites.parents.reached(2))
+    grid = sites.words.numel()
+    features, bits, weights = 32 * (candidates + len(sites)), 3 * (8 * grid + 4 * (grid + 1)), 4 * (27 * 64 + 8 + 8)
+    assert found.candidates == candidates
+    assert found.moved_bytes == features + bits + weights + 4 * candidates + 8 * grid
+    assert found.seconds > 0
+
+
+def test_every_engine_that_a_gpu_has_is_compared_there() -> None:
+    assert engine_names(DEFAULTS["cuda"])[:2] == ["native", "minkowski"]
+    assert set(engine_names(DEFAULTS["cuda"])) == set(ENGINES) - {"reference"}
+    assert set(engine_names(DEFAULTS["cpu"])) == set(ENGINES) - set(PEERS)
 
 
 @pytest.mark.parametrize("listed", ["abacus", "", "native,native", "native,,dense"])

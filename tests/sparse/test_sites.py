@@ -55,6 +55,20 @@ def test_values_spread_to_where_the_sites_are(batch: list[torch.Tensor], engine:
 
 @given(batch=st.lists(masks, min_size=1, max_size=3))
 @settings(max_examples=30, deadline=None)
+def test_on_the_host_sites_and_values_are_what_they_were(batch: list[torch.Tensor], engine: str) -> None:
+    sites = SiteSet.from_masks(batch, engine)
+    assert all(torch.equal(a, b) for a, b in zip(sites.host_masks(), sites.masks(), strict=True))
+    values = torch.rand(len(sites), generator=torch.Generator().manual_seed(0))
+    for exact, rounded, here in zip(
+        sites.host_spread(values, -1.0), sites.host_spread(values, -1.0, torch.float16), sites.spread(values, -1.0), strict=True
+    ):
+        assert torch.equal(exact, here)
+        assert (rounded - here).abs().amax() <= 2**-12
+        assert rounded.dtype == torch.float32
+
+
+@given(batch=st.lists(masks, min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None)
 def test_rows_name_where_a_site_of_another_set_lies(batch: list[torch.Tensor], engine: str) -> None:
     sites, other = SiteSet.from_masks(batch, engine), SiteSet.from_masks([mask.roll(1, 2) for mask in batch], engine)
     position = {tuple(place): row for row, place in enumerate(sites.places.tolist())}

@@ -156,3 +156,18 @@ def test_memory_at_512(size: int, dtype: torch.dtype) -> None:
     plan(sites, sites)
     peak = torch.cuda.max_memory_allocated() - held
     assert predicted(mask, plan, dtype) == pytest.approx(peak, rel=0.1)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
+def test_answers_leave_the_gpu_as_bits_and_values() -> None:
+    """Nothing the size of the grid is made on the device, and on the host both are what they were."""
+    _, mask = plan_and_shell(256, torch.float32)
+    sites = SiteSet.from_masks([mask], "native")
+    values = torch.rand(len(sites), device="cuda")
+    expected = sites.spread(values)[0].cpu()
+    held = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    assert torch.equal(sites.host_masks()[0], mask.cpu())
+    assert torch.equal(sites.host_spread(values)[0], expected)
+    assert (sites.host_spread(values, sent_as=torch.float16)[0] - expected).abs().max() <= 2**-12
+    assert torch.cuda.max_memory_allocated() - held <= 2 * len(sites) + 2**20
