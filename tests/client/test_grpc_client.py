@@ -5,7 +5,7 @@ import grpc
 import numpy as np
 import pytest
 
-from calvaria.client import GrpcClient
+from calvaria.client import NEVER, Busy, GrpcClient, Progress, Retry
 from calvaria.client.grpc_client import METHOD
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.errors import CalvariaError, ErrorCode
@@ -32,7 +32,7 @@ def serve(tmp_path):
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {name: method})])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        client = GrpcClient(f"127.0.0.1:{port}", key_file=tmp_path / "key_file.json", **client_options)
+        client = GrpcClient(f"127.0.0.1:{port}", key_file=tmp_path / "key_file.json", **{"retry": NEVER, **client_options})
         stops.extend([client.close, lambda: server.stop(0).wait()])
         return client
 
@@ -94,3 +94,32 @@ def test_no_answer(serve, tmp_path):
     assert caught.value.code is ErrorCode.TIMEOUT
     with GrpcClient("127.0.0.1:1", key_file=tmp_path / "none") as nobody, pytest.raises(CalvariaError, match="calvaria serve"):
         nobody.predict("completion", VOLUME)
+
+
+def test_a_busy_server_is_asked_again_whichever_way_it_says_so(serve):
+    asked, waits = [], []
+
+    def answer(request, context):
+        asked.append(dict(request.input))
+        if len(asked) == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "queue full")
+        return encode_refusal(CalvariaError(ErrorCode.UNAVAILABLE, "crowded")) if len(asked) == 2 else request.input["volume"]
+
+    client = serve(answer, retry=Retry(sleep=waits.append))
+    assert client.predict("completion", VOLUME, smallest_mm3=0.5).same_grid(VOLUME)
+    assert asked == [{"volume": encode(VOLUME, "nrrd"), "format": b"nrrd", "smallest_mm3": b"0.5"}] * 3
+    assert len(waits) == 2
+
+
+def test_no_server_is_not_a_busy_one(tmp_path):
+    waits = []
+    with GrpcClient("127.0.0.1:1", token="t", retry=Retry(sleep=waits.append)) as nobody, pytest.raises(CalvariaError) as caught:
+        nobody.predict("completion", VOLUME)
+    assert not isinstance(caught.value, Busy)
+    assert waits == []
+
+
+def test_progress_is_told_before_and_after(serve):
+    told = []
+    serve(lambda request, context: b"PK").send("completion", b"1234", {}, told.append)
+    assert told == [Progress("sending", 0, 4), Progress("sending", 4, 4), Progress("receiving", 2, 2)]

@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 import pytest
 
-from calvaria.client import Client
+from calvaria.client import NEVER, Client, Progress, Retry
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import encode
 from calvaria.serving.wire import encode_refusal
@@ -13,10 +13,10 @@ from calvaria.volume import BinaryVolume
 VOLUME = BinaryVolume.on_grid(np.random.default_rng(0).random((4, 5, 6)) < 0.5, (1, 2, 3))
 
 
-def client(answer, tmp_path, key: str | None = "secret") -> Client:
+def client(answer, tmp_path, key: str | None = "secret", retry: Retry = NEVER) -> Client:
     if key:
         (tmp_path / "key_file.json").write_text(json.dumps({"inference": {"key": key}}))
-    return Client("http://there:8080/", key_file=tmp_path / "key_file.json", transport=httpx.MockTransport(answer))
+    return Client("http://there:8080/", key_file=tmp_path / "key_file.json", transport=httpx.MockTransport(answer), retry=retry)
 
 
 def torchserve(status: int, kind: str, message: str) -> httpx.Response:
@@ -32,11 +32,12 @@ def test_what_goes_over_the_wire(tmp_path):
         return httpx.Response(200, content=encode(VOLUME, "nrrd"), headers=headers)
 
     with client(answer, tmp_path) as calls:
-        got = calls.request("completion", VOLUME, output="implant", format="nrrd", label=2)
+        got = calls.request("completion", VOLUME, output="implant", format="nrrd", label=2, smallest_mm3=0.5)
     (request,) = seen
     assert (request.method, str(request.url)) == ("POST", "http://there:8080/predictions/completion")
     assert request.content == encode(VOLUME, "nrrd")
     expected = {"authorization": "Bearer secret", "x-calvaria-output": "implant", "x-calvaria-format": "nrrd", "x-calvaria-label": "2"}
+    expected |= {"x-calvaria-smallest-mm3": "0.5", "content-length": str(len(request.content))}
     assert expected.items() <= dict(request.headers).items()
     assert got.seconds == {"decode": 0.0015, "network": 0.25}
     assert got.warning == "No origin."
@@ -106,3 +107,50 @@ def test_a_broken_key_file_is_named(tmp_path):
     with pytest.raises(CalvariaError, match=r"key_file\.json") as caught:
         client(lambda request: httpx.Response(200), tmp_path, key=None).predict("completion", VOLUME)
     assert caught.value.code is ErrorCode.UNAUTHORIZED
+
+
+def test_a_busy_server_is_asked_again_with_the_same_request(tmp_path):
+    seen, waits = [], []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((request.content, request.headers["x-calvaria-output"]))
+        busy = [encode_refusal(CalvariaError(ErrorCode.UNAVAILABLE, "crowded")), b"not ours"]
+        return httpx.Response(503, content=busy[len(seen) - 1]) if len(seen) < 3 else httpx.Response(200, content=request.content)
+
+    calls = client(answer, tmp_path, retry=Retry(sleep=waits.append))
+    for progress in (None, lambda progress: None):
+        assert calls.request("completion", VOLUME, output="implant", progress=progress).volume.same_grid(VOLUME)
+        assert seen == [(encode(VOLUME, "nrrd"), "implant")] * 3
+        assert len(waits) == 2
+        seen.clear()
+        waits.clear()
+
+
+def test_progress_counts_the_bytes_of_both_ways(tmp_path):
+    body, told = bytes(600_000), []
+    answer = httpx.Response(200, content=iter([b"PKx" * 1000, b"y" * 500]), headers={"content-length": "3500"})
+    with client(lambda request: answer if len(request.content) == len(body) else httpx.Response(500), tmp_path) as calls:
+        assert len(calls.send("completion", body, {}, told.append).body) == 3500
+    sent = [progress for progress in told if progress.stage == "sending"]
+    received = told[len(sent) :]
+    assert [progress.done for progress in sent] == [0, 262_144, 524_288, 600_000]
+    assert {progress.total for progress in sent} == {600_000}
+    assert received == [Progress("receiving", 3000, 3500), Progress("receiving", 3500, 3500)]
+
+
+def test_the_nearest_key_file_is_found_and_read_anew_and_a_token_beats_it(tmp_path, monkeypatch):
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("authorization"))
+        return httpx.Response(200, content=request.content)
+
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with Client("http://there", transport=httpx.MockTransport(answer)) as calls:
+        for folder, key in ((tmp_path, "far"), (tmp_path / "a", "near"), (tmp_path / "a", "newer")):
+            (folder / "key_file.json").write_text(json.dumps({"inference": {"key": key}}))
+            calls.request("completion", VOLUME)
+    with Client("http://there", token="mine", transport=httpx.MockTransport(answer)) as calls:
+        calls.request("completion", VOLUME)
+    assert seen == ["Bearer far", "Bearer near", "Bearer newer", "Bearer mine"]

@@ -1,0 +1,87 @@
+"""Warnings: where they are due, and where not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calvaria.io import read
+from calvaria.serving.findings import about_answer, about_input, implant_facts, reaches_border
+from calvaria.tasks import Settings
+from calvaria.tasks.task import prepare
+from calvaria.volume import BinaryVolume
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SETTINGS = Settings(spacing_mm=3.0)
+
+
+def head(scale: float = 1.0, thickness_mm: float = 8.0) -> BinaryVolume:
+    """A hollow ellipsoid as large as a head, 3 mm voxels."""
+    half = np.array([70.0, 95.0, 80.0]) * scale
+    axes = np.ogrid[tuple(slice(-each - 12, each + 12, 3.0) for each in half)]
+    outer = sum((axis / each) ** 2 for axis, each in zip(axes, half, strict=True)) <= 1
+    inner = sum((axis / (each - thickness_mm)) ** 2 for axis, each in zip(axes, half, strict=True)) <= 1
+    return BinaryVolume.on_grid(np.asfortranarray(outer & ~inner), (3, 3, 3))
+
+
+def codes(volume: BinaryVolume) -> list[str]:
+    return [notice.code for notice in about_input(prepare(volume, SETTINGS))]
+
+
+@pytest.mark.parametrize(
+    ("volume", "unlike"),
+    [
+        (head(), False),
+        (head(1.2, 6.0), False),
+        (head(0.5), True),
+        (head(1.6), True),
+        (head(thickness_mm=40.0), True),
+        (BinaryVolume.on_grid(np.asfortranarray(head().mask[:, :, 40:]), (3, 3, 3)), True),
+        (BinaryVolume.on_grid(head().mask, (1, 1, 1)), True),
+    ],
+    ids=["head", "large head", "half as large", "larger than any", "solid", "cut off", "in the wrong unit"],
+)
+def test_what_is_no_head_is_said_to_be_unlike_them(volume, unlike):
+    assert codes(volume) == ["unlike-training-data"] * unlike
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not there")
+@pytest.mark.parametrize(("name", "unlike"), [("seg3d_skull.nrrd", False), ("seg3d_brain.nrrd", True)])
+def test_a_real_skull_and_a_real_brain(name, unlike):
+    assert codes(read(DATA / name).volume) == ["unlike-training-data"] * unlike
+
+
+def voxels(*at: tuple[int, int, int], shape: tuple[int, int, int] = (6, 7, 8)) -> np.ndarray:
+    mask = np.zeros(shape, np.bool_)
+    for each in at:
+        mask[each] = True
+    return mask
+
+
+@pytest.mark.parametrize("at", [(0, 3, 3), (5, 3, 3), (3, 0, 3), (3, 6, 3), (3, 3, 0), (3, 3, 7)])
+def test_an_answer_that_adds_at_a_border_reaches_it(at):
+    inside = voxels((3, 3, 3))
+    assert reaches_border(inside, inside | voxels(at))
+    assert not reaches_border(inside | voxels(at), inside | voxels(at)), "what was there already was not added"
+    assert not reaches_border(inside | voxels(at), inside)
+    assert reaches_border(inside, voxels(tuple(2 * i + (i > 3) for i in at), shape=(12, 14, 16))), "on a finer grid too"
+
+
+def test_only_outputs_asked_for_can_reach_a_border_but_an_empty_implant_is_always_said():
+    given = BinaryVolume.on_grid(voxels((3, 3, 3)), (1, 1, 1))
+    edge, empty = given.like(voxels((0, 3, 3))), given.like(voxels())
+    assert [each.code for each in about_answer(given, {"completed": edge, "implant": empty}, ["implant"])] == ["no-defect"]
+    assert [each.code for each in about_answer(given, {"completed": edge, "implant": edge}, ["completed"])] == ["touches-border"]
+    assert list(about_answer(given, {"mask": given}, ["mask"])) == []
+
+
+def test_components_are_counted_and_the_largest_listed():
+    mask = np.zeros((60, 9, 9), np.bool_)
+    mask[::3, ::3, ::3] = True
+    mask[0:2, 0, 0] = True
+    facts = implant_facts(BinaryVolume.on_grid(mask, (0.5, 1, 2)))
+    assert (facts.components, len(facts.components_mm3)) == (180, 100)
+    assert facts.components_mm3[:2] == [2.0, 1.0]
+    assert facts.volume_mm3 == 181
+    assert implant_facts(BinaryVolume.on_grid(np.zeros((3, 3, 3), np.bool_), (1, 1, 1))).components == 0
