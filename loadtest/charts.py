@@ -11,6 +11,7 @@ WIDTH, HEIGHT = 720, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 44, 44
 COLOURS = 7
 WANTED_TICKS = 6
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class _Scale:
 
 def ticks(values: Sequence[float]) -> list[float]:
     """From zero to beyond the largest value (none below zero), in steps of 1, 2 or 5 times a power of ten."""
-    rough = (max(values) or 1.0) / WANTED_TICKS
+    if max(values) < NOTHING:
+        return [0.0]
+    rough = max(values) / WANTED_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return [number * step for number in range(math.ceil(max(values) / step) + 1)]

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from calvaria.client import Answer
 from calvaria.errors import CalvariaError
 from calvaria.io import decode
 from calvaria.predictor import Predictor
@@ -46,7 +47,7 @@ def problem(body: bytes, expected: BinaryVolume | None) -> str:
     if expected is None:
         return "a volume where a refusal was due"
     try:
-        answer = decode(body).volume
+        answer = Answer(body).volume
     except CalvariaError as error:
         return f"no volume: {error.code.value}"
     if not answer.same_grid(expected):

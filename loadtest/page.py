@@ -41,7 +41,7 @@ def charts(recording: Recording, summary: Summary) -> list[Chart]:
         Chart("Latency of every request", SECONDS, Axis("ms", log=True), _scattered(requests), warmup_s),
         Chart("Latency by percentile", _percent_axis(distributions), Axis("ms", log=True), distributions),
         Chart("Requests due and answered", SECONDS, Axis("per s"), _rates(requests), warmup_s),
-        Chart("Requests per batch", SECONDS, Axis("mean between two looks"), [Curve("batches", summary.batches)], warmup_s),
+        Chart("Requests per batch", SECONDS, Axis("mean between two looks"), [Curve("batches", summary.batches, dots=True)], warmup_s),
         Chart("Memory of the workers", SECONDS, Axis("MiB"), memory, warmup_s),
     ]
 

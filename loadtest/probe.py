@@ -1,5 +1,6 @@
 """Looking at a server from outside while it is under load: its metrics address, and its workers' memory."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,10 @@ class Probe:
     @classmethod
     def of(cls, server: Server) -> "Probe":
         return cls(f"{server.settings.url('metrics')}/metrics", lambda: [worker.pid for worker in server.workers()])
+
+    async def look(self, at_s: float) -> Sample:
+        """What there is to see, by a thread of its own, so that nobody waits for a server that is slow to answer."""
+        return await asyncio.to_thread(self.sample, at_s)
 
     def sample(self, at_s: float) -> Sample:
         """What there is to see; a server that does not answer, or whose workers run elsewhere, shows nothing."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice
-from time import perf_counter
 from typing import Any
 
 from calvaria.errors import CalvariaError, ErrorCode
@@ -131,16 +130,17 @@ async def run(
     plan: Plan, traffic: Traffic, probe: Probe, writer: Writer, tell: Callable[[Load, float], None] = lambda load, at_s: None
 ) -> None:
     """Send all of a plan, and wait until every request is answered or given up; `tell` now and then how far it is."""
-    start = perf_counter()
+    loop = asyncio.get_running_loop()
+    start = loop.time()
 
     def clock() -> float:
-        return perf_counter() - start
+        return loop.time() - start
 
     load = Load(plan, traffic, writer, clock)
 
     async def look() -> None:
         at_s = clock()
-        writer.write(await asyncio.to_thread(probe.sample, at_s))
+        writer.write(await probe.look(at_s))
         tell(load, at_s)
 
     watching = asyncio.create_task(_every(plan.sample_s, look, clock))
@@ -183,9 +183,11 @@ async def closed_loop(clients: int, length: Length, send: Send, clock: Clock) ->
 
 async def _every(seconds: float, look: Callable[[], Coroutine[Any, Any, None]], clock: Clock) -> None:
     """Look at once and then at multiples of some seconds, leaving out those that came while it was looking."""
+    due_s = 0.0
     while True:
+        await asyncio.sleep(due_s - clock())
         await look()
-        await asyncio.sleep(seconds - clock() % seconds)
+        due_s += seconds * max(math.ceil((clock() - due_s) / seconds), 1)
 
 
 def _bad(message: str) -> CalvariaError:
