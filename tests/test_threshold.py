@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from calvaria.cli import app
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io import decode, encode, read, read_image
+from calvaria.io import Image, decode, encode, read, read_image
 from calvaria.threshold import threshold
 
 
@@ -58,3 +58,23 @@ def test_the_command_named_in_the_refusal_does_what_it_says(ct_file, tmp_path):
     expected = threshold(read_image(ct_file), 300)
     assert np.array_equal(read(out).volume.mask, expected.mask)
     assert np.array_equal(decode(encode(expected, "nrrd")).volume.affine, read(out).volume.affine)
+
+
+def test_what_cannot_be_hounsfield_units_is_refused_with_the_remedy(ct_file):
+    image = read_image(ct_file)
+    unsigned = Image((image.samples + 1024).clip(0).astype("u2"), image.affine, "nrrd")
+    with pytest.raises(CalvariaError, match="--offset -1024") as refusal:
+        threshold(unsigned, 300)
+    assert refusal.value.code is ErrorCode.NOT_BINARY
+    assert np.array_equal(threshold(unsigned, 300, -1024).mask, threshold(image, 300).mask)
+    with pytest.raises(CalvariaError, match="cannot be Hounsfield units"):
+        threshold(Image(image.samples * 1e4, image.affine, "nrrd"), 300)
+
+
+def test_a_padded_float_scan_is_thresholded_and_nan_is_air(ct_file):
+    image = read_image(ct_file)
+    padded = image.samples.astype("f4")
+    padded[:2], padded[-1], padded[0, 0, 0] = np.nan, -3024, np.inf
+    assert threshold(Image(padded, image.affine, "nrrd"), 300).occupied > 1000
+    with pytest.raises(CalvariaError, match="No sample is a finite number"):
+        threshold(Image(np.full((3, 3, 3), np.nan), image.affine, "nrrd"), 300)

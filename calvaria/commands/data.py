@@ -105,12 +105,12 @@ def stats(
     if found:
         for table in counting.tables(found, rule):
             Console().print(table)
-        typer.echo(counting.sentence(found))
+        typer.echo(counting.sentence(found, rule))
         if csv:
             counting.write_csv(csv, found)
         if json:
             counting.write_json(json, found, rule)
         if plot:
-            figure.plot(plot, found, f"{len(found)} volumes, {rule}")
+            figure.plot(plot, found, f"Volumes: {len(found)}; {rule}")
     if refused:
         raise typer.Exit(1)

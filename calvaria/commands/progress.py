@@ -21,8 +21,8 @@ def finish(made: DataSet) -> None:
     """Put the index in order and say what there is; each failure on standard error, and exit status 1 where there is one."""
     made.sort()
     failures = made.failures
-    for row in failures:
-        typer.echo(f"{row.source}: {row.message} [{row.error}]", err=True)
+    for said in dict.fromkeys(f"{row.source}: {row.message} [{row.error}]" for row in failures):  # once for all files of a source
+        typer.echo(said, err=True)
     whole = len(made.rows) - len(failures)
     typer.echo(f"{made.folder / INDEX}: {whole} files" + (f", {len(failures)} failed" if failures else ""))
     if failures:

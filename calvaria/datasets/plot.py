@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.datasets.index import refusing
-from calvaria.datasets.stats import Statistics, by_resolution, mean_exponents
+from calvaria.datasets.stats import Statistics, levels, mean_exponents
 from calvaria.errors import CalvariaError, ErrorCode
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -29,20 +29,24 @@ def plot(path: Path, found: Sequence[Statistics], title: str) -> None:
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     numbers, shares = figure.subplots(1, 2)
-    counts = by_resolution(found)
-    across = [each[0].resolution for each in counts]
+    across = [level.across for level in levels(found)]
     every, some = mean_exponents(found)
-    for name, power, colour in (("voxels", every, ALL), ("occupied", some, OCCUPIED)):
-        means = [np.mean([getattr(count, name) for count in each]) for each in counts]
-        numbers.plot(across, means, "o-", color=colour, label=f"{'all' if name == 'voxels' else name}: power {power:.2f}")
+    for name, means, power, colour in (
+        ("all", [level.voxels for level in levels(found)], every, ALL),
+        ("occupied", [level.occupied for level in levels(found)], some, OCCUPIED),
+    ):
+        numbers.plot(across, means, "o-", color=colour, label=f"{name}: power {power:.2f}")
     numbers.set(xscale="log", yscale="log", xlabel="voxels across a slice", ylabel="voxels", title=title)
     numbers.legend(frameon=False)
-    for each in counts:
-        shares.plot([each[0].resolution] * len(each), [count.percent for count in each], ".", color=OCCUPIED, alpha=0.5)
-    shares.plot(across, [np.mean([count.percent for count in each]) for each in counts], "-", color=OCCUPIED)
-    shares.set(xscale="log", xlabel="voxels across a slice", ylabel="occupied, %", title="Share that is occupied", ylim=(0, None))
+    for level in levels(found):
+        shares.plot([level.across] * len(level.counts), level.percents, ".", color=OCCUPIED, alpha=0.5)
+    shares.plot(across, [np.mean(level.percents) for level in levels(found)], "-", color=OCCUPIED)
+    most = max(max(level.percents) for level in levels(found))
+    shares.set(
+        xscale="log", xlabel="voxels across a slice", ylabel="occupied, %", title="Share that is occupied", ylim=(0, 1.1 * most or 1)
+    )
     for axes in (numbers, shares):
-        axes.set_xticks(across, [str(each) for each in across])
+        axes.set_xticks(across, [level.label for level in levels(found)])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     with refusing(path):

@@ -31,13 +31,14 @@ PAPER = "the paper: 3 to 9 % occupied; all voxels grow cubically, occupied ones 
 
 @dataclass(frozen=True)
 class Count:
-    """A volume at one resolution: how many voxels there are, and how many are occupied."""
+    """A volume at one resolution: how many voxels there are, and how many are occupied. `own`: at its own, which was not asked for."""
 
     volume: str
     resolution: int
     shape: tuple[int, ...]
     voxels: int
     occupied: int
+    own: bool = False
 
     @property
     def percent(self) -> float:
@@ -73,11 +74,11 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 def measure(path: Path, resolutions: Sequence[int] = RESOLUTIONS, rule: str = "nearest") -> Statistics:
     """Count a mask at each resolution that is not finer than its own, and at its own; a mesh at 30³ to 120³. See `series.resampled`."""
     counts = []
-    volume = None
-    for resolution, volume in _at(path, sorted(set(resolutions)), rule):
-        counts.append(Count(str(path), resolution, volume.shape, prod(volume.shape), volume.occupied))
-    assert volume is not None
-    return Statistics(tuple(counts), sites_by_stride(volume.mask))
+    asked = sorted(set(MESH_SIZES if suffix_of(path, MESHES) else resolutions))
+    for resolution, volume in _at(path, asked, rule):
+        finest = volume
+        counts.append(Count(str(path), resolution, volume.shape, prod(volume.shape), volume.occupied, resolution not in asked))
+    return Statistics(tuple(counts), sites_by_stride(finest.mask))
 
 
 def sites_by_stride(mask: Mask) -> tuple[int, ...]:
@@ -89,10 +90,40 @@ def sites_by_stride(mask: Mask) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def by_resolution(found: Sequence[Statistics]) -> list[list[Count]]:
-    """The counts of all volumes, resolution by resolution."""
+@dataclass(frozen=True)
+class Level:
+    """What there is of several volumes at one resolution, or at their own ones."""
+
+    counts: tuple[Count, ...]
+
+    @property
+    def label(self) -> str:
+        return f"own, {self.across:.0f}" if self.counts[0].own else f"{self.across:.0f}"
+
+    @property
+    def across(self) -> float:
+        """Mean number of voxels across a slice; likewise the others."""
+        return float(np.mean([count.resolution for count in self.counts]))
+
+    @property
+    def voxels(self) -> float:
+        return float(np.mean([count.voxels for count in self.counts]))
+
+    @property
+    def occupied(self) -> float:
+        return float(np.mean([count.occupied for count in self.counts]))
+
+    @property
+    def percents(self) -> list[float]:
+        return [count.percent for count in self.counts]
+
+
+def levels(found: Sequence[Statistics]) -> list[Level]:
+    """The counts of all volumes, resolution by resolution, their own ones last."""
     counts = [count for statistics in found for count in statistics.counts]
-    return [[count for count in counts if count.resolution == each] for each in sorted({count.resolution for count in counts})]
+    asked = sorted({count.resolution for count in counts if not count.own})
+    groups = [[count for count in counts if count.resolution == each and not count.own] for each in asked]
+    return [Level(tuple(group)) for group in (*groups, [count for count in counts if count.own]) if group]
 
 
 def mean_exponents(found: Sequence[Statistics]) -> tuple[float, float]:
@@ -107,11 +138,10 @@ def tables(found: Sequence[Statistics], rule: str) -> tuple[Table, Table]:
     voxels = Table(title=f"Voxels by resolution across a slice ({rule})")
     for heading in ("across", "volumes", "all voxels", "occupied", "%", "least", "most"):
         voxels.add_column(heading, justify="right", no_wrap=True)
-    for counts in by_resolution(found):
-        percents = [count.percent for count in counts]
-        every, some = np.mean([[count.voxels, count.occupied] for count in counts], axis=0)
-        row = f"{counts[0].resolution}", f"{len(counts)}", f"{every:,.0f}", f"{some:,.0f}"
-        voxels.add_row(*row, *(f"{value:.2f}" for value in (np.mean(percents), min(percents), max(percents))))
+    for level in levels(found):
+        numbers = f"{len(level.counts)}", f"{level.voxels:,.0f}", f"{level.occupied:,.0f}"
+        shares = np.mean(level.percents), min(level.percents), max(level.percents)
+        voxels.add_row(level.label, *numbers, *(f"{share:.2f}" for share in shares))
     sites = Table(title="Sites by stride, at the finest resolution")
     for heading in ("stride", "sites", "power of stride"):
         sites.add_column(heading, justify="right", no_wrap=True)
@@ -121,12 +151,15 @@ def tables(found: Sequence[Statistics], rule: str) -> tuple[Table, Table]:
     return voxels, sites
 
 
-def sentence(found: Sequence[Statistics]) -> str:
-    """The fitted exponents beside the paper's."""
+def sentence(found: Sequence[Statistics], rule: str) -> str:
+    """The fitted exponents beside the paper's, and what the rule has to do with them."""
     every, some = mean_exponents(found)
     if np.isnan(every):
-        return "Growth cannot be fitted: no volume has two resolutions."
-    return f"All voxels grow with the resolution to the power of {every:.2f}, occupied voxels to the power of {some:.2f} ({PAPER})."
+        return "Growth cannot be fitted: no volume has two resolutions with something occupied."
+    fitted = f"All voxels grow with the resolution to the power of {every:.2f}, occupied voxels to the power of {some:.2f} ({PAPER})."
+    if rule == "any":
+        return fitted
+    return f"{fitted} By {rule}, the share of bone is nearly the same at every resolution; --rule any counts cells that hold any of it."
 
 
 def write_csv(path: Path, found: Sequence[Statistics]) -> None:
@@ -159,7 +192,7 @@ def _at(path: Path, resolutions: Sequence[int], rule: str) -> Iterator[tuple[int
     if suffix_of(path, MESHES):
         mesh = read_mesh(path)
         log_warnings(path, mesh.warnings)
-        yield from ((cells, voxelise(mesh, Grid.cube(box_of([mesh]), cells), name=str(path))) for cells in MESH_SIZES)
+        yield from ((cells, voxelise(mesh, Grid.cube(box_of([mesh]), cells), name=str(path))) for cells in resolutions)
         return
     decoded = read(path)
     log_warnings(path, decoded.warnings)

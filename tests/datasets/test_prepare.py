@@ -1,0 +1,230 @@
+"""`calvaria prepare`: folders of anything to data sets, going on where they stopped, with no failure lost."""
+
+import os
+
+import nrrd
+import numpy as np
+import pytest
+import trimesh
+
+from calvaria.datasets import pairs
+from calvaria.datasets.index import DataSet, read_index
+from calvaria.datasets.meshes import Grid, box_of, read_mesh
+from calvaria.datasets.prepare import Recipe, plan, prepare
+from calvaria.datasets.series import counts_at, resampled
+from calvaria.datasets.voxelise import voxelise
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import read, read_image, write
+from calvaria.threshold import threshold
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "source").mkdir()
+    return tmp_path / "source"
+
+
+def make(folder, out, recipe=Recipe()):
+    dataset = DataSet(out, {})
+    for _ in prepare(folder, dataset, plan(folder, out, recipe), recipe):
+        pass
+    dataset.sort()
+    return {row.name: row for row in read_index(out)}
+
+
+def ct(folder, name, samples):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nrrd.write(str(path), samples, {"space": "LPS", "space directions": np.diag([1.0, 1.0, 2.0]), "space origin": [0.0, 1.0, 2.0]})
+    return path
+
+
+def test_ct_masks_and_meshes_become_masks_with_an_index(folder, tmp_path, complete):
+    samples = np.where(complete.mask, 900, -1000).astype("i2")
+    samples[0, 0, 0] = 2000
+    scan = ct(folder, "scans/a b.nrrd", samples)
+    write(folder / "mask.nii.gz", complete)
+    trimesh.creation.icosphere(3, radius=60.0).export(folder / "ball.stl")
+    rows = make(folder, tmp_path / "out")
+    assert set(rows) == {"native/scans/a b.nrrd", "native/mask.nrrd", *(f"{n}/ball.nrrd" for n in (30, 60, 90, 120))}
+    bone = read(tmp_path / "out/native/scans/a b.nrrd").volume
+    assert np.array_equal(bone.mask, threshold(read_image(scan), 300).mask)
+    assert bone.spacing_mm == (1, 1, 2)
+    ball = read_mesh(folder / "ball.stl")
+    assert np.array_equal(read(tmp_path / "out/60/ball.nrrd").volume.mask, voxelise(ball, Grid.cube(box_of([ball]), 60)).mask)
+    assert {name: row.kind for name, row in rows.items() if "ball" not in name} == {
+        "native/scans/a b.nrrd": "ct",
+        "native/mask.nrrd": "mask",
+    }
+    for name, row in rows.items():
+        volume = read(tmp_path / "out" / name).volume
+        assert row.shape == " ".join(map(str, volume.shape))
+        assert row.occupied == volume.occupied
+        assert row.spacing_mm == " ".join(f"{mm:.9g}" for mm in volume.spacing_mm)
+        assert not row.error
+
+
+def test_each_resolution_keeps_the_layout(lay, tmp_path):
+    source = lay("defective_skull/a/1.nrrd", "complete_skull/1.nrrd", "implant/a/1.nrrd")
+    make(source, tmp_path / "out", Recipe(resolutions=(8, 16)))
+    for resolution in (8, 16):
+        ((small, truth), ((original, piece))) = (pairs(where)[0].read() for where in (tmp_path / f"out/{resolution}", source))
+        assert np.array_equal(small.mask, resampled(original, counts_at(original, resolution)).mask)
+        assert np.array_equal(truth.mask, resampled(piece, counts_at(piece, resolution)).mask)
+    assert small.shape == (14, 16, 12)
+
+
+def test_the_meshes_of_a_skull_share_a_grid(folder, tmp_path):
+    (folder / "a").mkdir()
+    (folder / "b").mkdir()
+    whole = trimesh.creation.box((80, 90, 100))
+    for name, mesh in (
+        ("a/complete.stl", whole),
+        ("a/defective.ply", trimesh.creation.box((40, 40, 40))),
+        ("b/defective.stl", whole),
+        ("b/implant.stl", whole),
+    ):
+        mesh.export(folder / name)
+    make(folder, tmp_path / "out", Recipe(meshes=(30,)))
+    defective, implant = pairs(tmp_path / "out/30")[0].read()
+    assert defective.same_grid(implant)
+    assert (implant.occupied + defective.occupied) * implant.voxel_mm3 == pytest.approx(80 * 90 * 100, rel=0.08)
+
+
+def test_one_bad_file_is_a_row_and_the_rest_is_made(folder, tmp_path, complete, monkeypatch):
+    write(folder / "good.nrrd", complete)
+    (folder / "cut.nrrd").write_bytes((folder / "good.nrrd").read_bytes()[:-20])
+    (folder / "text.nii").write_text("hello")
+    ct(folder, "mri.nrrd", np.random.default_rng(0).integers(0, 900, (9, 9, 9)).astype("i2"))
+    ct(folder, "air.nrrd", np.random.default_rng(0).integers(-1000, -900, (9, 9, 9)).astype("i2"))
+    (folder / "bad.obj").write_text("f 1 2 3")
+    rows = make(folder, tmp_path / "out", Recipe(meshes=(30,)))
+    assert {name: row.error for name, row in rows.items()} == {
+        "native/good.nrrd": "",
+        "native/cut.nrrd": "truncated",
+        "native/text.nrrd": "not-a-volume",
+        "native/mri.nrrd": "not-binary",
+        "native/air.nrrd": "empty-mask",
+        "30/bad.nrrd": "not-a-volume",
+    }
+    assert "send the file again" in rows["native/cut.nrrd"].message
+
+
+def test_what_is_no_refusal_is_a_row_too(folder, tmp_path, complete, monkeypatch):
+    write(folder / "a.nrrd", complete)
+    write(folder / "b.nrrd", complete)
+    whole = read_image
+
+    def fails(path):
+        if path.name == "a.nrrd":
+            raise MemoryError
+        return whole(path)
+
+    monkeypatch.setattr("calvaria.datasets.prepare.read_image", fails)
+    assert [row.error for row in make(folder, tmp_path / "out").values()] == ["out-of-memory", ""]
+
+
+def test_a_run_goes_on_where_it_stopped(folder, tmp_path, complete, monkeypatch):
+    for name in "abc":
+        write(folder / f"{name}.nrrd", complete)
+    (folder / "b.nrrd").write_bytes(b"")
+    out, opened = tmp_path / "out", []
+    whole = read_image
+    monkeypatch.setattr("calvaria.datasets.prepare.read_image", lambda path: opened.append(path.name) or whole(path))
+
+    recipe, dataset = Recipe(), DataSet(out, {})
+    work = prepare(folder, dataset, plan(folder, out, recipe), recipe)
+    next(work), next(work)
+    del work, dataset  # killed after two of three
+    with (out / "index.csv").open("a") as file:
+        file.write("native/c.nrrd,c.nrrd,ma")  # a line that was not finished
+    write(folder / "b.nrrd", complete)
+    opened.clear()
+    rows = make(folder, out)
+    assert opened == ["b.nrrd", "c.nrrd"]
+    assert [(row.name, row.error) for row in rows.values()] == [(f"native/{name}.nrrd", "") for name in "abc"]
+
+    opened.clear()
+    assert make(folder, out) == rows
+    assert opened == []
+
+    write(folder / "a.nrrd", complete.like(~complete.mask))
+    later = (out / "native/a.nrrd").stat().st_mtime + 5
+    os.utime(folder / "a.nrrd", (later, later))
+    (out / "native/c.nrrd").unlink()
+    assert make(folder, out)["native/a.nrrd"].occupied == (~complete.mask).sum()
+    assert opened == ["a.nrrd", "c.nrrd"]
+
+
+def test_nothing_unfinished_is_left(folder, tmp_path, complete, monkeypatch):
+    write(folder / "a.nrrd", complete)
+    monkeypatch.setattr(
+        "calvaria.datasets.index.encode", lambda volume, format: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    (row,) = make(folder, tmp_path / "out").values()
+    assert row.error == "bad-option"
+    assert "No space left" in row.message
+    assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"index.csv", "settings.json"}
+
+
+def test_sources_that_become_one_file_are_told(folder, tmp_path, complete):
+    write(folder / "a.nrrd", complete)
+    write(folder / "a.nii", complete)
+    make(folder, tmp_path / "out")
+    first, second = read_index(tmp_path / "out")
+    assert (first.source, first.error, second.source, second.error) == ("a.nii", "", "a.nrrd", "bad-option")
+    assert "rename one" in second.message
+
+
+@pytest.mark.parametrize("name", ["-rf", "a,b", 'quo"te', "new\nline", "ünï", "x" * 200, "$(id)", "nul\\", "surr\udcff"])
+def test_hostile_names_survive(folder, tmp_path, complete, name):
+    source = folder / name / f"{name}.nrrd"
+    try:
+        source.parent.mkdir()
+        write(source, complete)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system refuses the name")
+    rows = make(folder, tmp_path / "out")
+    assert list(rows) == [f"native/{name}/{name}.nrrd"]
+    assert read(tmp_path / "out/native" / name / f"{name}.nrrd").volume.occupied == complete.occupied
+    assert make(folder, tmp_path / "out") == rows
+
+
+def test_the_data_set_may_lie_in_the_folder_and_is_not_taken_for_a_source(folder, complete):
+    write(folder / "a.nrrd", complete)
+    first = make(folder, folder / "out")
+    assert make(folder, folder / "out") == first
+    assert list(first) == ["native/a.nrrd"]
+
+
+def test_a_resolution_finer_than_a_volume_is_its_row_alone(folder, tmp_path, complete):
+    write(folder / "a.nrrd", complete)
+    rows = make(folder, tmp_path / "out", Recipe(resolutions=(8, 64)))
+    assert rows["8/a.nrrd"].error == ""
+    assert rows["64/a.nrrd"].error == "bad-option"
+    assert "16 voxels across a slice, fewer than the 64" in rows["64/a.nrrd"].message
+
+
+def test_a_label_may_be_chosen(folder, tmp_path, complete):
+    ct(folder, "labels.nrrd", (complete.mask * 300 + (np.indices(complete.shape).sum(axis=0) % 97)).astype("u2"))
+    rows = make(folder, tmp_path / "out", Recipe(label=5))
+    assert rows["native/labels.nrrd"].occupied == np.count_nonzero(~complete.mask & (np.indices(complete.shape).sum(axis=0) % 97 == 5))
+
+
+def test_what_cannot_be_begun_is_refused(folder, tmp_path):
+    with pytest.raises(CalvariaError, match="nothing to convert") as refusal:
+        plan(folder, tmp_path / "out", Recipe())
+    assert refusal.value.code is ErrorCode.BAD_OPTION
+    with pytest.raises(CalvariaError, match="Choose one of: nearest"):
+        plan(folder, tmp_path / "out", Recipe(rule="linear"))
+    DataSet(tmp_path / "out", {"hu": 300})
+    with pytest.raises(CalvariaError, match="choose another --out"):
+        DataSet(tmp_path / "out", {"hu": 200})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CalvariaError, match="cannot be written"):
+        DataSet(tmp_path / "file", {})
+    with pytest.raises(CalvariaError, match="cannot be read as an index"):
+        read_index(tmp_path)
+    (tmp_path / "index.csv").write_text("colour,size\nred,3\n")
+    with pytest.raises(CalvariaError, match="cannot be read as an index"):
+        read_index(tmp_path)
