@@ -1,7 +1,9 @@
 """Check every GPU kernel against the reference engine on a real device, then measure: `python tools/gpu_check.py [SECTION ...]`.
 
-Sections: kernels (the tests), shapes (other sizes of volumes compile nothing), ceilings, operations, plan (inference), train, profiles.
-Needs PyTorch for CUDA, Triton, NumPy and pytest. Times are of device events, the median of many runs on several fresh inputs.
+Sections: kernels (the tests), shapes (other sizes of volumes compile nothing), ceilings, operations, plan (inference), memory (predicted
+against what was allocated), train, serve (the handler in this process), bench (against other engines), profiles. Needs PyTorch for CUDA,
+Triton, NumPy and pytest; serve and bench need the project's other requirements, too, but no TorchServe. Times are of device events, the
+median of many runs on several fresh inputs.
 """
 
 import statistics
@@ -14,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_service import bench, serve
 from torch import Tensor
 from torch.nn import functional as F
 
+from calvaria.memory import Load, predicted_peak_bytes
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, pyramid
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet, triton_engine
@@ -188,6 +192,26 @@ def plan() -> None:
         print(f"plan {config} bf16, {batch} × {size}³, {len(last):,} candidates: {milliseconds(calls, 10):.2f} ms, {peak / 2**20:,.0f} MiB")
 
 
+def memory() -> None:
+    """The peak known before the launch against the allocator's, kept sites given or left to a network that keeps what it may."""
+    for config, size, batch in PLANS:
+        for dtype in (torch.bfloat16, torch.float32):
+            run = random_plan(config, dtype)
+            for forced in (True, False):
+                given, target = sites_of(size, batch, 1), sites_of(size, batch, 1, WANTED)
+                pyramid(target)
+                loads = Load.forced(given, target) if forced else Load.free(given, run.config.growth)
+                predicted = predicted_peak_bytes(loads, run.config, given.engine, "cuda", dtype, forced)
+                fresh = SiteSet(given.words, given.extents, 1, given.engine)
+                torch.cuda.synchronize()
+                held = torch.cuda.memory_allocated()
+                torch.cuda.reset_peak_memory_stats()
+                run(fresh, target if forced else None)
+                peak = torch.cuda.max_memory_allocated() - held
+                what = f"memory {config} {str(dtype)[6:]:8s} {batch} × {size}³, {'given sites' if forced else 'at most'}"
+                print(f"{what}: {predicted / 2**20:.1f} MiB predicted, {peak / 2**20:.1f} allocated")
+
+
 def loss_of(levels: list[Level], truth: SiteSet) -> Tensor:
     total = levels[0].logits.new_zeros(())
     for level, wanted in zip(levels, reversed(pyramid(truth)[:-1]), strict=True):
@@ -235,7 +259,7 @@ def profiles() -> None:
         profile(call, 16)
 
 
-SECTIONS = (kernels, shapes, ceilings, operations, plan, train, profiles)
+SECTIONS = (kernels, shapes, ceilings, operations, plan, memory, train, serve, bench, profiles)
 
 
 if __name__ == "__main__":

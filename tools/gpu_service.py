@@ -1,0 +1,161 @@
+"""The parts of `gpu_check.py` that need the whole project installed, not only PyTorch and Triton: memory, bench and serve."""
+
+import importlib.util
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from enum import Enum
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "models" / "completion"
+BATCHES = (1, 2, 4, 8, 16)
+ROUNDS = 5
+
+
+def bench() -> None:
+    """`calvaria bench engines` as a user calls it: ours, then every peer that can be imported here."""
+    for volume, *options in (
+        ["skull:512"],
+        ["skull:128"],
+        ["skull:128", "--batch", "8"],
+        ["skull:128", "--channels", "ch2"],
+        ["skull:512", "--train"],
+    ):
+        command = [sys.executable, "-m", "calvaria.cli", "bench", "engines", "--device", "cuda", "--volume", volume, "--repeat", "20"]
+        subprocess.run([*command, *options], check=False)
+
+
+def serve() -> None:
+    """The handler in this process, as a worker of TorchServe holds it, on requests of new volumes in batches of several sizes."""
+    module = handler_module()
+    handler, on_cpu = worker(module, gpu=0), worker(module, gpu=None)
+    bodies = volumes(max(BATCHES) + 4)
+    began = time.perf_counter()
+    answers, context = ask(handler, bodies[:1])
+    print(f"serve: first request {time.perf_counter() - began:.1f} s, with every kernel compiled; status {context.statuses}")
+    agree(answers[0], ask(on_cpu, bodies[:1])[0][0])
+    for size in BATCHES:
+        walls, networks = [], []
+        for turn in range(ROUNDS + 1):
+            chosen = [bodies[(turn + item) % len(bodies)] for item in range(size)]
+            began = time.perf_counter()
+            _, context = ask(handler, chosen)
+            walls.append(time.perf_counter() - began)
+            networks.append(context.stage("network"))
+            assert context.statuses == [200] * size, context.statuses
+        wall, network = statistics.median(walls[1:]), statistics.median(networks[1:])
+        print(
+            f"serve: batch of {size:2d}: {1000 * wall:8.1f} ms in all, {1000 * wall / size:7.1f} a volume, network call {network:6.2f} ms"
+        )
+    squeezed(handler, bodies)
+
+
+def squeezed(handler: Any, bodies: list[bytes]) -> None:
+    """With just the memory that one volume takes, a batch of eight must still be answered, in pieces."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    ask(handler, bodies[:1])
+    alone, held = torch.cuda.max_memory_reserved(), torch.cuda.memory_reserved()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1.5 * alone / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        _, context = ask(handler, bodies[:8])
+        print(f"serve: eight with {1.5 * alone / 2**20:.0f} MiB for all ({held / 2**20:.0f} held): status {context.statuses}")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def worker(module: ModuleType, gpu: int | None) -> Any:
+    """A handler as TorchServe makes it, on a GPU or without one."""
+    import calvaria
+    from calvaria.server.archive import VERSION_FILE
+
+    with tempfile.TemporaryDirectory() as folder:
+        for file in MODEL.iterdir():
+            (Path(folder) / file.name).symlink_to(file)
+        (Path(folder) / VERSION_FILE).write_text(calvaria.__version__)
+        handler = module.CalvariaHandler()
+        properties = {"model_dir": folder, "gpu_id": gpu}
+        handler.initialize(SimpleNamespace(system_properties=properties, model_yaml_config={"limits": {}}, manifest={}))
+    assert handler.service.predictor.device.type == ("cpu" if gpu is None else "cuda")
+    return handler
+
+
+class Exchange:
+    """TorchServe's context of one batch: what the handler asks of it, and what it is told."""
+
+    def __init__(self, size: int):
+        self.statuses, self.headers = [0] * size, [dict[str, str]() for _ in range(size)]
+        self.metrics = SimpleNamespace(add_metric=lambda *_: None)
+        self.manifest: dict[str, Any] = {}
+
+    def get_all_request_header(self, item: int) -> dict[str, str]:
+        return {"X-Calvaria-Output": "implant"}
+
+    def get_request_id(self, item: int) -> str:
+        return str(item)
+
+    def set_response_status(self, status: int, phrase: str, item: int) -> None:
+        self.statuses[item] = status
+
+    def set_response_content_type(self, item: int, kind: str) -> None:
+        pass
+
+    def set_response_header(self, item: int, name: str, value: str) -> None:
+        self.headers[item][name] = value
+
+    def stage(self, name: str) -> float:
+        """Milliseconds of a stage of the first request."""
+        entries = dict(entry.split(";dur=") for entry in self.headers[0]["Server-Timing"].split(", "))
+        return float(entries[name])
+
+
+def ask(handler: Any, bodies: list[bytes]) -> tuple[list[bytes], Exchange]:
+    context = Exchange(len(bodies))
+    return handler.handle([{"body": body} for body in bodies], context), context
+
+
+def handler_module() -> ModuleType:
+    """The handler's file; where TorchServe is not installed, with stand-ins for the three names that it imports of it."""
+    if importlib.util.find_spec("ts") is None:
+        kinds = Enum("MetricTypes", ["COUNTER", "GAUGE", "HISTOGRAM"])
+        names = {
+            "ts": {},
+            "ts.context": {"Context": Exchange},
+            "ts.metrics": {},
+            "ts.metrics.dimension": {"Dimension": lambda name, value: (name, value)},
+            "ts.metrics.metric_type_enum": {"MetricTypes": kinds},
+        }
+        for name, contents in names.items():
+            sys.modules[name] = ModuleType(name)
+            vars(sys.modules[name]).update(contents)
+    spec = importlib.util.spec_from_file_location("calvaria_handler", ROOT / "handlers" / "calvaria_handler.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def volumes(count: int, spacing_mm: float = 1.5) -> list[bytes]:
+    """Files of generated skulls, each with a defect of its own."""
+    from calvaria.io import encode
+    from calvaria.synthetic import cut_defect, make_skull
+
+    skulls = [make_skull(seed, spacing_mm) for seed in range(900, 904)]
+    return [encode(cut_defect(skulls[seed % len(skulls)], 1000 + seed).defective, "nrrd") for seed in range(count)]
+
+
+def agree(answer: bytes, expected: bytes) -> None:
+    """What the GPU and the CPU say of one volume."""
+    from calvaria.io import decode
+
+    here, there = decode(answer).volume.mask, decode(expected).volume.mask
+    print(f"serve: implant of {here.sum():,} voxels on the GPU, {there.sum():,} on the CPU, {(here != there).sum():,} differ")
