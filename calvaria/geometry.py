@@ -136,8 +136,16 @@ class WorkingGrid:
         """A grid over the occupied box of a canonical volume and `margin_mm` around it, clipped to the field of view."""
         if spacing_mm <= 0 or margin_mm < 0:
             raise ValueError(f"a working grid needs a positive spacing and a margin of at least 0, not {spacing_mm} and {margin_mm} mm")
+        return cls._over(volume, bounding_box(volume.mask), spacing_mm, margin_mm)
+
+    @classmethod
+    def filling(cls, volume: BinaryVolume, spacing_mm: float) -> "WorkingGrid":
+        """A grid over all of a canonical volume, occupied or not."""
+        return cls._over(volume, _as_box(slice(0, count) for count in volume.shape), spacing_mm, 0.0)
+
+    @classmethod
+    def _over(cls, volume: BinaryVolume, box: Box, spacing_mm: float, margin_mm: float) -> "WorkingGrid":
         source_mm = volume.spacing_mm
-        box = bounding_box(volume.mask)
         x, y, z = (GridAxis.over(*axis, spacing_mm, margin_mm) for axis in zip(box, volume.shape, source_mm, strict=True))
         affine = np.eye(4)
         affine[:3, :3] = volume.direction * spacing_mm

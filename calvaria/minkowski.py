@@ -31,13 +31,15 @@ class MinkowskiNetwork(nn.Module):
         self.decoder = nn.ModuleList(_DecoderLevel(level) for level in network.decoder)  # type: ignore[arg-type]
         self.train(network.training)
 
-    def forward(self, sites: SiteSet, target: SiteSet | None = None, forced: bool = False) -> list[Level]:
+    def forward(self, sites: SiteSet, target: SiteSet | None = None, forced: bool = False, features: Tensor | None = None) -> list[Level]:
         """The six levels' decisions, as `EncoderDecoder.forward` says."""
         given = pyramid(sites)
         wanted = pyramid(target) if target is not None else [None] * len(given)
         if not len(sites):  # MinkowskiEngine ends the process on an empty tensor
             return [_nothing(coarse) for coarse in reversed(given[:-1])]
-        skips = [self.stem(_ones(sites, self.stem.operation.kernel.dtype))]
+        if features is None:
+            features = torch.ones(len(sites), 1, dtype=self.stem.operation.kernel.dtype, device=sites.device)
+        skips = [self.stem(_tensor(sites, features))]
         for encode in self.encoder:
             skips.append(encode(skips[-1]))
         x = skips.pop()
@@ -47,7 +49,7 @@ class MinkowskiNetwork(nn.Module):
             order = _raster_order(x.C)
             candidates = SiteSet.from_coordinates(x.C, sites.extents, encoder_sites.stride, sites.engine)
             logits = logits[order]
-            kept = candidates.select(logits > self.config.bar(candidates.stride, learning=true_sites is not None))
+            kept = candidates.select(logits > self.config.bar(candidates.stride))
             level, onward = decided(Level(candidates, logits, kept), encoder_sites, self.config, true_sites, forced)
             levels.append(level)
             if candidates.stride > 1:
@@ -104,15 +106,14 @@ def minkowski_engine() -> Any:
         raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
 
 
-def _ones(sites: SiteSet, dtype: torch.dtype) -> Any:
-    """A tensor of ones at the sites, with a coordinate manager of its own, so that nothing outlives the call."""
+def _tensor(sites: SiteSet, features: Tensor) -> Any:
+    """Features at the sites, with a coordinate manager of its own, so that nothing outlives the call."""
     engine = minkowski_engine()
     device = sites.device
     kind = engine.CoordinateMapType.CUDA if device.type == "cuda" else engine.CoordinateMapType.CPU
     # Said outright, or it would set the process's number of threads to all cores.
     manager = engine.CoordinateManager(D=3, num_threads=torch.get_num_threads(), coordinate_map_type=kind)
-    ones = torch.ones(len(sites), 1, dtype=dtype, device=device)
-    return engine.SparseTensor(ones, sites.coordinates.contiguous(), coordinate_manager=manager)
+    return engine.SparseTensor(features, sites.coordinates.contiguous(), coordinate_manager=manager)
 
 
 def _map(x: Any, features: Tensor) -> Any:

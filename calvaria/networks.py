@@ -22,13 +22,18 @@ class NetworkConfig:
 
     growth      at most this many sites are kept at a level per site that the encoder has there (of the same item): an untrained
                 network that wants to keep everything is held back, so memory stays proportional to the input.
-    keep_above  while answering, sites above the last level are kept where their logit exceeds this; 0 is the paper's. A site
-                dropped at a coarse stride is lost to all finer ones, while one kept too many is judged again.
+    keep_above  sites above the last level are kept where their logit exceeds this; 0 is the paper's. A site dropped at a coarse stride
+                is lost to all finer ones, while one kept too many is judged again. The same while learning, or finer levels would
+                meet doubtful sites that they never learned to judge.
+    grows       whether sites are generated; without, the decoder judges the sites that were given, at every stride.
+    inputs      numbers that come with every site, such as how full its cell is; 0 is the paper's: a site is there or it is not.
     """
 
     channels: tuple[int, ...]
     growth: float = 2.0
     keep_above: float = 0.0
+    grows: bool = True
+    inputs: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))  # files know only lists
@@ -37,9 +42,9 @@ class NetworkConfig:
         if self.growth < 1:
             raise ValueError("growth below 1 could not even keep the input")
 
-    def bar(self, stride: int, learning: bool = False) -> float:
+    def bar(self, stride: int) -> float:
         """A site at this stride is kept where its logit exceeds this."""
-        return self.keep_above if stride > 1 and not learning else 0.0
+        return self.keep_above if stride > 1 else 0.0
 
     def limits(self, encoder: SiteSet) -> list[float]:
         """How many sites each item may keep where the encoder has these."""
@@ -73,32 +78,33 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.config = config
         c = config.channels
-        self.stem = Convolution(stem, 27, 1, c[0])
+        self.stem = Convolution(convolve, 27, config.inputs, c[0]) if config.inputs else Convolution(stem, 27, 1, c[0])
         self.encoder = nn.ModuleList(EncoderLevel(c[i], c[i + 1]) for i in range(LEVELS - 1))
         self.decoder = nn.ModuleList(DecoderLevel(c[i + 1], c[i], kernel=4 if i == LEVELS - 2 else 2) for i in reversed(range(LEVELS - 1)))
         # The published network ends in this layer, which its loss never reaches; here only so that weights correspond one to one.
         self.end = nn.Linear(c[0], 1)
 
-    def forward(self, sites: SiteSet, target: SiteSet | None = None, forced: bool = False) -> list[Level]:
+    def forward(self, sites: SiteSet, target: SiteSet | None = None, forced: bool = False, features: Tensor | None = None) -> list[Level]:
         """The six levels' decisions, coarsest first; the last one's `kept` is the answer at stride 1.
 
+        features [N, config.inputs] of the sites, where the configuration has inputs.
         target  while training, the true sites at stride 1: they are kept at every level but the last, whatever the logits say,
                 so that finer levels have something to learn from.
         forced  keep exactly the target's sites instead, so that engines can be compared on the same sites.
         """
         SiteSet.index_together(*pyramid(sites))
-        skips = [self.stem(sites)]
+        skips = [self.stem(sites if features is None else SparseTensor(sites, features))]
         for encode in self.encoder:
             skips.append(encode(skips[-1]))
         targets = pyramid(target) if target is not None else [None] * LEVELS
         x = skips.pop()
         levels = []
         for decode, skip, wanted in zip(self.decoder, reversed(skips), reversed(targets[:-1]), strict=True):
-            x, logits = decode(x, skip)
-            kept = x.sites.select(logits > self.config.bar(x.sites.stride, learning=wanted is not None))
+            x, logits = decode(x, skip, None if self.config.grows else skip.sites)
+            kept = x.sites.select(logits > self.config.bar(x.sites.stride))
             level, onward = decided(Level(x.sites, logits, kept), skip.sites, self.config, wanted, forced)
             levels.append(level)
-            if x.sites.stride > 1:
+            if x.sites.stride > 1 and onward is not x.sites:
                 x = restrict(x, onward)
         return levels
 
@@ -126,8 +132,9 @@ class DecoderLevel(nn.Module):
         # Most candidates do not belong to the answer: an untrained head says so, rather than keeping half of everything.
         nn.init.constant_(self.head.bias, -2.0)
 
-    def forward(self, x: SparseTensor, skip: SparseTensor) -> tuple[SparseTensor, Tensor]:
-        x = union(self.conv(self.up(x)), skip)
+    def forward(self, x: SparseTensor, skip: SparseTensor, onto: SiteSet | None = None) -> tuple[SparseTensor, Tensor]:
+        """Generating every site within reach, or those of `onto`."""
+        x = union(self.conv(self.up(x, onto)), skip)
         return x, self.head(x.features).flatten()
 
 
@@ -137,7 +144,7 @@ class Convolution(nn.Module):
     weight [taps, C_in, C_out].
     """
 
-    def __init__(self, operation: Callable[[Any, Tensor], SparseTensor], taps: int, c_in: int, c_out: int):
+    def __init__(self, operation: Callable[..., SparseTensor], taps: int, c_in: int, c_out: int):
         super().__init__()
         self.operation = operation
         self.weight = nn.Parameter(torch.empty(taps, c_in, c_out))
@@ -146,9 +153,9 @@ class Convolution(nn.Module):
         seen = {27: 9, 8: 1 if operation is generate else 4, 64: 8}[taps]
         nn.init.normal_(self.weight, std=(2 / (c_in * seen)) ** 0.5)
 
-    def forward(self, x: Any) -> SparseTensor:
-        """From a sparse tensor, or the stem from sites alone."""
-        return self.operation(x, self.weight).map(self.norm).map(torch.relu)
+    def forward(self, x: Any, *onto: SiteSet | None) -> SparseTensor:
+        """From a sparse tensor, or the stem from sites alone; `onto` as `generate` takes it."""
+        return self.operation(x, self.weight, *onto).map(self.norm).map(torch.relu)
 
 
 class SiteNorm(nn.BatchNorm1d):
@@ -165,6 +172,8 @@ def decided(level: Level, encoder: SiteSet, config: NetworkConfig, wanted: SiteS
 
     encoder, wanted  the sites that the encoder and the target have at this stride.
     """
+    if not config.grows:
+        return level, level.sites
     if wanted is None:
         level = bounded(level, config.limits(encoder))
         return level, level.kept

@@ -40,14 +40,17 @@ class Plan:
     def __init__(self, network: EncoderDecoder):
         self.config = network.config
         stem = folded(network.stem)
-        self.stem = Folded(stem.weight[:, 0].contiguous(), stem.bias)
+        self.stem = stem if network.config.inputs else Folded(stem.weight[:, 0].contiguous(), stem.bias)
         self.encoder = [_encoder_step(level) for level in network.encoder]
         self.decoder = [_decoder_step(level) for level in network.decoder]
 
     @torch.no_grad()  # not inference_mode: what the sites remember of themselves may serve a training step next
-    def __call__(self, sites: SiteSet, target: SiteSet | None = None) -> list[Level]:
-        """The six levels' decisions, coarsest first. With a target (sites at stride 1) every level keeps exactly the target's sites."""
-        skips = self._encode(sites)
+    def __call__(self, sites: SiteSet, target: SiteSet | None = None, features: Tensor | None = None) -> list[Level]:
+        """The six levels' decisions, coarsest first. With a target (sites at stride 1) every level keeps exactly the target's sites.
+
+        features [N, config.inputs] of the sites, where the configuration has inputs.
+        """
+        skips = self._encode(sites, features)
         targets = pyramid(target) if target is not None else [None] * LEVELS
         sites, features = skips.pop()
         kept, levels = sites, []
@@ -57,9 +60,12 @@ class Plan:
             sites, kept = level.sites, level.kept
         return levels
 
-    def _encode(self, sites: SiteSet) -> list[tuple[SiteSet, Tensor]]:
+    def _encode(self, sites: SiteSet, features: Tensor | None) -> list[tuple[SiteSet, Tensor]]:
         SiteSet.index_together(*pyramid(sites))
-        features = sites.compute.stem(self.stem.weight, sites.bits, self.stem.bias)
+        if features is None:
+            features = sites.compute.stem(self.stem.weight, sites.bits, self.stem.bias)
+        else:
+            features = sites.compute.convolve(features, self.stem.weight, sites.bits, sites.neighbours, self.stem.bias)
         levels = [(sites, features)]
         for step in self.encoder:
             coarse = sites.parents
@@ -77,7 +83,7 @@ class Plan:
         The features given are those of all coarse sites. What was not kept need not be taken out: with kernel 2 a candidate has one
         parent, which was kept, and kernel 4 is the coarsest level's, where all are.
         """
-        candidates = kept.reached(step.kernel)
+        candidates = kept.reached(step.kernel) if self.config.grows else encoder
         union = candidates.union(encoder)
         SiteSet.index_together(candidates, union)
         features = coarse.compute.generate(features, step.up.weight, coarse.bits, candidates.bits, step.up.bias)

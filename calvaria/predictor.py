@@ -1,74 +1,88 @@
 """Weights and a task: volumes in, volumes out."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Field
-from calvaria.minkowski import MinkowskiNetwork
-from calvaria.networks import EncoderDecoder, Level
-from calvaria.plan import Plan
-from calvaria.sparse import SiteSet
-from calvaria.sparse.engines import NAMES, choose
-from calvaria.tasks import Prepared, Settings, Task
-from calvaria.tasks.task import MOST_CELLS, MOST_SITES, prepare
+from calvaria.inference import ENGINES, Inference
+from calvaria.networks import EncoderDecoder
+from calvaria.tasks import Inferred, Prepared, Settings, Task
+from calvaria.tasks.task import prepare
 from calvaria.volume import BinaryVolume
-from calvaria.weights import WEIGHTS, load_weights
+from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
 
 log = logging.getLogger(__name__)
 
-MINKOWSKI = "minkowski"
-ENGINES = (*NAMES, MINKOWSKI)
-"""What may compute the network: the library's own engines by name, or the whole network on MinkowskiEngine."""
+__all__ = ["ENGINES", "Inferred", "Predictor", "Trained"]
 
-Inferred = Field
-"""What the network says of one volume: float32 [x, y, z] on its working grid, the probability that a cell belongs to the answer."""
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network and what it was trained for."""
+
+    network: EncoderDecoder
+    settings: Settings
 
 
 class Predictor:
     """Answers a task's question for volumes. The three verbs of a request, or `predict` for all of them at once."""
 
-    def __init__(self, network: EncoderDecoder, task: Task, settings: Settings, device: str = "cpu", engine: str = "auto"):
-        """`engine`: one of ENGINES; CalvariaError BAD_OPTION for another, or one that cannot run here."""
-        if engine not in ENGINES:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
-        self.network = network.eval().requires_grad_(False).to(device)
+    def __init__(
+        self,
+        network: EncoderDecoder,
+        task: Task,
+        settings: Settings,
+        device: str = "cpu",
+        engine: str = "auto",
+        second: Trained | None = None,
+    ):
+        """`second`: the network that looks closer, where the task has a second look. Errors of `engine`: see `Inference`."""
         self.task = task
         self.settings = settings
         self.device = torch.device(device)
-        self.engine = choose("auto" if engine == MINKOWSKI else engine, self.device.type)
-        self.decide: Callable[[SiteSet], list[Level]] = MinkowskiNetwork(self.network) if engine == MINKOWSKI else Plan(self.network)
+        self.first = Inference(network, settings.mirrored, device, engine)
+        self.second = Inference(second.network, second.settings.mirrored, device, engine) if second else None
+        self.closer = second.settings if second else None
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto") -> "Predictor":
         """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
         network, task, settings = load_weights(Path(folder) / WEIGHTS)
-        log.info("%s on %s, engine %s: channels %s, %g mm cells", task.name, device, engine, network.config.channels, settings.spacing_mm)
-        return cls(network, task, settings, device, engine)
+        second = None
+        if (Path(folder) / CLOSE_UP).exists():
+            closer, _, closer_settings = load_weights(Path(folder) / CLOSE_UP)
+            second = Trained(closer, closer_settings)
+        cells = " and ".join(f"{each.spacing_mm:g}" for each in (settings, second and second.settings) if each)
+        log.info("%s on %s, engine %s: channels %s, %s mm cells", task.name, device, engine, network.config.channels, cells)
+        return cls(network, task, settings, device, engine, second)
+
+    @property
+    def network(self) -> EncoderDecoder:
+        return self.first.network
+
+    @property
+    def engine(self) -> str:
+        """What computes the networks: one of ENGINES, "auto" no longer among them."""
+        return self.first.computed_by
 
     def prepare(self, volume: BinaryVolume) -> Prepared:
         """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK or TOO_LARGE; see `calvaria.tasks.task.prepare`."""
         return prepare(volume, self.settings)
 
     def infer(self, batch: Sequence[Prepared]) -> list[Inferred]:
-        """What the network says of volumes of any sizes, in one call for ordinary heads; each answer is what it would be alone."""
-        return [answer for shared in _calls(batch) for answer in self._call(shared)]
-
-    def _call(self, batch: Sequence[Prepared]) -> list[Inferred]:
-        masks = [torch.from_numpy(item.sites) for item in batch]
-        if self.settings.mirrored:
-            masks += [mask.flip(0) for mask in masks]
-        with torch.inference_mode():
-            sites = SiteSet.from_masks(masks, self.engine if self.device.type == "cpu" else "auto").to(self.device, self.engine)
-            answer = self.decide(sites)[-1]
-            fields = [field.cpu().numpy() for field in answer.sites.spread(_probability(answer))]
-        if self.settings.mirrored:
-            fields = [(seen + mirrored[::-1]) / 2 for seen, mirrored in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]
-        return fields
+        """What the networks say of volumes of any sizes, in one call each for ordinary heads; each answer is what it would be alone."""
+        fields = self.first(batch)
+        if self.second is None or self.closer is None or self.task.look is None:
+            return [Inferred(field) for field in fields]
+        look, closer_settings = self.task.look, self.closer
+        closeups = [look(item, field, self.settings, closer_settings) for item, field in zip(batch, fields, strict=True)]
+        closer = iter(self.second([closeup for closeup in closeups if closeup]))
+        return [
+            Inferred(field, closeup, next(closer)) if closeup else Inferred(field) for field, closeup in zip(fields, closeups, strict=True)
+        ]
 
     def finish(self, prepared: Prepared, inferred: Inferred, settings: Settings | None = None) -> dict[str, BinaryVolume]:
         """The task's outputs by name, each on exactly the input's grid. `settings`: other ones for this volume alone."""
@@ -79,25 +93,3 @@ class Predictor:
         """All outputs for each volume. Bad volumes raise CalvariaError."""
         batch = [self.prepare(volume) for volume in volumes]
         return [self.finish(item, answer) for item, answer in zip(batch, self.infer(batch), strict=True)]
-
-
-def _calls(batch: Sequence[Prepared]) -> list[list[Prepared]]:
-    """A batch in as few network calls, in order, as keep each within what the largest single volume may take."""
-    calls: list[list[Prepared]] = []
-    for item in batch:
-        if calls and _fits([*calls[-1], item]):
-            calls[-1].append(item)
-        else:
-            calls.append([item])
-    return calls
-
-
-def _fits(batch: Sequence[Prepared]) -> bool:
-    """Whether a batch is within a call's cells (its items share one grid, as large along each axis as the largest) and sites."""
-    shared = np.max([item.grid.shape for item in batch], axis=0)
-    return len(batch) * int(shared.prod()) <= MOST_CELLS and sum(item.occupied_cells for item in batch) <= MOST_SITES
-
-
-def _probability(answer: Level) -> torch.Tensor:
-    """Of each candidate site [N]; 0 where the bound on generation dropped it."""
-    return torch.sigmoid(answer.logits).masked_fill((answer.logits > 0) & ~answer.keep, 0.0)

@@ -13,6 +13,8 @@ from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.tasks import TASKS, Settings, Task
 
 WEIGHTS = "weights.safetensors"
+CLOSE_UP = "close-up.safetensors"
+"""The network of a task's second look, where it has one."""
 
 
 def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Settings) -> None:

@@ -104,8 +104,8 @@ def test_nothing_asked_nothing_answered(predictor: Predictor) -> None:
 def calls(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many volumes each call of the network had."""
     seen: list[int] = []
-    decide = predictor.decide
-    monkeypatch.setattr(predictor, "decide", lambda sites: seen.append(sites.batch) or decide(sites))
+    decide = predictor.first.decide
+    monkeypatch.setattr(predictor.first, "decide", lambda sites, features: seen.append(sites.batch) or decide(sites, features=features))
     return seen
 
 
@@ -125,7 +125,7 @@ def test_rods_that_would_share_a_huge_grid_do_not(predictor: Predictor, calls: l
     batch = [predictor.prepare(rod(axis)) for axis in (0, 0, 1, 2)]
     together = predictor.infer(batch)
     assert calls == [3, 1]  # three lie in one plane
-    assert all(np.allclose(predictor.infer([item])[0], field, atol=1e-4) for item, field in zip(batch, together, strict=True))
+    assert all(np.allclose(predictor.infer([item])[0].field, answer.field, atol=1e-4) for item, answer in zip(batch, together, strict=True))
 
 
 def shipped() -> Predictor:

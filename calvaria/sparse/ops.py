@@ -44,9 +44,12 @@ def downsample(x: SparseTensor, weight: Tensor) -> SparseTensor:
     return SparseTensor(coarse, call(operators.downsample, x.features, weight, *x.sites.bits, *coarse.bits, coarse.engine))
 
 
-def generate(x: SparseTensor, weight: Tensor) -> SparseTensor:
-    """Generative transposed convolution with stride 2: every finer site its kernel (2 or 4) reaches; weight [kernel³, C_in, C_out]."""
-    fine = x.sites.reached(SIDE[weight.shape[0]])
+def generate(x: SparseTensor, weight: Tensor, onto: SiteSet | None = None) -> SparseTensor:
+    """Generative transposed convolution with stride 2; weight [kernel³, C_in, C_out].
+
+    Onto every finer site that its kernel (2 or 4) reaches, or onto these.
+    """
+    fine = x.sites.reached(SIDE[weight.shape[0]]) if onto is None else onto
     return SparseTensor(fine, call(operators.generate, x.features, weight, *x.sites.bits, *fine.bits, fine.engine))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.geometry import Field
-from calvaria.tasks.task import Prepared, Settings, Task
+from calvaria.tasks.closeup import close_up
+from calvaria.tasks.task import CloseUp, Inferred, Prepared, Settings, Task
 from calvaria.volume import Mask
 
 OPENING_MM = 1.0
@@ -15,22 +16,45 @@ OPENING_MM = 1.0
 AROUND = ndimage.generate_binary_structure(3, 3)
 """A cell and its 26 neighbours."""
 
+LOOK_CELLS = 2
+"""Cells of the first network around what it added that the second judges anew."""
 
-def finish(prepared: Prepared, probability: Field, settings: Settings) -> dict[str, Mask]:
+
+def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
     """The implant at the volume's own resolution, and the skull with it.
 
-    On the working grid, whatever the network added forms candidate pieces; only near those is the answer refined, so that the
-    outside of intact bone is never touched. There the interpolated probability, less the defective skull, is the implant.
+    Whatever the network added on the working grid forms candidate pieces; only near those is the answer refined, so that the outside of
+    intact bone is never touched. There the interpolated probability, of the second look where there was one, less the defective skull,
+    is the implant.
     """
     defective = prepared.canonical.mask
-    added = without_coating((probability > settings.threshold) & ~prepared.sites, prepared.sites)
-    pieces = large_components(added, settings.smallest_mm3 / prepared.grid.spacing_mm**3)
     implant = np.zeros_like(defective)
-    if pieces.any():
-        field = np.where(ndimage.binary_dilation(pieces, AROUND), probability, np.float32(0))
-        solid, box = prepared.grid.refine(field, settings.threshold)
-        implant[box] = clean(solid & ~defective[box], prepared, settings)
+    if inferred.closeup is not None and inferred.closer is not None:
+        part = implant[inferred.closeup.box]
+        solid, box = inferred.closeup.grid.refine(inferred.closer, settings.threshold)
+        part[box] = clean(solid & ~defective[inferred.closeup.box][box], prepared, settings)
+    else:
+        pieces = added_pieces(prepared, inferred.field, settings)
+        if pieces.any():
+            field = np.where(ndimage.binary_dilation(pieces, AROUND), inferred.field, np.float32(0))
+            solid, box = prepared.grid.refine(field, settings.threshold)
+            implant[box] = clean(solid & ~defective[box], prepared, settings)
     return {"completed": defective | implant, "implant": implant}
+
+
+def look(prepared: Prepared, field: Field, settings: Settings, closer: Settings) -> CloseUp | None:
+    """Around what the first network added; None where it added nothing of size."""
+    pieces = added_pieces(prepared, field, settings)
+    if not pieces.any():
+        return None
+    return close_up(prepared, field, ndimage.binary_dilation(pieces, AROUND, iterations=LOOK_CELLS), closer)
+
+
+def added_pieces(prepared: Prepared, field: Field, settings: Settings) -> Mask:
+    """bool [x, y, z]: the large connected pieces that the first network added on the working grid."""
+    bone = prepared.shares > 0.5
+    added = without_coating((field > settings.threshold) & ~bone, bone)
+    return large_components(added, settings.smallest_mm3 / prepared.grid.spacing_mm**3)
 
 
 def without_coating(added: Mask, given: Mask) -> Mask:
@@ -65,4 +89,4 @@ def large_components(mask: Mask, smallest: float) -> Mask:
     return np.asarray(large[labels])
 
 
-COMPLETION = Task("completion", ("completed", "implant"), finish)
+COMPLETION = Task("completion", ("completed", "implant"), finish, look)

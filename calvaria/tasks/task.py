@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Canonical, Field, WorkingGrid, to_canonical
+from calvaria.geometry import Box, Canonical, Field, WorkingGrid, to_canonical
 from calvaria.volume import BinaryVolume, Mask
 
 MOST_VOXELS_ALONG = 4096
@@ -56,13 +56,20 @@ class Prepared:
     volume     as it came
     canonical  the same along the patient's axes
     grid       the working grid over it
-    sites      bool [x, y, z]: occupied cells of the working grid, the network's input
+    shares     float32 [x, y, z]: how much of each cell of the working grid is occupied
+    sites      bool [x, y, z]: occupied cells, the network's input
     """
 
     volume: BinaryVolume
     canonical: Canonical
     grid: WorkingGrid
+    shares: Field
     sites: Mask
+
+    @property
+    def features(self) -> Field:
+        """float32 [N, 1]: how full each occupied cell is, in raster order."""
+        return self.shares[self.sites][:, None]
 
     @property
     def occupied(self) -> int:
@@ -75,6 +82,43 @@ class Prepared:
         return int(np.count_nonzero(self.sites))
 
 
+@dataclass(frozen=True, eq=False)
+class CloseUp:
+    """A box of a volume on a finer grid, for a second look by another network.
+
+    box       of the canonical grid [X, Y, Z]
+    grid      the finer working grid, over that box alone
+    shares    float32 [x, y, z]: how much of each cell is occupied
+    sites     bool [x, y, z]: the cells that are judged, or seen
+    features  float32 [N, 2]: of each site how full it is, and the first guess
+    """
+
+    box: Box
+    grid: WorkingGrid
+    shares: Field
+    sites: Mask
+    features: Field
+
+    @property
+    def occupied_cells(self) -> int:
+        """Sites."""
+        return len(self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Inferred:
+    """What the networks say of one volume: the probability of each cell to belong to the answer.
+
+    field    float32 [x, y, z] on the working grid
+    closeup  the second look, where there was something to look at, and
+    closer   float32 [x, y, z] on its grid
+    """
+
+    field: Field
+    closeup: CloseUp | None = None
+    closer: Field | None = None
+
+
 @dataclass(frozen=True)
 class Task:
     """A task as data: its name, its outputs (the first is the default), and its way back from a network's answer.
@@ -85,7 +129,8 @@ class Task:
 
     name: str
     outputs: tuple[str, ...]
-    finish: Callable[[Prepared, Field, Settings], dict[str, Mask]]
+    finish: Callable[[Prepared, Inferred, Settings], dict[str, Mask]]
+    look: Callable[[Prepared, Field, Settings, Settings], CloseUp | None] | None = None
     options: tuple[str, ...] = ("threshold", "smallest_mm3")
 
 
@@ -106,8 +151,8 @@ def prepare(volume: BinaryVolume, settings: Settings) -> Prepared:
     if prod(grid.shape) > MOST_CELLS or max(grid.shape) > MOST_CELLS_ALONG:
         spanned = " × ".join(f"{count * settings.spacing_mm:,.0f}" for count in grid.shape)
         raise _too_large(f"The mask spans {spanned} mm, more than a working grid of {settings.spacing_mm:g} mm may")
-    sites = grid.coarsen(canonical.mask) > settings.occupied_share
-    prepared = Prepared(volume, canonical, grid, sites)
+    shares = grid.coarsen(canonical.mask)
+    prepared = Prepared(volume, canonical, grid, shares, shares > settings.occupied_share)
     if prepared.occupied_cells == 0:
         raise CalvariaError(
             ErrorCode.EMPTY_MASK,

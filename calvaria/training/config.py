@@ -23,12 +23,16 @@ class DataConfig:
     shares  range from which each example draws how full a cell must be to count as bone, in what is given and what is wanted
             alike; None: what serving uses. Thresholded scans lose thin bone, above all of the base, and a network that never
             saw that takes it for a defect.
+    stretch each axis of a skull is stretched or shrunk by up to this share
+    distinct  so many examples are made, kept on disk and seen again and again, by turns mirrored; 0: every example is seen once
     """
 
     skulls: int
     finer: float = 2.0
     intact: float = 0.0
     shares: tuple[float, float] | None = None
+    stretch: float = 0.0
+    distinct: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", self.shares and tuple(self.shares))  # files know only lists
@@ -39,6 +43,7 @@ class OptimizerConfig:
     """How weights are fitted: AdamW, learning rate warmed up over `warmup` steps, then a half cosine down to zero.
 
     added_weight  weight in the loss of sites the input does not have, against 1 for those it has; 1 is the paper's loss
+    overlap_weight  weight in the loss of one minus the Dice overlap of what is added with what is missing; 0 is the paper's loss
     precision     fp32, or bf16: features in bfloat16, which halves their memory on a GPU; weights and sums stay in fp32
     """
 
@@ -48,6 +53,7 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     warmup: int = 200
     added_weight: float = 1.0
+    overlap_weight: float = 0.0
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
@@ -57,7 +63,10 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run. In the file, `network` is the name of a configuration of `calvaria.networks`, or a table of its own."""
+    """A training run. In the file, `network` is the name of a configuration of `calvaria.networks`, or a table of its own.
+
+    second  the network is a task's second look, at what another one, already trained, says
+    """
 
     task: str
     seed: int
@@ -67,6 +76,7 @@ class TrainConfig:
     optimizer: OptimizerConfig
     validate_every: int = 1000
     validation_skulls: int = 16
+    second: bool = False
 
     @classmethod
     def read(cls, path: Path) -> "TrainConfig":

@@ -5,19 +5,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from calvaria.networks import EncoderDecoder
-from calvaria.sparse import SiteSet
 from calvaria.synthetic.seeds import TRAINING, VALIDATION
-from calvaria.tasks import TASKS
+from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
-from calvaria.training.data import CompletionExamples, Example, SkullStore, as_masks
+from calvaria.training.data import (
+    Batch,
+    CloseUpExamples,
+    CompletionExamples,
+    Example,
+    KeptExamples,
+    Maker,
+    SkullStore,
+    graded_example,
+    occupancy_example,
+)
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.team import Team
-from calvaria.weights import WEIGHTS, load_weights, save_weights
+from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 250
@@ -33,11 +43,17 @@ class Progress:
 
 
 def fit(
-    config: TrainConfig, folder: Path, device: str = "cpu", report: Callable[[Progress], None] = lambda _: None, start: Path | None = None
+    config: TrainConfig,
+    folder: Path,
+    device: str = "cpu",
+    report: Callable[[Progress], None] = lambda _: None,
+    start: Path | None = None,
+    first: Path | None = None,
 ) -> Path:
-    """Train, or go on where `folder` stopped, and write `weights.safetensors` there. Returns its path.
+    """Train, or go on where `folder` stopped, and write the weights there. Returns their path.
 
-    A new run begins with the weights in the folder `start`, or with random ones.
+    A new run begins with the weights in the folder `start`, or with random ones. `first` is the folder of the first network, where the
+    one to train is the second.
     The skulls must lie in the store already (`stores`). The same configuration gives the same weights on the same machine,
     interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
     """
@@ -48,41 +64,42 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
+    name = CLOSE_UP if config.second else WEIGHTS
     if start:
-        network.load_state_dict(load_weights(start / WEIGHTS)[0].state_dict())
+        network.load_state_dict(load_weights(start / name)[0].state_dict())
     network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
     progress = _resume(folder / CHECKPOINT, config, network, optimizer)
-    examples = training_examples(config, folder)
-    held_out = validation_examples(config, folder)
+    examples = training_examples(config, folder, first)
+    held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
     for step, batch in enumerate(_batches(examples, config, progress.step, team), start=progress.step + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer)
-        loss = train_step(network, optimizer, batch, config.optimizer, device, team)
+        loss = train_step(network, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
         mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
         progress = Progress(step, mean, progress.implant_dice)
         if not team.leads:
             continue
         if step % config.validate_every == 0 or step == config.optimizer.steps:
-            progress = Progress(step, mean, validate(network, validation, device))
+            progress = Progress(step, mean, validate(network, validation, config.settings, device))
         if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
             _save(folder / CHECKPOINT, config, network, optimizer, progress)
         report(progress)
-    path = folder / WEIGHTS
+    path = folder / name
     if team.leads:
         save_weights(path, network, TASKS[config.task], config.settings)
     return path
 
 
 def train_step(
-    network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch: list[Example], config: OptimizerConfig, device: str, team: Team
+    network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch: Batch, config: OptimizerConfig, device: str, team: Team
 ) -> float:
     """One gradient step on a batch, or on this process's share of it; returns the loss there."""
     network.train()
-    given, wanted = (SiteSet.from_masks(masks).to(device) for masks in as_masks(batch))
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
-        loss = pyramid_loss(network(given, wanted), given, wanted, config.added_weight)
+        levels = network(batch.given, batch.wanted, features=batch.features)
+        loss = pyramid_loss(levels, batch.had, batch.wanted, config.added_weight, config.overlap_weight, batch.values)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     team.average(network)
@@ -100,16 +117,21 @@ def learning_rate(step: int, config: OptimizerConfig) -> float:
 
 
 @torch.no_grad()
-def validate(network: EncoderDecoder, examples: list[Example], device: str) -> float:
-    """Mean Dice of the added sites against the missing ones, on the working grid, without finishing."""
+def validate(network: EncoderDecoder, examples: list[Example], settings: Settings, device: str) -> float:
+    """Mean Dice of the added cells against the missing ones, on the working grid, without finishing.
+
+    A cell is missing where more than half of it is.
+    """
     network.eval()
-    scores = []
+    scores: list[float] = []
     for one in examples:
-        given, wanted = (SiteSet.from_masks(masks).to(device) for masks in as_masks([one]))
-        answer = network(given)[-1].kept
-        added, missing = answer.select(~given.holds(answer)), wanted.select(~given.holds(wanted))
-        both = int(missing.holds(added).sum())
-        scores.append(2 * both / max(1, len(added) + len(missing)))
+        batch = Batch.of([one], settings, device)
+        answer = network(batch.given, features=batch.features)[-1]
+        said = answer.sites.spread(torch.sigmoid(answer.logits))[0].cpu().numpy()
+        had = np.zeros_like(one.wanted)
+        had[one.sites] = 1 if one.features is None else one.features[:, 0]
+        added, missing = said - had > 0.5, one.wanted - had > 0.5
+        scores.append(2 * int(np.count_nonzero(added & missing)) / max(1, int(np.count_nonzero(added) + np.count_nonzero(missing))))
     return sum(scores) / len(scores)
 
 
@@ -125,20 +147,31 @@ def validation_seeds(config: TrainConfig) -> range:
     return VALIDATION[: config.validation_skulls]
 
 
-def training_examples(config: TrainConfig, folder: Path) -> CompletionExamples:
+def training_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Dataset[Example]:
     count = config.optimizer.steps * config.optimizer.batch
-    return CompletionExamples(store(config, folder), training_seeds(config), config.settings, config.data, config.seed, count)
+    made = maker(config, first)
+    examples = CompletionExamples(store(config, folder), training_seeds(config), config.settings, config.data, config.seed, count, made)
+    return KeptExamples(examples, count, config.data.distinct, folder / "examples") if config.data.distinct else examples
 
 
-def validation_examples(config: TrainConfig, folder: Path) -> CompletionExamples:
+def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> CompletionExamples:
     seeds = validation_seeds(config)
     as_served = DataConfig(config.data.skulls)
-    return CompletionExamples(store(config, folder), seeds, config.settings, as_served, seed=0, count=len(seeds))
+    return CompletionExamples(store(config, folder), seeds, config.settings, as_served, 0, len(seeds), maker(config, first))
 
 
-def _batches(examples: CompletionExamples, config: TrainConfig, done: int, team: Team) -> Iterable[list[Example]]:
+def maker(config: TrainConfig, first: Path | None) -> Maker:
+    """What makes the examples that this network learns from."""
+    if config.second != bool(first):
+        raise ValueError("a second network, and no other, is trained with the folder of a first one")
+    if first:
+        return CloseUpExamples(first)
+    return graded_example if config.network.inputs else occupancy_example
+
+
+def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team) -> Iterable[list[Example]]:
     batch = config.optimizer.batch
-    rest = Subset(examples, team.share(done * batch, len(examples), batch))
+    rest = Subset(examples, team.share(done * batch, config.optimizer.steps * batch, batch))
     # One process beside this one keeps up with two cores of training.
     return DataLoader(
         rest,

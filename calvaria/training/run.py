@@ -10,8 +10,8 @@ from calvaria.training import fit
 from calvaria.training.config import TrainConfig
 
 
-def run(task: str, config_path: Path, folder: Path, device: str, start: Path | None = None) -> None:
-    """Make or continue the run in `folder`; skulls are kept beside it, so that other runs find them. `start` as in `fit`.
+def run(task: str, config_path: Path, folder: Path, device: str, start: Path | None = None, first: Path | None = None) -> None:
+    """Make or continue the run in `folder`; skulls are kept beside it, so that other runs find them. `start` and `first` as in `fit`.
 
     CalvariaError if it cannot be.
     """
@@ -22,7 +22,7 @@ def run(task: str, config_path: Path, folder: Path, device: str, start: Path | N
         for _ in fit.store(config, folder).make(seeds, workers=os.cpu_count() or 1):
             bars.advance(making)
         training = bars.add_task("training", total=config.optimizer.steps, note="")
-        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(p)), start)
+        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(p)), start, first)
     print(path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.tasks import TASKS, Settings
+from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.tasks.completion import large_components, open_by_ball
 from calvaria.tasks.task import Prepared, prepare
 from calvaria.volume import BinaryVolume, Mask
@@ -37,7 +37,7 @@ def dice(a: Mask, b: Mask) -> float:
 
 
 def finish(prepared: Prepared, probability: np.ndarray) -> tuple[Mask, Mask]:
-    outputs = TASKS["completion"].finish(prepared, probability.astype(np.float32), SETTINGS)
+    outputs = TASKS["completion"].finish(prepared, Inferred(probability.astype(np.float32)), SETTINGS)
     return outputs["completed"], outputs["implant"]
 
 

@@ -81,7 +81,7 @@ fit(TrainConfig.read(Path({str(path)!r})), Path({str(tmp_path / "pair")!r}))
 
 def gradient(network: EncoderDecoder, example: Example) -> list[torch.Tensor | None]:
     network = copy.deepcopy(network).train()
-    given, wanted = (SiteSet.from_masks([torch.from_numpy(mask)]) for mask in (example.given, example.wanted))
+    given, wanted = (SiteSet.from_masks([torch.from_numpy(mask)]) for mask in (example.sites, example.wanted > 0))
     pyramid_loss(network(given, wanted), given, wanted).backward()
     return [parameter.grad for parameter in network.parameters()]
 

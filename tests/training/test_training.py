@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from calvaria.networks import NetworkConfig
+from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
-from calvaria.tasks import Settings
+from calvaria.synthetic import cut_defect, make_skull
+from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
+from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 
 CONFIG = TrainConfig(
     task="completion",
@@ -80,7 +82,7 @@ def test_a_run_may_start_from_anothers_weights(runs: Path) -> None:
 
 def test_examples_may_be_intact_and_thresholded_as_scans_are(runs: Path) -> None:
     intact = replace(CONFIG, data=replace(CONFIG.data, intact=1.0))
-    assert all(np.array_equal(e.given, e.wanted) for e in (training_examples(intact, runs / "any")[i] for i in range(3)))
+    assert all(np.array_equal(e.sites, e.wanted > 0) for e in (training_examples(intact, runs / "any")[i] for i in range(3)))
     thick, thin = (replace(CONFIG, data=replace(CONFIG.data, shares=(share, share))) for share in (0.2, 0.8))
     for i in range(3):
         more, less = (training_examples(config, runs / "any")[i].wanted.sum() for config in (thick, thin))
@@ -91,14 +93,81 @@ def test_examples_are_a_function_of_their_number(runs: Path) -> None:
     examples = training_examples(CONFIG, runs / "any")
     again = training_examples(CONFIG, runs / "any")
     assert len(examples) == 12
-    assert all(np.array_equal(examples[i].given, again[i].given) for i in (0, 7))
-    assert not np.array_equal(examples[0].given, examples[1].given)
+    assert all(np.array_equal(examples[i].sites, again[i].sites) for i in (0, 7))
+    assert not np.array_equal(examples[0].sites, examples[1].sites)
 
 
 def test_what_is_given_is_part_of_what_is_wanted_and_less(runs: Path) -> None:
     for example in (training_examples(CONFIG, runs / "any")[i] for i in range(6)):
-        assert not (example.given & ~example.wanted).any()
-        assert example.wanted.sum() > example.given.sum() > 0
+        assert not (example.sites & (example.wanted == 0)).any()
+        assert example.wanted.sum() > example.sites.sum() > 0
+
+
+GRADED = replace(CONFIG, network=replace(CONFIG.network, inputs=1, keep_above=-2.0), settings=replace(CONFIG.settings, occupied_share=0.1))
+LOOK_AGAIN = replace(
+    GRADED,
+    second=True,
+    network=replace(CONFIG.network, inputs=2, grows=False),
+    settings=replace(GRADED.settings, spacing_mm=4.0),
+    data=replace(CONFIG.data, distinct=2, finer=1.0),
+)
+
+
+def test_graded_examples_say_how_full_a_cell_is_and_shall_be(runs: Path) -> None:
+    for example in (training_examples(GRADED, runs / "any")[i] for i in range(3)):
+        assert example.features is not None
+        assert example.features.shape == (example.sites.sum(), 1)
+        assert ((example.features > 0.1) & (example.features <= 1)).all()
+        assert (example.wanted[example.sites] >= example.features[:, 0]).all()
+        assert np.mean((example.wanted > 0.05) & (example.wanted < 0.95)) > 0.02
+
+
+@pytest.fixture(scope="module")
+def second_looks(runs: Path) -> tuple[Path, Path]:
+    """The folders of a first network, made to find a great deal, and of a second one that learned from what it says."""
+    torch.manual_seed(0)
+    network = EncoderDecoder(GRADED.network)
+    for level in network.decoder:
+        torch.nn.init.constant_(level.head.bias, 3.0)
+    first = runs / "finds"
+    first.mkdir()
+    save_weights(first / WEIGHTS, network, TASKS["completion"], GRADED.settings)
+    assert list(store(LOOK_AGAIN, runs / "again").make([*training_seeds(LOOK_AGAIN), *validation_seeds(LOOK_AGAIN)], workers=2))
+    path = fit(LOOK_AGAIN, runs / "again", first=first)
+    assert path.name == CLOSE_UP
+    return first, path
+
+
+def test_a_second_network_learns_from_what_the_first_says_and_both_answer_together(second_looks: tuple[Path, Path]) -> None:
+    first, path = second_looks
+    (first / CLOSE_UP).write_bytes(path.read_bytes())
+    predictor = Predictor.load(first)
+    skull = make_skull(77, 2.0)
+    prepared = predictor.prepare(cut_defect(skull, 3).defective)
+    inferred = predictor.infer([prepared])[0]
+    assert inferred.closeup is not None
+    assert inferred.closer is not None
+    assert inferred.closer.shape == inferred.closeup.grid.shape
+    assert inferred.closeup.grid.spacing_mm == 4.0
+    assert (inferred.closer[~inferred.closeup.sites] == 0).all()
+    assert not (predictor.finish(prepared, inferred)["implant"].mask & prepared.volume.mask).any()
+
+
+def test_kept_examples_come_again_and_then_mirrored(runs: Path, second_looks: tuple[Path, Path]) -> None:
+    examples = training_examples(LOOK_AGAIN, runs / "again", second_looks[0])
+    one, image, again = (examples[i] for i in (0, 2, 4))
+    assert np.array_equal(one.sites, again.sites)
+    assert np.array_equal(one.sites, image.sites[::-1])
+    assert np.array_equal(one.wanted, image.wanted[::-1])
+    spread = np.zeros((*one.sites.shape, 2), np.float32)
+    spread[one.sites] = one.features
+    assert np.array_equal(spread[::-1][image.sites], image.features)
+
+
+def test_a_second_network_needs_a_first(runs: Path) -> None:
+    for config, first in ((LOOK_AGAIN, None), (CONFIG, runs)):
+        with pytest.raises(ValueError, match="with the folder of a first one"):
+            fit(config, runs / "neither", first=first)
 
 
 def test_settings_under_which_nothing_can_be_seen_are_an_error(runs: Path) -> None:

@@ -1,0 +1,104 @@
+"""One trained network at work: occupied cells of many grids in, a probability for every cell out."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import Field
+from calvaria.minkowski import MinkowskiNetwork
+from calvaria.networks import EncoderDecoder, Level
+from calvaria.plan import Plan
+from calvaria.sparse import SiteSet
+from calvaria.sparse.engines import NAMES, choose
+from calvaria.tasks.task import MOST_CELLS, MOST_SITES
+from calvaria.volume import Mask
+
+MINKOWSKI = "minkowski"
+ENGINES = (*NAMES, MINKOWSKI)
+"""What may compute a network: the library's own engines by name, or the whole network on MinkowskiEngine."""
+
+
+class Grid(Protocol):
+    """What a network is asked about.
+
+    sites     bool [x, y, z]: the occupied cells
+    features  float32 [N, F]: what comes with each, in raster order
+    """
+
+    @property
+    def sites(self) -> Mask: ...
+
+    @property
+    def features(self) -> Field: ...
+
+    @property
+    def occupied_cells(self) -> int: ...
+
+
+class Inference:
+    """A network on a device and an engine."""
+
+    def __init__(self, network: EncoderDecoder, mirrored: bool, device: str = "cpu", engine: str = "auto"):
+        """`mirrored`: ask about the mirror image, left for right, too, and average.
+
+        `engine`: one of ENGINES; CalvariaError BAD_OPTION for another, or one that cannot run here.
+        """
+        if engine not in ENGINES:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.mirrored = mirrored
+        self.device = torch.device(device)
+        self.engine = choose("auto" if engine == MINKOWSKI else engine, self.device.type)
+        self.computed_by = MINKOWSKI if engine == MINKOWSKI else self.engine
+        self.decide: Callable[..., list[Level]] = MinkowskiNetwork(self.network) if engine == MINKOWSKI else Plan(self.network)
+
+    def __call__(self, batch: Sequence[Grid]) -> list[Field]:
+        """The probability of each cell, float32 [x, y, z]: in one network call for ordinary heads; each as it would be alone."""
+        return [answer for shared in _calls(batch) for answer in self._call(shared)]
+
+    def _call(self, batch: Sequence[Grid]) -> list[Field]:
+        seen = [(item.sites, item.features) for item in batch]
+        if self.mirrored:
+            seen += [mirror_image(*item) for item in seen]
+        masks = [torch.from_numpy(sites) for sites, _ in seen]
+        with torch.inference_mode():
+            sites = SiteSet.from_masks(masks, self.engine if self.device.type == "cpu" else "auto").to(self.device, self.engine)
+            features = torch.from_numpy(np.concatenate([each for _, each in seen])).to(self.device) if self.network.config.inputs else None
+            answer = self.decide(sites, features=features)[-1]
+            fields = [field.cpu().numpy() for field in answer.sites.spread(_probability(answer))]
+        if self.mirrored:
+            return [(field + image[::-1]) / 2 for field, image in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]
+        return fields
+
+
+def mirror_image(sites: Mask, features: Field) -> tuple[Mask, Field]:
+    """Sites bool [x, y, z] and features [N, F] left for right."""
+    rows = np.zeros(sites.shape, np.int32)
+    rows[sites] = np.arange(len(features))
+    flipped = np.ascontiguousarray(sites[::-1])
+    return flipped, features[rows[::-1][flipped]]
+
+
+def _calls(batch: Sequence[Grid]) -> list[list[Grid]]:
+    """A batch in as few network calls, in order, as keep each within what the largest single volume may take."""
+    calls: list[list[Grid]] = []
+    for item in batch:
+        if calls and _fits([*calls[-1], item]):
+            calls[-1].append(item)
+        else:
+            calls.append([item])
+    return calls
+
+
+def _fits(batch: Sequence[Grid]) -> bool:
+    """Whether a batch is within a call's cells (its items share one grid, as large along each axis as the largest) and sites."""
+    shared = np.max([item.sites.shape for item in batch], axis=0)
+    return len(batch) * int(shared.prod()) <= MOST_CELLS and sum(item.occupied_cells for item in batch) <= MOST_SITES
+
+
+def _probability(answer: Level) -> torch.Tensor:
+    """Of each candidate site [N]; 0 where the bound on generation dropped it."""
+    return torch.sigmoid(answer.logits).masked_fill((answer.logits > 0) & ~answer.keep, 0.0)

@@ -1,0 +1,63 @@
+"""A second look: the surroundings of what a network added, on a finer working grid, where another network judges every cell."""
+
+from collections.abc import Iterator
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from calvaria.geometry import Field, WorkingGrid, bounding_box
+from calvaria.tasks.task import CloseUp, Prepared, Settings
+from calvaria.volume import BinaryVolume, Mask
+
+FAINT = 0.05
+"""Cells whose first guess exceeds this may still belong to the answer."""
+
+CONTEXT_MM = 9.0
+"""How far around those cells bone is shown."""
+
+
+def close_up(prepared: Prepared, guess: Field, around: Mask, settings: Settings) -> CloseUp:
+    """Look closer at the cells `around` (bool [x, y, z] on the working grid, not empty) of a first guess.
+
+    `settings` are those of the second network. Sites are the finer cells around with more than a faint guess or some bone, and bone
+    nearby.
+    """
+    reach = ceil(CONTEXT_MM / prepared.grid.spacing_mm)
+    seen = ndimage.binary_dilation(around, ndimage.generate_binary_structure(3, 1), iterations=reach)
+    x, y, z = box = tuple(axis.reach(cells) for axis, cells in zip(prepared.grid.axes, bounding_box(seen), strict=True))
+    canonical = prepared.canonical
+    affine = canonical.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [x.start, y.start, z.start]
+    part = BinaryVolume(canonical.mask[box], affine)
+    grid = WorkingGrid.filling(part, settings.spacing_mm)
+    shares = grid.coarsen(part.mask)
+    first = sampled(guess, prepared.grid, grid)
+    bone = shares > settings.occupied_share
+    judged, nearby = (nearest(cells, prepared.grid, grid) for cells in (around, seen))
+    sites = judged & ((first > FAINT) | bone) | nearby & bone
+    return CloseUp((x, y, z), grid, shares, sites, np.stack([shares[sites], first[sites]], axis=1))
+
+
+def sampled(values: Field, source: WorkingGrid, target: WorkingGrid) -> Field:
+    """Values [x, y, z] on one working grid, linearly interpolated at the cells of another of the same orientation."""
+    for axis, position in enumerate(_positions(source, target)):
+        below = np.floor(position).astype(np.intp)
+        shape = [-1 if along == axis else 1 for along in range(3)]
+        weight = (position - below).astype(np.float32).reshape(shape)
+        lower = values.take(below, axis)
+        values = lower + (values.take(np.minimum(below + 1, source.shape[axis] - 1), axis) - lower) * weight
+    return values
+
+
+def nearest(mask: Mask, source: WorkingGrid, target: WorkingGrid) -> Mask:
+    """A mask [x, y, z] on one working grid at the cells of another of the same orientation."""
+    return mask[np.ix_(*(np.rint(position).astype(np.intp) for position in _positions(source, target)))]
+
+
+def _positions(source: WorkingGrid, target: WorkingGrid) -> Iterator[NDArray[np.float64]]:
+    """Where the target's cells lie along each axis of the source, in its cells, held at its border."""
+    back = np.linalg.inv(source.affine) @ target.affine
+    for axis, count in enumerate(target.shape):
+        yield (back[axis, axis] * np.arange(count) + back[axis, 3]).clip(0, source.shape[axis] - 1)
