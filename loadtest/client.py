@@ -3,19 +3,18 @@
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import grpc
 import httpx
 
-from calvaria.client import refusals
+from calvaria.client import Answer, refusals
 from calvaria.client.grpc_client import METHOD, NO_LIMIT
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.errors import ErrorCode
-from calvaria.serving.wire import HEADER_PREFIX, VOLUME_PART, decode_refusal
+from calvaria.serving.wire import VOLUME_PART, decode_refusal, header_of
 from loadtest.workload import OK, Item
 
 CONNECT_TIMEOUT_S = 10.0
@@ -23,12 +22,19 @@ CONNECT_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request; see Request for the fields' meaning."""
+    """What became of a request; see Request for the fields' meaning. `timing`: HTTP's header Server-Timing."""
 
     status: str
     code: str
     body: bytes = b""
-    stages_s: Mapping[str, float] = field(default_factory=dict)
+    timing: str = ""
+
+    def stages_s(self) -> dict[str, float]:
+        """The server's times by stage, from the header or else from a report that came along; reading that takes time itself."""
+        if self.timing:
+            return stage_times(self.timing)
+        report = Answer(self.body).report if self.code == OK else None
+        return dict(report.seconds) if report else {}
 
 
 class Sender(ABC):
@@ -70,7 +76,7 @@ class HttpSender(Sender):
         self._idle: list[httpx.AsyncClient] = []
 
     async def send(self, model: str, item: Item) -> Outcome:
-        headers = {f"{HEADER_PREFIX}{name}": text for name, text in item.options.items()}
+        headers = {header_of(name): text for name, text in item.options.items()}
         http = self._idle.pop() if self._idle else self._connection()
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -81,7 +87,7 @@ class HttpSender(Sender):
             return Outcome(type(error).__name__, ErrorCode.UNAVAILABLE.value)
         finally:
             self._idle.append(http)
-        return Outcome(str(response.status_code), _http_code(response), response.content, stage_times(response.headers))
+        return Outcome(str(response.status_code), _http_code(response), response.content, response.headers.get("server-timing", ""))
 
     async def connect(self) -> None:
         http = self._connection()
@@ -140,7 +146,6 @@ def _http_code(response: httpx.Response) -> str:
     return refusal.code.value if refusal else OK
 
 
-def stage_times(headers: Mapping[str, str]) -> dict[str, float]:
+def stage_times(header: str) -> dict[str, float]:
     """Seconds by stage from the header Server-Timing (W3C), whose durations are in milliseconds."""
-    entries = re.findall(r"([\w-]+);dur=([\d.]+)", headers.get("server-timing", ""))
-    return {stage: float(milliseconds) / 1000 for stage, milliseconds in entries}
+    return {stage: float(milliseconds) / 1000 for stage, milliseconds in re.findall(r"([\w-]+);dur=([\d.]+)", header)}

@@ -9,6 +9,7 @@ from itertools import count, islice
 from typing import Any
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.serving.options import encode_options
 from loadtest.client import Outcome, Sender
 from loadtest.compare import Answers
 from loadtest.pacing import ARRIVALS, Length
@@ -30,7 +31,8 @@ class Plan:
     """The settings of a run, as its recording keeps them.
 
     mix, seed, variants   what is sent; see `loadtest.workload`. Each ingredient comes in so many variants
-    output, model         which output of which model is asked for
+    model, output         which outputs (with commas) of which model are asked for
+    report                whether a report is: over gRPC only that tells the server's own times
     transport             one of TRANSPORTS
     rate_hz, arrivals     of an open loop: requests per second, and one of ARRIVALS
     clients               of a closed loop, instead of the two above
@@ -42,8 +44,9 @@ class Plan:
     mix: str
     seed: int = 1
     variants: int = 2
-    output: str = "implant"
     model: str = "completion"
+    output: str = "implant"
+    report: bool = False
     transport: str = "http"
     rate_hz: float | None = None
     arrivals: str = "poisson"
@@ -68,6 +71,11 @@ class Plan:
         if self.transport not in TRANSPORTS or self.arrivals not in ARRIVALS:
             raise _bad(f"The transport is one of {', '.join(TRANSPORTS)}; arrivals are one of {', '.join(ARRIVALS)}.")
         parse_mix(self.mix)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What every request asks for."""
+        return encode_options(output=self.output, report=self.report or None)
 
     @property
     def length(self) -> Length:
@@ -101,6 +109,7 @@ class Load:
         item, number, sent_s = self._traffic.items[place][variant], self.sent, self._clock()
         self.sent += 1
         outcome = await self._traffic.senders[transport].send(self._plan.model, item)
+        done_s = self._clock()
         request = Request(
             number=number,
             ingredient=item.ingredient,
@@ -108,13 +117,13 @@ class Load:
             transport=transport,
             scheduled_s=scheduled_s,
             sent_s=sent_s,
-            done_s=self._clock(),
+            done_s=done_s,
             status=outcome.status,
             code=outcome.code,
             expected=item.expected,
             bytes_sent=len(item.body),
             bytes_received=len(outcome.body),
-            stages_s=outcome.stages_s,
+            stages_s=outcome.stages_s(),
             answer=self._kept(item, outcome),
         )
         self._writer.write(request)

@@ -29,7 +29,7 @@ def measure(plan: Plan, server: Server, out: Path, say: Report, predictor: Predi
     """
     _allow_many_connections()
     with say.stage("Making what is sent"):
-        items = [[make_item(each, variant, plan.seed, plan.output) for variant in range(plan.variants)] for each in parse_mix(plan.mix)]
+        items = [[make_item(each, variant, plan.seed, plan.options) for variant in range(plan.variants)] for each in parse_mix(plan.mix)]
     answers = Answers() if predictor else None
     with Writer(out, Run(vars(plan), description("cpu"))) as writer:
         asyncio.run(_loaded(plan, server, items, answers, writer, say))

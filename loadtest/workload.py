@@ -74,14 +74,14 @@ def parse_mix(text: str) -> list[Ingredient]:
     return mix
 
 
-def make_item(ingredient: Ingredient, variant: int, seed: int, output: str) -> Item:
-    """The body of one variant; the same for the same seed."""
+def make_item(ingredient: Ingredient, variant: int, seed: int, options: dict[str, str]) -> Item:
+    """One variant with a request's options as text; the same body for the same seed."""
     if ingredient.bad:
         bad = BAD[ingredient.name.removeprefix(BAD_PREFIX)]
-        options = {"output": output} | bad.options
-        return Item(ingredient.name, variant, bad.body(seed + variant), options, tuple(code.value for code in bad.codes))
+        codes = tuple(code.value for code in bad.codes)
+        return Item(ingredient.name, variant, bad.body(seed + variant), options | bad.options, codes)
     volume = defective_skull(int(ingredient.name), seed + variant)
-    return Item(ingredient.name, variant, encode(volume, "nrrd"), {"output": output})
+    return Item(ingredient.name, variant, encode(volume, "nrrd"), options)
 
 
 def defective_skull(size: int, seed: int) -> BinaryVolume:

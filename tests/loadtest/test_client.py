@@ -52,7 +52,7 @@ def test_what_goes_over_http():
     with FakeServer(lambda body: Reply(body=body[::-1])).running() as server:
         outcome = sent(HttpSender, server.url + "/", "secret", 10)
     assert (outcome.status, outcome.code, outcome.body) == ("200", "ok", b"ydob")
-    assert outcome.stages_s == {"decode": 0.0015, "network": 0.25}
+    assert outcome.stages_s() == {"decode": 0.0015, "network": 0.25}
     assert server.paths == ["/predictions/completion"]
     assert server.headers[0].items() >= {"authorization": "Bearer secret", "x-calvaria-output": "implant"}.items()
 

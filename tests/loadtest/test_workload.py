@@ -54,7 +54,7 @@ def test_shares_follow_the_weights():
 
 
 def test_skulls_have_their_size_and_a_seed_makes_them_again():
-    items = [make_item(Ingredient("48"), variant, 3, "implant") for variant in (0, 1, 0)]
+    items = [make_item(Ingredient("48"), variant, 3, {"output": "implant"}) for variant in (0, 1, 0)]
     volumes = [decode(item.body).volume for item in items]
     assert [volume.shape for volume in volumes] == [(48, 48, 48)] * 3
     assert all(1000 < volume.occupied < 40_000 for volume in volumes)
@@ -66,11 +66,11 @@ def test_skulls_have_their_size_and_a_seed_makes_them_again():
 @pytest.mark.parametrize("name", sorted(BAD.keys() - {"oversize"}))
 def test_bad_bodies_are_refused_as_they_expect(name, predictor):
     """By the service itself; what is oversize, TorchServe refuses before."""
-    item = make_item(Ingredient(f"bad:{name}"), 0, 1, "implant")
+    item = make_item(Ingredient(f"bad:{name}"), 0, 1, {"output": "implant"})
     (response,) = Service(predictor).handle([Request(item.body, item.options)])
     assert response.code in item.expected
 
 
 def test_an_oversize_body_has_more_than_the_configured_limit(repository):
-    item = make_item(Ingredient("bad:oversize"), 0, 1, "implant")
+    item = make_item(Ingredient("bad:oversize"), 0, 1, {"output": "implant"})
     assert len(item.body) == int(repository.values["max_request_size"]) + 1
