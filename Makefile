@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 COMPILED := $(VENV)/compiled
 MINKOWSKI := $(VENV)/minkowski
+INTERPRETER := $(VENV)/interpreter
+TRITON := $(shell grep -o 'triton>=[^"]*' pyproject.toml)
 TORCH := $(shell grep '^torch==' requirements.lock)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -43,7 +45,7 @@ serve: setup archive ## start the server on this machine, and say how to call it
 stop: setup ## end the server
 	$(BIN)/calvaria stop
 
-test: lint types ## lint, types and all tests, with a real TorchServe
+test: lint types $(INTERPRETER) ## lint, types and all tests, with a real TorchServe
 	$(BIN)/pytest
 
 lint: setup ## check style and formatting
@@ -52,6 +54,11 @@ lint: setup ## check style and formatting
 
 types: setup ## check types
 	$(BIN)/mypy
+
+# PyTorch's build for CPUs brings no Triton, whose interpreter tests the kernels for GPUs; without it those tests are skipped.
+$(INTERPRETER): $(INSTALLED) pyproject.toml
+	@if $(BIN)/python -c "import triton" 2> /dev/null || $(PIP) install --quiet --no-deps "$(TRITON)"; then touch $@; \
+	else echo "Triton cannot be installed here: the kernels for GPUs are not tested."; fi
 
 minkowski: $(MINKOWSKI) ## build MinkowskiEngine, to compare with: about nine minutes, once per machine
 
