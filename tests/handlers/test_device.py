@@ -1,0 +1,74 @@
+"""Which device a worker computes on: the one that TorchServe gives it."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import calvaria
+from calvaria.io import decode, encode
+from calvaria.server.archive import VERSION_FILE
+from calvaria.synthetic import cut_defect, make_skull
+from calvaria.weights import WEIGHTS, model_folder
+
+pytest.importorskip("ts", reason="TorchServe is not installed")
+
+HANDLER = Path(__file__).resolve().parents[2] / "handlers" / "calvaria_handler.py"
+
+
+@pytest.fixture
+def module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("calvaria_handler", HANDLER)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def folder_with(tmp_path: Path) -> Path:
+    (tmp_path / VERSION_FILE).write_text(calvaria.__version__)
+    for file in model_folder("completion").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    return tmp_path
+
+
+def context(folder: Path, gpu: int | None) -> Any:
+    properties = {"model_dir": str(folder), "gpu_id": gpu}
+    return SimpleNamespace(system_properties=properties, model_yaml_config={"limits": {}, "engine": "auto"}, manifest={})
+
+
+@pytest.mark.parametrize(
+    ("gpu", "present", "device"), [(None, True, "cpu"), (0, True, "cuda:0"), (1, True, "cuda:1"), (None, False, "cpu")]
+)
+def test_a_worker_loads_onto_the_gpu_it_was_given(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int | None, present: bool, device: str
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
+    monkeypatch.setattr(module.Predictor, "load", lambda folder, device, engine: asked.append(device))
+    monkeypatch.setattr(module, "Service", lambda *arguments: None)
+    module.CalvariaHandler().initialize(context(folder_with(tmp_path), gpu))
+    assert asked == [device]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.skipif(not (model_folder("completion") / WEIGHTS).exists(), reason="there are no weights: `make train`")
+def test_a_worker_on_a_gpu_answers_as_one_without(module: ModuleType, tmp_path: Path) -> None:
+    folder, skull = folder_with(tmp_path), make_skull(11, 1.5)
+    bodies = [encode(cut_defect(skull, seed).defective, "nrrd") for seed in (7, 8, 9)]
+    answers = []
+    for gpu in (0, None):
+        handler = module.CalvariaHandler()
+        handler.initialize(context(folder, gpu))
+        requests = [module.Request(body, {"output": "implant"}) for body in bodies]
+        responses = handler.service.handle(requests)
+        assert [response.code for response in responses] == ["ok"] * 3
+        answers.append([decode(response.body).volume.mask for response in responses])
+    for ours, theirs in zip(*answers, strict=True):
+        assert np.count_nonzero(ours != theirs) <= 0.01 * max(1, np.count_nonzero(theirs))
