@@ -13,7 +13,7 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop test lint types minkowski archive train lock proto clean
+.PHONY: help setup demo serve stop loadtest test lint types minkowski archive train lock proto clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -44,6 +44,10 @@ serve: setup archive ## start the server on this machine, and say how to call it
 
 stop: setup ## end the server
 	$(BIN)/calvaria stop
+
+loadtest: setup archive ## load a server of its own for 20 s, compare every answer, and report; LOAD="--rate 5 --duration-s 60" for another
+	$(BIN)/python -m loadtest run --start --compare $(or $(LOAD),--rate 2 --duration-s 20 --mix "64:5,128:3,256:1,bad:garbage:0.5,bad:nrrd-bomb:0.5")
+	$(BIN)/python -m loadtest report
 
 test: lint types $(INTERPRETER) ## lint, types and all tests, with a real TorchServe
 	$(BIN)/pytest
