@@ -28,10 +28,12 @@ def stem_of(path: Path, suffixes: Sequence[str]) -> str:
 
 
 def walk(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
-    """Every file below a folder that ends in one of `suffixes`, by name; nothing hidden."""
+    """Every file below a folder that ends in one of `suffixes`, by name; nothing hidden, no link to a folder above."""
+    here = Path(folder).resolve()
     for path in listed(folder):
         if path.is_dir():
-            yield from walk(path, suffixes)
+            if path.resolve() not in (here, *here.parents):
+                yield from walk(path, suffixes)
         elif suffix_of(path, suffixes):
             yield path
 

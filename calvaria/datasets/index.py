@@ -3,7 +3,7 @@
 import csv
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -95,6 +95,11 @@ class DataSet:
         self.rows[row.name, row.source] = row
         with refusing(self.folder), (self.folder / INDEX).open("a", newline="", errors="surrogateescape") as file:
             _writer(file).writerow(asdict(row))
+
+    def retain(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget the rows of all but these names and sources: of sources that are gone."""
+        kept = set(keys)
+        self.rows = {key: row for key, row in self.rows.items() if key in kept}
 
     @contextmanager
     def noting(self, source: str, *names: str) -> Iterator[None]:

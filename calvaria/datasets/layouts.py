@@ -72,15 +72,16 @@ def pairs(folder: Path | str, suffixes: Sequence[str] = VOLUMES) -> list[Pair]:
 
     BAD_OPTION for a folder in none of them, naming a folder inside that is in one.
     """
-    found = _pairs(Path(folder), suffixes)
+    found = cases_in(Path(folder), suffixes)
     if found:
         return found
-    inside = [path for path in folders(Path(folder)) if _pairs(path, suffixes)]
+    inside = [path for path in folders(Path(folder)) if cases_in(path, suffixes)]
     hint = f" Inside it, these are: {', '.join(map(str, inside))}." if inside else ""
     raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
 
 
-def _pairs(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
+def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
+    """As `pairs`, but none where the folder is in no known layout. BAD_OPTION where two files or folders of one role compete."""
     parallel = _roles(folders(folder), [path.name for path in folders(folder)])
     found = list(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes))
     return sorted(found, key=lambda pair: pair.name)

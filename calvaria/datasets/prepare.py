@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calvaria.datasets.files import MESHES, VOLUMES, log_warnings, stem_of, suffix_of, walk
+from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, walk
 from calvaria.datasets.index import DataSet
-from calvaria.datasets.layouts import pairs
+from calvaria.datasets.layouts import cases_in
 from calvaria.datasets.meshes import Box, Grid, Mesh, box_of, read_mesh
 from calvaria.datasets.series import check_rule, counts_at, own_resolution, resampled
 from calvaria.datasets.voxelise import voxelise
@@ -75,19 +75,24 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
     `layouts.pairs`, lie on one grid.
     """
     groups, first = _meshes_of_skulls(Path(folder)), dict[str, Path]()
+    dataset.retain((name, job.name) for job in jobs for name in job.outputs.values())
     for job in jobs:
         together = groups.get(job.source, [job.source])
+        owners = [first.setdefault(name, job.source) for name in job.outputs.values()]
         missing = {size: name for size, name in job.outputs.items() if not dataset.has(name, job.name, together)}
         if missing:
             with dataset.noting(job.name, *missing.values()):
-                for name in missing.values():
-                    if first.setdefault(name, job.source) != job.source:
-                        raise CalvariaError(ErrorCode.BAD_OPTION, f"{first[name]} becomes the same file; rename one of them.")
-                subject = _subject(job.source, together, recipe)
-                for size, name in missing.items():
-                    with dataset.noting(job.name, name):
-                        dataset.add(subject.at(size), name, job.name, subject.kind)
+                if set(owners) != {job.source}:
+                    raise CalvariaError(ErrorCode.BAD_OPTION, f"{owners[0]} becomes the same file; rename one of them.")
+                _convert(job, missing, dataset, _subject(job.source, together, recipe))
         yield job
+
+
+def _convert(job: Job, missing: dict[int, str], dataset: DataSet, subject: "_FromVolume | _FromMesh") -> None:
+    """Write what is missing of a job. Its subject is held here alone, so that it is gone when the next is read."""
+    for size, name in missing.items():
+        with dataset.noting(job.name, name):
+            dataset.add(subject.at(size), name, job.name, subject.kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,14 +144,12 @@ def _subject(path: Path, together: list[Path], recipe: Recipe) -> _FromVolume | 
 
 
 def _meshes_of_skulls(folder: Path) -> dict[Path, list[Path]]:
-    """Each mesh of a folder in a known layout, and all meshes of the same skull."""
-    try:
-        cases = pairs(folder, MESHES)
-    except CalvariaError:  # in no layout: each mesh stands for itself
-        return {}
+    """Each mesh in a known layout, of the folder or of folders in it, and all meshes of the same skull; others stand for themselves."""
     skulls: dict[str, set[Path]] = {}
-    for pair in cases:
+    for pair in cases_in(folder, MESHES):
         skulls.setdefault(pair.skull, set()).update(pair.paths)
+    if not skulls:
+        return {path: together for inner in folders(folder) for path, together in _meshes_of_skulls(inner).items()}
     return {path: sorted(meshes) for meshes in skulls.values() for path in meshes}
 
 

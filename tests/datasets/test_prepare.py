@@ -1,6 +1,8 @@
 """`calvaria prepare`: folders of anything to data sets, going on where they stopped, with no failure lost."""
 
+import gc
 import os
+import weakref
 
 import nrrd
 import numpy as np
@@ -74,8 +76,10 @@ def test_each_resolution_keeps_the_layout(lay, tmp_path):
     assert small.shape == (14, 16, 12)
 
 
-def test_the_meshes_of_a_skull_share_a_grid(folder, tmp_path):
-    (folder / "a").mkdir()
+@pytest.mark.parametrize("inside", ["", "data/of meshes"])
+def test_the_meshes_of_a_skull_share_a_grid(folder, tmp_path, inside):
+    source, folder = folder, folder / inside
+    (folder / "a").mkdir(parents=True)
     (folder / "b").mkdir()
     whole = trimesh.creation.box((80, 90, 100))
     for name, mesh in (
@@ -85,8 +89,8 @@ def test_the_meshes_of_a_skull_share_a_grid(folder, tmp_path):
         ("b/implant.stl", whole),
     ):
         mesh.export(folder / name)
-    make(folder, tmp_path / "out", Recipe(meshes=(30,)))
-    defective, implant = pairs(tmp_path / "out/30")[0].read()
+    make(source, tmp_path / "out", Recipe(meshes=(30,)))
+    defective, implant = pairs(tmp_path / "out/30" / inside)[0].read()
     assert defective.same_grid(implant)
     assert (implant.occupied + defective.occupied) * implant.voxel_mm3 == pytest.approx(80 * 90 * 100, rel=0.08)
 
@@ -156,6 +160,23 @@ def test_a_run_goes_on_where_it_stopped(folder, tmp_path, complete, monkeypatch)
     assert opened == ["a.nrrd", "c.nrrd"]
 
 
+def test_one_volume_at_a_time_is_in_memory(folder, tmp_path, complete, monkeypatch):
+    for name in "abcd":
+        ct(folder, f"{name}.nrrd", np.where(complete.mask, 900, -1000).astype("i2"))
+    whole, seen, alive = read_image, [], []
+
+    def watched(path):
+        gc.collect()
+        alive.append(sum(samples() is not None for samples in seen))
+        image = whole(path)
+        seen.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr("calvaria.datasets.prepare.read_image", watched)
+    assert len(make(folder, tmp_path / "out", Recipe(resolutions=(8, 16)))) == 8
+    assert alive == [0, 0, 0, 0]
+
+
 def test_nothing_unfinished_is_left(folder, tmp_path, complete, monkeypatch):
     write(folder / "a.nrrd", complete)
     monkeypatch.setattr(
@@ -170,6 +191,7 @@ def test_nothing_unfinished_is_left(folder, tmp_path, complete, monkeypatch):
 def test_sources_that_become_one_file_are_told(folder, tmp_path, complete):
     write(folder / "a.nrrd", complete)
     write(folder / "a.nii", complete)
+    make(folder, tmp_path / "out")
     make(folder, tmp_path / "out")
     first, second = read_index(tmp_path / "out")
     assert (first.source, first.error, second.source, second.error) == ("a.nii", "", "a.nrrd", "bad-option")
@@ -195,6 +217,23 @@ def test_the_data_set_may_lie_in_the_folder_and_is_not_taken_for_a_source(folder
     first = make(folder, folder / "out")
     assert make(folder, folder / "out") == first
     assert list(first) == ["native/a.nrrd"]
+
+
+def test_a_link_to_a_folder_above_is_not_followed_and_one_beside_is(folder, tmp_path, complete):
+    (folder / "a").mkdir()
+    (folder / "a/loop").symlink_to(folder)
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "elsewhere/x.nrrd", complete)
+    (folder / "a/beside").symlink_to(tmp_path / "elsewhere")
+    assert list(make(folder, tmp_path / "out")) == ["native/a/beside/x.nrrd"]
+
+
+def test_a_source_that_is_gone_leaves_the_index(folder, tmp_path, complete):
+    write(folder / "a.nrrd", complete)
+    write(folder / "b.nrrd", complete)
+    make(folder, tmp_path / "out")
+    (folder / "a.nrrd").rename(folder / "a.nii.gz")
+    assert [row.source for row in make(folder, tmp_path / "out").values()] == ["a.nii.gz", "b.nrrd"]
 
 
 def test_a_resolution_finer_than_a_volume_is_its_row_alone(folder, tmp_path, complete):
