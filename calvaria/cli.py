@@ -147,28 +147,28 @@ def demo(
 @app.command()
 def evaluate(
     whole: Annotated[Path | None, typer.Option(help="A whole skull to cut defects into, instead of generated ones.")] = None,
-    cases: Annotated[int, typer.Option(min=1, help="How many defects; each on a skull of its own where skulls are generated.")] = 20,
+    cases_from: Annotated[Path | None, typer.Option(help="A folder of defective skulls with their truths.")] = None,
+    intact: Annotated[bool, typer.Option("--intact", help="Leave skulls whole, and count how many get an implant.")] = False,
+    cases: Annotated[int | None, typer.Option(min=1, help="How many; default: 20, or all of a folder.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first case; the next ones count up.")] = 0,
-    spacing_mm: Annotated[float, typer.Option(min=0.2, help="Voxel size of generated skulls.")] = 1.0,
+    kinds: Annotated[str | None, typer.Option(help="Kinds of defects that take turns, with commas.")] = None,
+    spacing_mm: Annotated[float, typer.Option(min=0.2, help="Voxel size of generated skulls, about: each has its own.")] = 1.0,
     working: Annotated[bool, typer.Option("--working", help="Score on the model's working grid instead of the skull's own.")] = False,
-    out: Annotated[Path, typer.Option(help="CSV file with a row per case and method.")] = Path("out/evaluation.csv"),
+    baselines: Annotated[bool, typer.Option(help="Also score plain ways to make an implant.")] = True,
+    pictures: Annotated[bool, typer.Option(help="Draw every case, and all on one sheet.")] = True,
+    out: Annotated[Path, typer.Option(help="CSV file with a row per case and method; it is gone on with.")] = Path("out/evaluation.csv"),
     models: Models = None,
     device: Device = "cpu",
     engine: Engine = "auto",
 ) -> None:
-    """Score completion and plain baselines on skulls with a piece cut out."""
-    from calvaria.console import read_volume
-    from calvaria.evaluation.cases import cuts_of, generated
-    from calvaria.evaluation.evaluate import report
-    from calvaria.predictor import Predictor
-    from calvaria.weights import model_folder
+    """Score completion, beside plain baselines; exit status 1 where a case failed."""
+    from calvaria.commands.evaluate import Wanted, evaluate
 
-    predictor = Predictor.load(model_folder("completion", models), device=device, engine=engine)
-    chosen = cuts_of(read_volume(whole), cases, seed, whole.stem) if whole else generated(cases, seed, spacing_mm)
-    if working:
-        chosen = (case.at_working_resolution(predictor.settings.spacing_mm) for case in chosen)
-    title = f"{whole.name if whole else 'generated skulls'}, {cases} defects{', on the working grid' if working else ''}"
-    report(predictor, chosen, cases, title, out)
+    wanted = Wanted(whole, cases_from, intact, cases, seed, spacing_mm, kinds)
+    failures = evaluate(wanted, out, models, device, engine, working=working, baselines=baselines, pictures=pictures)
+    if failures:
+        typer.echo(f"{failures} rows of {out} have an error.", err=True)
+        raise typer.Exit(1)
 
 
 @bench.command("engines")

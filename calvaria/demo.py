@@ -66,11 +66,11 @@ def load_case(volume: Path | None, truth: Path | None, seed: int | None) -> Demo
     if volume is None:
         skull = make_skull(GENERATED_SEED, GENERATED_SPACING_MM)
         made = cut(skull, GENERATED_CUT if seed is None else seed)
-        return DemoCase(made.defective, made.implant, f"Generated skull, defect: {made.kind}")
+        return DemoCase(made.given, made.truth, f"Generated skull, defect: {made.kind}")
     given = read_volume(volume)
     if seed is not None:
         made = cut(given, seed)
-        return DemoCase(made.defective, made.implant, f"{volume.name}, defect cut with seed {seed}: {made.kind}")
+        return DemoCase(made.given, made.truth, f"{volume.name}, defect cut with seed {seed}: {made.kind}")
     return DemoCase(given, load_truth(truth, given) if truth else None, volume.name)
 
 

@@ -64,7 +64,7 @@ def draw(subject: Subject, title: str | None = None) -> Image.Image:
     """The picture itself, RGB, WIDTH pixels wide."""
     bone, piece = (ndimage.gaussian_filter(share, SMOOTHING_CELLS) for share in (subject.bone, subject.implant))
     before, after = Scene.of(bone, np.zeros_like(bone)), Scene.of(bone + piece, piece)
-    azimuth, elevation = _viewpoint(subject)
+    azimuth, elevation = viewpoint(subject)
     side, side_azimuth = ("Left side", 90.0) if azimuth >= 0 else ("Right side", -90.0)
     large = WIDTH // 2, LARGE_HEIGHT
     small = WIDTH // 6, SMALL_HEIGHT
@@ -92,7 +92,7 @@ class _Shot:
     size: tuple[int, int]  # width, height, pixels
 
 
-def _viewpoint(subject: Subject) -> tuple[float, float]:
+def viewpoint(subject: Subject) -> tuple[float, float]:
     """Azimuth and elevation, degrees, from which the implant is seen best without losing sight of the face."""
     if not subject.implant.any():
         return 40.0, 15.0
@@ -100,6 +100,13 @@ def _viewpoint(subject: Subject) -> tuple[float, float]:
     azimuth = np.degrees(np.arctan2(x, -y)) * 0.85
     elevation = np.degrees(np.arctan2(z, np.hypot(x, y)))
     return float(azimuth), float(np.clip(elevation, 8, 55))
+
+
+def photograph(subject: Subject, azimuth_deg: float, elevation_deg: float, size: tuple[int, int]) -> Image.Image:
+    """A skull wearing its implant, from one side; `size` is width and height in pixels."""
+    bone, piece = (ndimage.gaussian_filter(share, SMOOTHING_CELLS) for share in (subject.bone, subject.implant))
+    shot = _Shot("", Scene.of(bone + piece, piece), azimuth_deg, elevation_deg, size)
+    return Image.fromarray(_to_srgb(_photograph(shot)))
 
 
 def _photograph(shot: _Shot) -> Pixels:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
+from calvaria.evaluation.continuation import continuation
 from calvaria.geometry import Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.completion import open_by_ball
 from calvaria.volume import BinaryVolume, Mask
@@ -58,7 +59,7 @@ def mirror(defective: BinaryVolume) -> BinaryVolume:
     return _on_working_grid(defective, reflect)
 
 
-BASELINES: dict[str, Baseline] = {"input unchanged": unchanged, "closing": closing, "mirror": mirror}
+BASELINES: dict[str, Baseline] = {"continuation": continuation, "mirror": mirror, "closing": closing, "input unchanged": unchanged}
 
 
 def closed(mask: Mask, radius: float) -> Mask:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from calvaria.evaluation.cavity import Points
-from calvaria.volume import Affine
 
 Distances = NDArray[np.float32]
 
@@ -120,15 +119,6 @@ def warped(depth_mm: Distances, bend_mm: float, rng: np.random.Generator) -> Dis
         places[axis] += ndimage.map_coordinates(coarse, nodes / 4, order=1, mode="nearest")
     bent: Distances = ndimage.map_coordinates(depth_mm, places, order=1, mode="constant", cval=-1.0)
     return bent
-
-
-def voxels_near(blob: Blob, affine: Affine, shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-    """The box of a grid that a shape's lattice reaches; it may be empty."""
-    corners = np.linalg.solve(affine, np.column_stack([blob.corners_mm, np.ones(8)]).T)[:3]
-    low = np.floor(corners.min(axis=1)).astype(int).clip(0, shape)
-    high = (np.ceil(corners.max(axis=1)).astype(int) + 1).clip(0, shape)
-    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return x, y, z
 
 
 def _rounded(u: Distances, v: Distances, half: Points, radius: float) -> Distances:

@@ -1,33 +1,21 @@
-"""Cases to score a task on: skulls with a piece cut out, the piece being the truth."""
+"""Cases to score completion on: skulls with a piece cut out, the piece being the truth; intact skulls; and the users' own."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 
+import numpy as np
+
+from calvaria.datasets import Pair, pairs
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.defects import TEST_KINDS, removed
+from calvaria.evaluation.defects import AUTOIMPLANT_KINDS, TEST_KINDS, removed
+from calvaria.evaluation.scoring import Case, Planned
 from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import EVALUATION
 from calvaria.volume import BinaryVolume
 
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A defective skull and its true implant on one grid; `kind` is the kind of defect."""
-
-    name: str
-    kind: str
-    defective: BinaryVolume
-    implant: BinaryVolume
-
-    def at_working_resolution(self, spacing_mm: float) -> "Case":
-        """The same on isotropic cells of `spacing_mm`: a cell is bone where more than half of it is, before and after the cut."""
-        defective = to_canonical(self.defective.mask, self.defective.affine)
-        implant = to_canonical(self.implant.mask, self.implant.affine)
-        whole = BinaryVolume(defective.mask | implant.mask, defective.affine)
-        grid = WorkingGrid.over(whole, spacing_mm, margin_mm=12 * spacing_mm)
-        before, after = (grid.coarsen(mask) > 0.5 for mask in (whole.mask, defective.mask))
-        return Case(self.name, self.kind, BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
+INTACT = "intact"
 
 
 def cut(skull: BinaryVolume, seed: int, kind: str | None = None, name: str = "skull") -> Case:
@@ -37,18 +25,92 @@ def cut(skull: BinaryVolume, seed: int, kind: str | None = None, name: str = "sk
     """
     if not skull.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, "The volume is empty: there is no skull to cut a defect into.")
-    chosen = kind or TEST_KINDS[seed % len(TEST_KINDS)]
+    chosen = kind or turn(seed, TEST_KINDS)
     implant = removed(skull, seed, chosen)
-    return Case(f"{name}, {chosen} {seed}", chosen, skull.like(skull.mask & ~implant), skull.like(implant))
+    return Case(f"{name}, {chosen} {seed}", chosen, name, skull.like(skull.mask & ~implant), skull.like(implant))
 
 
-def cuts_of(skull: BinaryVolume, count: int, seed: int, name: str) -> Iterator[Case]:
-    """One skull with `count` different defects, one at a time."""
-    return (cut(skull, each, name=name) for each in range(seed, seed + count))
+def turn(seed: int, kinds: tuple[str, ...]) -> str:
+    """Kinds take turns as seeds count up."""
+    return kinds[seed % len(kinds)]
 
 
-def generated(count: int, seed: int, spacing_mm: float) -> Iterator[Case]:
-    """`count` generated skulls that no training saw, each with a defect of its own."""
-    if seed not in EVALUATION or seed + count - 1 not in EVALUATION:
+def cuts_of(skull: BinaryVolume, seeds: Iterable[int], name: str, kinds: tuple[str, ...] = TEST_KINDS) -> list[Planned]:
+    """One skull with a different defect for every seed."""
+
+    def planned(seed: int, kind: str) -> Planned:
+        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(skull, seed, kind, name))
+
+    return [planned(seed, turn(seed, kinds)) for seed in seeds]
+
+
+def generated(seeds: range, spacing_mm: float, kinds: tuple[str, ...] = AUTOIMPLANT_KINDS) -> list[Planned]:
+    """Generated skulls that no training saw, each with a defect of its own, on voxels of about `spacing_mm` (see `head`)."""
+    _check_held_out(seeds)
+
+    def planned(seed: int, kind: str) -> Planned:
+        name = f"generated {seed}"
+        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(head(seed, spacing_mm), seed, kind, name))
+
+    return [planned(seed, turn(seed, kinds)) for seed in seeds]
+
+
+def intact(seeds: range, spacing_mm: float) -> list[Planned]:
+    """Generated skulls that no training saw, with nothing missing."""
+    _check_held_out(seeds)
+    return [_planned_whole(f"generated {seed}", partial(head, seed, spacing_mm)) for seed in seeds]
+
+
+def intact_skull(skull: BinaryVolume, name: str) -> list[Planned]:
+    """One skull with nothing missing."""
+    return [_planned_whole(name, lambda: skull)]
+
+
+def from_folder(folder: Path) -> list[Planned]:
+    """The defective skulls of a folder with their truths, in any layout of `calvaria.datasets`; nothing is read until it is needed."""
+
+    def planned(pair: Pair) -> Planned:
+        kind = pair.kind or "defect"
+
+        def make() -> Case:
+            defective, implant = pair.read()
+            return Case(pair.name, kind, pair.skull, defective, implant)
+
+        return Planned(pair.name, kind, pair.skull, make)
+
+    return [planned(pair) for pair in pairs(folder)]
+
+
+def head(seed: int, spacing_mm: float) -> BinaryVolume:
+    """A generated skull on voxels of its own: 0.8 to 1.2 times `spacing_mm` across, 0.8 to 1.5 times along, as scanners differ."""
+    rng = np.random.default_rng([seed, EVALUATION.stop])
+    across, along = spacing_mm * float(rng.uniform(0.8, 1.2)), spacing_mm * float(rng.uniform(0.8, 1.5))
+    return make_skull(seed, (across, across, along))
+
+
+def coarsened(planned: Planned, spacing_mm: float) -> Planned:
+    """A case on isotropic cells of `spacing_mm`: a cell is bone where more than half of it is, before and after the cut."""
+
+    def make() -> Case:
+        case = planned.make()
+        defective = to_canonical(case.given.mask, case.given.affine)
+        implant = to_canonical(case.truth.mask, case.truth.affine)
+        whole = BinaryVolume(defective.mask | implant.mask, defective.affine)
+        grid = WorkingGrid.over(whole, spacing_mm, margin_mm=12 * spacing_mm)
+        before, after = (grid.coarsen(mask) > 0.5 for mask in (whole.mask, defective.mask))
+        return Case(case.name, case.kind, case.skull, BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
+
+    return Planned(planned.name, planned.kind, planned.skull, make)
+
+
+def _planned_whole(name: str, skull: Callable[[], BinaryVolume]) -> Planned:
+    def make() -> Case:
+        volume = skull()
+        return Case(name, INTACT, name, volume, volume.like(np.zeros_like(volume.mask)))
+
+    return Planned(name, INTACT, name, make)
+
+
+def _check_held_out(seeds: range) -> None:
+    if not seeds or seeds[0] not in EVALUATION or seeds[-1] not in EVALUATION:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"Skulls to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
-    return (cut(make_skull(each, spacing_mm), each, name=f"generated {each}") for each in range(seed, seed + count))

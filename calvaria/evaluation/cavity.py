@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.volume import BinaryVolume
+from calvaria.geometry import Box
+from calvaria.volume import Affine, BinaryVolume
 
 Points = NDArray[np.float64]  # [n, 3], patient mm, left-posterior-superior
 
@@ -65,6 +66,15 @@ def sample(skull: BinaryVolume) -> Points:
     strides = [max(1, round(SAMPLE_MM / spacing)) for spacing in skull.spacing_mm]
     voxels = np.argwhere(skull.mask[:: strides[0], :: strides[1], :: strides[2]]) * strides
     return np.asarray(voxels @ skull.affine[:3, :3].T + skull.affine[:3, 3])
+
+
+def box_around(places_mm: Points, affine: Affine, shape: tuple[int, int, int]) -> Box:
+    """The box of a grid that holds points [n, 3], as far as the grid goes; it may be empty."""
+    voxels = np.linalg.solve(affine, np.column_stack([places_mm, np.ones(len(places_mm))]).T)[:3]
+    low = np.floor(voxels.min(axis=1)).astype(int).clip(0, shape)
+    high = (np.ceil(voxels.max(axis=1)).astype(int) + 1).clip(0, shape)
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return x, y, z
 
 
 def trimmed_sphere(points: Points) -> tuple[Points, float]:

@@ -12,8 +12,8 @@ import cc3d
 import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate, voxels_near
-from calvaria.evaluation.cavity import Cavity, Points, direction
+from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate
+from calvaria.evaluation.cavity import Cavity, Points, box_around, direction
 from calvaria.geometry import Box, to_canonical
 from calvaria.volume import BinaryVolume, Mask
 
@@ -76,7 +76,7 @@ def _apart(pieces: list[Mask]) -> bool:
 def _piece(skull: BinaryVolume, cavity: Cavity, cut: Cut) -> Mask:
     """The largest 26-connected piece of bone that a cut takes, with the islands it leaves; bool [X, Y, Z]."""
     taken = np.zeros(skull.shape, dtype=np.bool_)
-    box = voxels_near(cut.blob, skull.affine, skull.shape)
+    box = box_around(cut.blob.corners_mm, skull.affine, skull.shape)
     bone = skull.mask[box]
     voxels = np.argwhere(bone)
     places = (voxels + [span.start for span in box]) @ skull.affine[:3, :3].T + skull.affine[:3, 3]

@@ -1,109 +1,117 @@
-"""Score a predictor and the plain baselines on the same cases."""
+"""Score a model and what it is compared with on the same cases, one at a time, unattended."""
 
-import csv
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from re import sub
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from calvaria.evaluation.baselines import BASELINES, Baseline
-from calvaria.evaluation.cases import Case
-from calvaria.evaluation.implants import Scores, score
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.evaluation.records import FAILED, REFUSED, Record, Row
+from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
+from calvaria.evaluation.sheet import captioned, write_sheet
+from calvaria.evaluation.tables import by_kind, difference, summary
 from calvaria.predictor import Predictor
 from calvaria.volume import BinaryVolume
 
-Method = Callable[[BinaryVolume], Mapping[str, BinaryVolume]]
-"""A defective skull in; "completed" and "implant" out, on the same grid."""
+MODEL = "Calvaria"
+WIDTH = 150
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one method made of one case."""
+class Evaluation:
+    """A run over cases: what is compared, how it is scored, and where its rows and pictures go.
 
-    case: str
-    kind: str
-    method: str
-    scores: Scores
-    seconds: float
-
-
-def report(predictor: Predictor, cases: Iterable[Case], count: int, title: str, path: Path) -> None:
-    """Score everything on `count` cases, showing progress; write the CSV to `path` and print the table."""
-    compared = methods(predictor)
-    console = Console()
-    results = list(track(evaluate(cases, compared), "Scoring", total=count * len(compared), console=console))
-    write_csv(path, results)
-    console.print(summary(results, title))
-    console.print(f"Every case: {path}", soft_wrap=True)
-
-
-def methods(predictor: Predictor) -> dict[str, Method]:
-    """The model and everything it is compared with, by the name that tables show."""
-
-    def model(defective: BinaryVolume) -> Mapping[str, BinaryVolume]:
-        return predictor.predict([defective])[0]
-
-    return {"Calvaria": model} | {name: _completing(baseline) for name, baseline in BASELINES.items()}
-
-
-def evaluate(cases: Iterable[Case], compared: Mapping[str, Method]) -> Iterator[Result]:
-    """Every method on every case, case by case."""
-    for case in cases:
-        for name, method in compared.items():
-            start = time.perf_counter()
-            outputs = method(case.defective)
-            seconds = time.perf_counter() - start
-            yield Result(case.name, case.kind, name, score(outputs, case.implant, case.defective), seconds)
-
-
-def write_csv(path: Path, results: Iterable[Result]) -> None:
-    """One row per case and method; distances in mm, infinite where nothing was proposed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["case", "kind", "method", *(field.name for field in fields(Scores)), "seconds"])
-        for result in results:
-            figures = [f"{figure:.4f}" for figure in asdict(result.scores).values()]
-            writer.writerow([result.case, result.kind, result.method, *figures, f"{result.seconds:.2f}"])
-
-
-def summary(results: Iterable[Result], title: str) -> Table:
-    """One line per method: means, of the implant unless it says skull.
-
-    HD95 is the median, since a case without any implant is infinitely far off; those are counted.
+    Beside the CSV file lie its arguments (.json), the tables (.txt), the sheet of pictures (.png) and, in a folder, a strip for each case.
     """
-    table = Table(title=title)
-    table.add_column("method", no_wrap=True)
-    for heading in ("DSC", "border DSC", "HD95 mm", "none", "skull DSC", "error %", "s"):
-        table.add_column(heading, justify="right")
-    by_method: dict[str, list[Result]] = {}
-    for result in results:
-        by_method.setdefault(result.method, []).append(result)
-    for name, of_method in by_method.items():
-        scores = [result.scores for result in of_method]
-        mean = {field.name: float(np.mean([getattr(each, field.name) for each in scores])) for field in fields(Scores)}
-        distances = [each.hd95_mm for each in scores]
-        table.add_row(
-            name,
-            f"{mean['implant_dice']:.3f}",
-            f"{mean['border_dice']:.3f}",
-            f"{np.median(distances):.2f}",
-            f"{sum(np.isinf(distances))} of {len(scores)}",
-            f"{mean['skull_dice']:.4f}",
-            f"{mean['error_percent']:.3f}",
-            f"{np.mean([result.seconds for result in of_method]):.2f}",
-        )
-    return table
+
+    def __init__(self, scoring: Scoring, methods: Mapping[str, Method], record: Record, pictures: bool = True):
+        self.scoring = scoring
+        self.methods = methods
+        self.record = record
+        self._strips = record.path.with_suffix("") if pictures and scoring.picture else None
+
+    def run(self, cases: Iterable[Planned]) -> None:
+        """Answer and score what the record does not hold yet. An error in one case is a row with its code; the others go on."""
+        done = self.record.done
+        for planned in cases:
+            left = [name for name in self.methods if (planned.name, name) not in done]
+            if left:
+                self._try(planned, left)
+
+    def report(self, cases: Sequence[Planned], title: str, console: Console) -> int:
+        """Run, showing progress; print and write tables and the sheet. Returns how many rows have an error."""
+        self.run(track(cases, "Scoring", console=console))
+        with self.record.path.with_suffix(".txt").open("w") as file:
+            for out in (console, Console(file=file, width=WIDTH)):
+                self._tell(out, title)
+        if self._strips:
+            strips = [self._strip(planned.name) for planned in cases]
+            write_sheet([strip for strip in strips if strip.exists()], self.record.path.with_suffix(".png"))
+        return sum(bool(row.error) for row in self.record.rows)
+
+    def _tell(self, console: Console, title: str) -> None:
+        rows, figures = self.record.rows, self.scoring.figures
+        console.print(summary(rows, figures, title))
+        if len({row.kind for row in rows}) > 1:
+            console.print(by_kind(rows, figures[0]))
+        if sentence := difference(rows, figures[0], MODEL, [name for name in self.methods if name != MODEL]):
+            console.print(sentence, soft_wrap=True, highlight=False)
+        console.print(f"Every case: {self.record.path}", soft_wrap=True, highlight=False)
+
+    def _try(self, planned: Planned, left: Sequence[str]) -> None:
+        rows = [Row(planned.name, planned.skull, planned.kind, name) for name in left]
+        try:
+            case = planned.make()
+        except Exception as error:
+            for row in rows:
+                self.record.add(failed(row, error))
+            return
+        for row in rows:
+            self.record.add(self._answered(row, case))
+
+    def _answered(self, row: Row, case: Case) -> Row:
+        try:
+            start = time.perf_counter()
+            outputs = self.methods[row.method](case.given)
+            seconds = time.perf_counter() - start
+            scored = replace(row, seconds=seconds, figures=self.scoring.score(case, outputs))
+        except Exception as error:
+            return failed(row, error)
+        if row.method == MODEL:
+            self._draw(case, outputs, scored)
+        return scored
+
+    def _draw(self, case: Case, outputs: Outputs, row: Row) -> None:
+        if self._strips and self.scoring.picture:
+            self._strips.mkdir(parents=True, exist_ok=True)
+            first = self.scoring.figures[0]
+            caption = f"{case.name}: {first.heading} {row.figures[first.name]:.{first.digits}f}"
+            captioned(self.scoring.picture(case, outputs), caption).save(self._strip(case.name))
+
+    def _strip(self, case: str) -> Path:
+        return (self._strips or Path()) / (sub(r"\W+", "-", case).strip("-") + ".png")
 
 
-def _completing(baseline: Baseline) -> Method:
-    def method(defective: BinaryVolume) -> Mapping[str, BinaryVolume]:
-        implant = baseline(defective)
-        return {"completed": defective.like(defective.mask | implant.mask), "implant": implant}
+def model(predictor: Predictor) -> dict[str, Method]:
+    """A predictor as one of the methods that are compared."""
 
-    return method
+    def predict(given: BinaryVolume) -> Outputs:
+        return predictor.predict([given])[0]
+
+    return {MODEL: predict}
+
+
+def failed(row: Row, error: Exception) -> Row:
+    """The row of a case that went wrong: its stable code, and the exit status that a command would have ended with."""
+    if isinstance(error, CalvariaError):
+        log.warning("%s, %s: %s", row.case, row.method, error.message)
+        return replace(row, exit_code=REFUSED, error=error.code.value)
+    log.error("%s, %s", row.case, row.method, exc_info=error)
+    code = ErrorCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else ErrorCode.INTERNAL
+    return replace(row, exit_code=FAILED, error=code.value)

@@ -1,82 +1,160 @@
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.cases import Case, cuts_of, generated
-from calvaria.evaluation.evaluate import evaluate, summary, write_csv
-from calvaria.synthetic import make_skull
-from calvaria.synthetic.seeds import EVALUATION, TRAINING, VALIDATION
+from calvaria.evaluation.completion import DEFECTS, INTACT
+from calvaria.evaluation.evaluate import MODEL, Evaluation
+from calvaria.evaluation.records import Record
+from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
 from calvaria.volume import BinaryVolume
 
-SPACING_MM = 3.0
+QUICK = replace(DEFECTS, picture=None)
+NAMES = tuple(figure.name for figure in DEFECTS.figures)
 
 
-@pytest.fixture(scope="module")
-def skull() -> BinaryVolume:
-    return make_skull(11, SPACING_MM)
+def bowl(depth: int = 2) -> BinaryVolume:
+    mask = np.zeros((24, 24, 24), dtype=bool)
+    mask[2:22, 2:22, 2 : 2 + depth] = True
+    return BinaryVolume.on_grid(mask, (3.0, 3.0, 3.0))
 
 
-@pytest.fixture(scope="module")
-def cases(skull: BinaryVolume) -> list[Case]:
-    return list(cuts_of(skull, 2, seed=5, name="skull"))
+def case(name: str, skull: str, kind: str = "square") -> Case:
+    whole = bowl()
+    piece = np.zeros_like(whole.mask)
+    piece[8:14, 8:14] = whole.mask[8:14, 8:14]
+    return Case(name, kind, skull, whole.like(whole.mask & ~piece), whole.like(piece))
 
 
-def perfect(skull: BinaryVolume, defective: BinaryVolume) -> Mapping[str, BinaryVolume]:
-    return {"completed": skull, "implant": skull.like(skull.mask & ~defective.mask)}
+def planned(count: int = 3) -> list[Planned]:
+    names = [(f"case {i}", "odd" if i % 2 else "even", f"skull {i}") for i in range(count)]
+    return [Planned(name, kind, skull, partial(case, name, skull)) for name, kind, skull in names]
 
 
-def idle(defective: BinaryVolume) -> Mapping[str, BinaryVolume]:
-    return {"completed": defective, "implant": defective.like(np.zeros_like(defective.mask))}
+def perfect(given: BinaryVolume) -> Outputs:
+    return {"completed": bowl(), "implant": given.like(bowl().mask & ~given.mask)}
 
 
-def test_cuts_are_the_skull_in_two_parts_and_differ_by_seed(skull: BinaryVolume, cases: list[Case]) -> None:
-    for case in cases:
-        np.testing.assert_array_equal(case.defective.mask ^ case.implant.mask, skull.mask)
-        assert not (case.defective.mask & case.implant.mask).any()
-    assert not np.array_equal(cases[0].implant.mask, cases[1].implant.mask)
+def idle(given: BinaryVolume) -> Outputs:
+    return {"completed": given, "implant": given.like(np.zeros_like(given.mask))}
 
 
-def test_held_out_skulls_are_never_those_of_training() -> None:
-    assert max(EVALUATION) < min(VALIDATION)
-    assert max(VALIDATION) < min(TRAINING)
-    for seed in (max(EVALUATION) + 1, max(EVALUATION), -1):
-        with pytest.raises(CalvariaError, match="trained on") as refusal:
-            next(generated(2, seed, SPACING_MM))
-        assert refusal.value.code is ErrorCode.BAD_OPTION
+def evaluation(path: Path, methods: dict[str, Method] | None = None, scoring: Scoring = QUICK, **arguments: object) -> Evaluation:
+    record = Record(path, tuple(figure.name for figure in scoring.figures), arguments)
+    return Evaluation(scoring, methods or {MODEL: perfect, "idle": idle}, record)
 
 
-def test_what_is_no_skull_cannot_be_cut() -> None:
-    speck = np.zeros((9, 9, 9), dtype=bool)
-    speck[4, 4, 4] = True
-    with pytest.raises(CalvariaError):
-        list(cuts_of(BinaryVolume.on_grid(speck, (1, 1, 1)), 1, 0, "speck"))
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open()))
 
 
-def test_working_resolution_keeps_a_case_that_lies_on_it(cases: list[Case]) -> None:
-    case = cases[0]
-    working = case.at_working_resolution(SPACING_MM)
-    assert working.implant.occupied == case.implant.occupied
-    assert working.defective.occupied == case.defective.occupied
-    coarser = case.at_working_resolution(2 * SPACING_MM)
-    assert coarser.defective.spacing_mm == pytest.approx((2 * SPACING_MM,) * 3)
-    assert not (coarser.defective.mask & coarser.implant.mask).any()
+def raising(error: Exception) -> Callable[..., object]:
+    def method(*_: object) -> object:
+        raise error
+
+    return method
 
 
-def test_every_method_is_scored_on_every_case(skull: BinaryVolume, cases: list[Case], tmp_path: Path) -> None:
-    compared = {"perfect": lambda defective: perfect(skull, defective), "idle": idle}
-    results = list(evaluate(cases, compared))
-    assert [(result.case, result.method) for result in results] == [(case.name, name) for case in cases for name in compared]
-    assert all(result.scores.implant_dice == (result.method == "perfect") for result in results)
-    write_csv(tmp_path / "new" / "scores.csv", results)
-    rows = list(csv.DictReader((tmp_path / "new" / "scores.csv").open()))
+def test_every_method_is_scored_on_every_case(tmp_path: Path) -> None:
+    evaluation(tmp_path / "new" / "scores.csv").run(planned(2))
+    rows = read(tmp_path / "new" / "scores.csv")
+    assert [(row["case"], row["method"]) for row in rows] == [(f"case {i}", name) for i in range(2) for name in (MODEL, "idle")]
+    assert [float(row["implant_dice"]) for row in rows] == [1, 0, 1, 0]
     assert [float(row["hd95_mm"]) for row in rows] == [0, np.inf, 0, np.inf]
-    console = Console(width=140, record=True, file=(tmp_path / "table.txt").open("w"))
-    console.print(summary(results, "two cuts"))
-    perfect_line, idle_line = (line for line in console.export_text().splitlines() if "perfect" in line or "idle" in line)
-    assert "1.000" in perfect_line
-    assert "2 of 2" in idle_line
+    assert {row["exit_code"] for row in rows} == {"0"}
+
+
+def test_an_error_in_one_case_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
+    refused = Planned("refused", "even", "s", raising(CalvariaError(ErrorCode.TRUNCATED, "Half a file.")))
+    broken = Planned("broken", "even", "s", raising(ZeroDivisionError()))
+    methods: dict[str, Method] = {MODEL: raising(MemoryError()), "idle": idle}  # type: ignore[dict-item]
+    evaluation(tmp_path / "scores.csv", methods).run([refused, broken, *planned(1)])
+    rows = [(row["case"], row["method"], row["exit_code"], row["error"]) for row in read(tmp_path / "scores.csv")]
+    assert rows == [
+        ("refused", MODEL, "2", "truncated"),
+        ("refused", "idle", "2", "truncated"),
+        ("broken", MODEL, "1", "internal"),
+        ("broken", "idle", "1", "internal"),
+        ("case 0", MODEL, "1", "out-of-memory"),
+        ("case 0", "idle", "0", ""),
+    ]
+
+
+def test_an_answer_that_cannot_be_scored_is_that_cases_error(tmp_path: Path) -> None:
+    methods: dict[str, Method] = {MODEL: lambda given: {name: BinaryVolume.on_grid(given.mask, (1, 1, 1)) for name in perfect(given)}}
+    evaluation(tmp_path / "scores.csv", methods).run(planned(1))
+    assert [(row["error"], row["implant_dice"]) for row in read(tmp_path / "scores.csv")] == [("internal", "")]
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    evaluation(path).run(planned(3))
+    whole = path.read_text()
+    lines = whole.splitlines(keepends=True)
+    path.write_text("".join(lines[:4]) + lines[4][:20])  # killed within the second row of the second case
+    made = []
+    counted = [replace(each, make=lambda each=each: made.append(each.name) or each.make()) for each in planned(3)]
+    evaluation(path).run(counted)
+    assert made == ["case 1", "case 2"]
+    assert [row["case"] + row["method"] for row in read(path)] == [f"case {i}{name}" for i in range(3) for name in (MODEL, "idle")]
+    assert path.read_text().splitlines()[:4] == whole.splitlines()[:4]
+    evaluation(path, {MODEL: raising(AssertionError("nothing is left to do"))}).run(planned(3))  # type: ignore[dict-item]
+
+
+def test_rows_of_other_arguments_are_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    evaluation(path, weights="a").run(planned(1))
+    with pytest.raises(CalvariaError, match="Choose another --out") as refusal:
+        evaluation(path, weights="b")
+    assert refusal.value.code is ErrorCode.BAD_OPTION
+    evaluation(path, weights="a").run(planned(1))
+    path.with_suffix(".json").unlink()
+    with pytest.raises(CalvariaError, match="Choose another --out"):
+        evaluation(path, weights="a")
+
+
+def test_tables_tell_means_failures_and_the_difference(tmp_path: Path) -> None:
+    console = Console(width=160, record=True, file=(tmp_path / "shown.txt").open("w"))
+    cases = [*planned(4), Planned("lost", "odd", "s", raising(CalvariaError(ErrorCode.TRUNCATED, "Half a file.")))]
+    assert evaluation(tmp_path / "scores.csv").report(cases, "four squares", console) == 2
+    shown = console.export_text()
+    assert (tmp_path / "scores.txt").read_text().count("1 failed") == 2
+    assert "less idle (the strongest baseline), case by case: +1.000 (+1.000 to +1.000, 4 cases)" in shown
+    assert "4 of 4" in shown
+    assert "resamples of 5 skulls" in shown
+    assert not (tmp_path / "scores.png").exists()
+
+
+def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Path) -> None:
+    drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)
+    drawn.report(planned(3), "three squares", Console(file=(tmp_path / "shown.txt").open("w")))
+    strips = sorted((tmp_path / "scores").iterdir())
+    assert [strip.name for strip in strips] == ["case-0.png", "case-1.png", "case-2.png"]
+    with Image.open(strips[0]) as strip, Image.open(tmp_path / "scores.png") as sheet:
+        pixels = np.asarray(strip).astype(int)
+        assert sheet.size == (2 * strip.width, 2 * strip.height)
+    thirds = np.split(pixels[:230], 3, axis=1)
+    blue = [np.count_nonzero(view[..., 2] > view[..., 0] + 60) for view in thirds]
+    assert blue[0] == 0
+    assert blue[1] == blue[2] > 100
+
+
+def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path) -> None:
+    scoring = replace(INTACT, picture=None)
+    whole = Case("whole", "intact", "whole", bowl(), bowl().like(np.zeros_like(bowl().mask)))
+
+    def inventive(given: BinaryVolume) -> Outputs:
+        return {"completed": bowl(3), "implant": given.like(bowl(3).mask & ~given.mask)}
+
+    methods = {MODEL: idle, "inventive": inventive}
+    evaluation(tmp_path / "scores.csv", methods, scoring).run([Planned("whole", "intact", "whole", lambda: whole)])
+    rows = read(tmp_path / "scores.csv")
+    assert [float(row["implant"]) for row in rows] == [0, 1]
+    assert float(rows[1]["implant_cm3"]) == pytest.approx(400 * 0.027)

@@ -1,0 +1,194 @@
+"""The vault unrolled onto a plane: how far its two tables lie from the cavity's middle in every direction, and where bone is missing."""
+
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from calvaria.evaluation.cavity import Cavity, Points
+from calvaria.geometry import Field
+from calvaria.volume import Affine, Mask
+
+Plane = NDArray[np.float64]  # [rows, columns]: one value for each direction
+
+PIXEL = 0.02  # of the map, on the unit sphere: 1.7 mm on a skull
+WIDEST_DEG = 118.0  # from straight up
+SAMPLE_MM = 0.75  # along a ray
+NEAREST, FARTHEST = 0.4, 1.7  # of the fitted sphere's radius: where bone is sought
+GAP_MM = 3.0  # within a bone: marrow
+ASTRAY_MM = 14.0  # what lies further from the smooth vault than this is other bone
+ROUNDS = 4
+SECTORS = 48
+COVERED = 0.6
+WINDOW_MM = 18.0
+THICKEST_MM = 14.0  # of a vault: where a ray stays in bone longer, it meets the base or the face
+ABOVE_END_MM = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Unrolled:
+    """A map of directions (Lambert's azimuthal equal-area projection, straight up in the middle), with what a ray in each meets.
+
+    centre_mm   where the rays start, patient mm [3]
+    directions  unit vectors [rows, columns, 3]
+    smooth_mm   outer surface of the vault as a smooth function of direction, mm from the centre
+    outer_mm    outer table, mm from the centre; nan without bone
+    inner_mm    inner table
+    vault       directions that belong to the vault, holes included
+    """
+
+    centre_mm: Points
+    directions: NDArray[np.float64]
+    smooth_mm: Plane
+    outer_mm: Plane
+    inner_mm: Plane
+    vault: Mask
+
+    @classmethod
+    def of(cls, share: Field, affine: Affine, cavity: Cavity) -> "Unrolled":
+        """Look around from a cavity's middle. `share` is float32 [x, y, z], occupancy of cells; `affine` takes cells to patient mm."""
+        directions, within = lattice()
+        radii = np.arange(NEAREST * cavity.radius_mm, FARTHEST * cavity.radius_mm, SAMPLE_MM)
+        runs = _Runs.of(_along_rays(share, affine, cavity.centre_mm, directions[within], radii), radii)
+        smooth, outer, inner = (_on_map(within, values) for values in _follow(runs, directions[within]))
+        unrolled = cls(cavity.centre_mm, directions, smooth, outer, inner, within)
+        return replace(unrolled, vault=within & unrolled._above_openings())
+
+    @property
+    def bone(self) -> Mask:
+        """Directions with bone of the vault."""
+        return np.isfinite(self.outer_mm)
+
+    def _above_openings(self) -> Mask:
+        """Directions above the plane where the vault ends: above orbits, base, and the end of the scan.
+
+        Where the vault ends is looked up sector by sector, and a plane laid through most of these ends, so that a defect that
+        reaches them does not move it.
+        """
+        places = self.directions * self.smooth_mm[..., None]
+        ends = np.array([end for sector in self._sectors() if (end := self._end(places, sector)) is not None])
+        if len(ends) < SECTORS // 2:
+            return np.isfinite(self.smooth_mm)
+        system = np.column_stack([ends[:, :2], np.ones(len(ends))])
+        weights = np.ones(len(ends))
+        for _ in range(20):  # least absolute deviations
+            plane = np.linalg.lstsq(system * weights[:, None], ends[:, 2] * weights, rcond=None)[0]
+            weights = 1 / np.sqrt(np.maximum(np.abs(system @ plane - ends[:, 2]), 1.0))
+        return np.asarray(places[..., 2] > places[..., :2] @ plane[:2] + plane[2] + ABOVE_END_MM)
+
+    def _sectors(self) -> list[Mask]:
+        azimuth = (np.arctan2(self.directions[..., 0], -self.directions[..., 1]) / (2 * np.pi) % 1 * SECTORS).astype(int)
+        return [np.isfinite(self.smooth_mm) & (azimuth == sector) for sector in range(SECTORS)]
+
+    def _end(self, places: NDArray[np.float64], sector: Mask) -> Points | None:
+        """The lowest place of a sector above which most directions have bone."""
+        heights, bone = places[sector][:, 2], (self.outer_mm - self.inner_mm < THICKEST_MM)[sector]
+        order = np.argsort(heights)
+        places, heights, bone = places[sector][order], heights[order], bone[order]
+        upto = np.searchsorted(heights, heights + WINDOW_MM)
+        covered = np.concatenate([[0], np.cumsum(bone)])
+        share = (covered[upto] - covered[: len(bone)]) / np.maximum(upto - np.arange(len(bone)), 1)
+        good = np.flatnonzero((share > COVERED) & bone)
+        return places[good[0]] if len(good) else None
+
+
+def lattice() -> tuple[NDArray[np.float64], Mask]:
+    """Unit vectors of the map's directions [rows, columns, 3], and which of them lie on the map."""
+    half = int(np.ceil(2 * np.sin(np.radians(WIDEST_DEG) / 2) / PIXEL))
+    u, v = np.meshgrid(*[PIXEL * np.arange(-half, half + 1)] * 2, indexing="ij")
+    square = np.minimum(u**2 + v**2, 4.0)
+    flat = np.sqrt(1 - square / 4)
+    directions = np.stack([u * flat, v * flat, 1 - square / 2], axis=-1)
+    return directions, directions[..., 2] >= np.cos(np.radians(WIDEST_DEG))
+
+
+def on_map(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where on the map [2, ...], in pixels, directions [..., 3] of any length lie."""
+    half = int(np.ceil(2 * np.sin(np.radians(WIDEST_DEG) / 2) / PIXEL))
+    length = np.maximum(np.linalg.norm(offsets, axis=-1), 1e-9)
+    scale = np.sqrt(2 / np.maximum(1 + offsets[..., 2] / length, 1e-9)) / length / PIXEL
+    return np.stack([offsets[..., 0] * scale + half, offsets[..., 1] * scale + half])
+
+
+def _on_map(within: Mask, values: NDArray[np.float64]) -> Plane:
+    plane = np.full(within.shape, np.nan)
+    plane[within] = values
+    return plane
+
+
+def _along_rays(share: Field, affine: Affine, centre: Points, directions: Points, radii: NDArray[np.float64]) -> Field:
+    """Occupancy at `radii` (mm) along rays [n, 3] from a centre, float32 [n, radii]."""
+    to_cells = np.linalg.inv(affine)
+    start, steps = to_cells[:3, :3] @ centre + to_cells[:3, 3], directions @ to_cells[:3, :3].T
+    places = (start[:, None, None] + steps.T[:, :, None] * radii).astype(np.float32)
+    seen: Field = ndimage.map_coordinates(share, places, order=1, mode="constant", prefilter=False)
+    return seen
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Every stretch of bone on every ray, sorted by ray: its ray, and where it begins and ends, mm."""
+
+    rays: int
+    ray: NDArray[np.intp]
+    start_mm: NDArray[np.float64]
+    stop_mm: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, seen: Field, radii: NDArray[np.float64]) -> "_Runs":
+        solid = seen > 0.5
+        gap = np.ones((1, int(GAP_MM / SAMPLE_MM) + 1), dtype=bool)
+        solid = ndimage.binary_closing(np.pad(solid, ((0, 0), (8, 8))), gap)[:, 8:-8]
+        change = np.diff(np.pad(solid, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        ray, first = np.nonzero(change > 0)
+        _, after = np.nonzero(change < 0)
+        padded = np.pad(seen, ((0, 0), (1, 1)))
+        return cls(len(seen), ray, _crossing(padded, ray, first, radii), _crossing(padded, ray, after, radii))
+
+    def nearest(self, wanted: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """On each ray, outer and inner end of the run whose outer end is nearest to `wanted` mm; nan where all are astray."""
+        outer, inner = np.full(self.rays, np.nan), np.full(self.rays, np.nan)
+        error = np.abs(self.stop_mm - wanted[self.ray])
+        order = np.argsort(-error, kind="stable")  # the nearest is written last
+        order = order[error[order] < ASTRAY_MM]
+        outer[self.ray[order]], inner[self.ray[order]] = self.stop_mm[order], self.start_mm[order]
+        return outer, inner
+
+    def outermost(self) -> NDArray[np.float64]:
+        outer = np.full(self.rays, np.nan)
+        order = np.argsort(self.stop_mm, kind="stable")
+        outer[self.ray[order]] = self.stop_mm[order]
+        return outer
+
+
+def _crossing(padded: Field, ray: NDArray[np.intp], at: NDArray[np.intp], radii: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where occupancy crosses a half between samples `at` - 1 and `at`."""
+    low, high = padded[ray, at].astype(np.float64), padded[ray, at + 1].astype(np.float64)
+    apart = high - low
+    part = np.where(np.abs(apart) > 1e-3, (0.5 - low) / np.where(np.abs(apart) > 1e-3, apart, 1), 0.5).clip(0, 1)
+    return np.asarray(radii[0] + (at - 1 + part) * SAMPLE_MM)
+
+
+def _follow(runs: _Runs, directions: Points) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The smooth vault and the two tables along each ray, by turns: a smooth surface through the tables, the tables nearest to it."""
+    terms = _polynomials(directions)
+    upper = directions[:, 2] > -0.1
+    outer = runs.outermost()
+    smooth = np.full(runs.rays, np.nanmedian(outer[upper]))
+    inner = outer
+    for _ in range(ROUNDS):
+        known = np.isfinite(outer)
+        weights = 1 / (1 + np.square(np.where(known, outer - smooth, 0) / 5.0)) * known * np.where(upper, 1.0, 0.05)
+        root = np.sqrt(weights)
+        fitted = np.linalg.lstsq(terms * root[:, None], np.where(known, outer, 0) * root, rcond=None)[0]
+        smooth = terms @ fitted
+        outer, inner = runs.nearest(smooth)
+    return smooth, outer, inner
+
+
+def _polynomials(directions: Points) -> NDArray[np.float64]:
+    """Polynomials of degree 0 to 4 in the three coordinates [n, terms]."""
+    choices = [choice for degree in (3, 4) for choice in combinations_with_replacement(range(3), degree)]  # lower ones are in these
+    return np.column_stack([np.prod(directions[:, choice], axis=1) for choice in choices])

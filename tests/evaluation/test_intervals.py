@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calvaria.evaluation.intervals import estimate, share
+
+FINITE = st.lists(st.floats(-100, 100), min_size=1, max_size=12)
+
+
+@given(FINITE)
+def test_values_are_numpys_and_lie_in_their_interval(values: list[float]) -> None:
+    skulls = [str(i) for i in range(len(values))]
+    for statistic, oracle in (("mean", np.mean), ("median", np.median)):
+        found = estimate(values, skulls, statistic)  # type: ignore[arg-type]
+        assert found.value == pytest.approx(oracle(values), abs=1e-9)
+        assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
+
+
+def test_an_interval_of_a_mean_is_about_two_standard_errors_wide() -> None:
+    values = np.random.default_rng(1).normal(10, 3, 400)
+    found = estimate(values.tolist(), [str(i) for i in range(400)])
+    error = values.std() / np.sqrt(400)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert (found.high + found.low) / 2 == pytest.approx(values.mean(), abs=0.2 * error)
+
+
+def test_skulls_are_resampled_and_not_their_defects() -> None:
+    """Five equal defects of each of twenty skulls say no more than one of each."""
+    values = np.random.default_rng(2).normal(0, 1, 20)
+    once = estimate(values.tolist(), [str(i) for i in range(20)])
+    five = estimate(np.repeat(values, 5).tolist(), [str(i) for i in range(20) for _ in range(5)])
+    assert (five.low, five.high) == pytest.approx((once.low, once.high))
+    as_if_independent = estimate(np.repeat(values, 5).tolist(), [str(i) for i in range(100)])
+    assert as_if_independent.high - as_if_independent.low < 0.6 * (once.high - once.low)
+
+
+def test_defects_are_resampled_where_there_is_one_head() -> None:
+    found = estimate([0.0, 1.0] * 10, ["one"] * 20)
+    assert 0 < found.low < 0.5 < found.high < 1
+
+
+def test_medians_may_be_infinite() -> None:
+    assert estimate([1.0, 2.0, np.inf], list("abc"), "median").value == 2
+    assert estimate([1.0, np.inf, np.inf], list("abc"), "median").high == np.inf
+
+
+def test_no_case_has_no_estimate() -> None:
+    with pytest.raises(ValueError, match="at least one case"):
+        estimate([], [])
+
+
+def test_nothing_of_a_hundred_may_still_be_three_or_four() -> None:
+    none = share(0, 100)
+    assert (none.value, none.low) == (0, 0)
+    assert none.high == pytest.approx(1 - 0.025 ** (1 / 100))
