@@ -45,15 +45,14 @@ class MinkowskiNetwork(nn.Module):
         x = skips.pop()
         levels = []
         for decode, skip, encoder_sites, true_sites in zip(self.decoder, *map(reversed, (skips, given[:-1], wanted[:-1])), strict=True):
-            x, logits = decode(x, skip, sites.extents)
-            order = _raster_order(x.C)
-            candidates = SiteSet.from_coordinates(x.C, sites.extents, encoder_sites.stride, sites.engine)
+            x, logits = decode(x, skip, sites.extents, None if self.config.grows else encoder_sites)
+            order, candidates = _sites(x, encoder_sites)
             logits = logits[order]
             kept = candidates.select(logits > self.config.bar(candidates.stride))
             level, onward = decided(Level(candidates, logits, kept), encoder_sites, self.config, true_sites, forced)
             levels.append(level)
             if candidates.stride > 1:
-                x = _prune(x, torch.empty_like(order, dtype=torch.bool).index_put_((order,), onward.holds(candidates)))
+                x = _restricted(x, onward)
         return levels
 
 
@@ -69,10 +68,12 @@ class _Convolution(nn.Module):
         self.operation.kernel = convolution.weight  # taps in the same order: x fastest
         self.norm = convolution.norm
 
-    def forward(self, x: Any, extents: tuple[tuple[int, int, int], ...] | None = None) -> Any:
-        """`extents`: the size of each item, beyond which nothing may be generated."""
+    def forward(self, x: Any, extents: tuple[tuple[int, int, int], ...] | None = None, onto: SiteSet | None = None) -> Any:
+        """`extents`: the size of each item, beyond which nothing may be generated. `onto`: the only sites that may be."""
         x = self.operation(x)
-        if extents is not None:
+        if onto is not None:
+            x = _restricted(x, onto)
+        elif extents is not None:
             x = _clip(x, extents)
         return _map(x, torch.relu(self.norm(x.F)))
 
@@ -89,9 +90,9 @@ class _DecoderLevel(nn.Module):
         self.conv = _Convolution(level.conv, kernel=3)
         self.head = level.head
 
-    def forward(self, x: Any | None, skip: Any, extents: tuple[tuple[int, int, int], ...]) -> tuple[Any, Tensor]:
+    def forward(self, x: Any | None, skip: Any, extents: tuple[tuple[int, int, int], ...], onto: SiteSet | None) -> tuple[Any, Tensor]:
         """The candidates with their features, in MinkowskiEngine's order, and a logit for each; x is None where nothing was kept."""
-        y = skip if x is None else minkowski_engine().MinkowskiUnion()(self.conv(self.up(x, extents)), skip)
+        y = skip if x is None else minkowski_engine().MinkowskiUnion()(self.conv(self.up(x, extents, onto)), skip)
         return y, self.head(y.F).flatten()
 
 
@@ -124,6 +125,17 @@ def _map(x: Any, features: Tensor) -> Any:
 def _prune(x: Any, keep: Tensor) -> Any | None:
     """x where `keep` (bool [N]) is true; None where it nowhere is, which MinkowskiEngine would not survive."""
     return minkowski_engine().MinkowskiPruning()(x, keep) if keep.any() else None
+
+
+def _sites(x: Any, like: SiteSet) -> tuple[Tensor, SiteSet]:
+    """The permutation that brings x's rows into raster order, and its sites, on the grid of a set."""
+    return _raster_order(x.C), SiteSet.from_coordinates(x.C, like.extents, like.stride, like.engine)
+
+
+def _restricted(x: Any, sites: SiteSet) -> Any | None:
+    """x at those of its sites that the set has."""
+    order, own = _sites(x, sites)
+    return _prune(x, torch.empty_like(order, dtype=torch.bool).index_put_((order,), sites.holds(own)))
 
 
 def _clip(x: Any, extents: tuple[tuple[int, int, int], ...]) -> Any:

@@ -64,6 +64,11 @@ def shipped() -> EncoderDecoder:
     return load_weights(model_folder("completion") / WEIGHTS)[0].eval()
 
 
+def full(network: EncoderDecoder, sites: SiteSet) -> torch.Tensor | None:
+    """What comes with the sites of a mask where the network wants to know how full they are."""
+    return torch.ones(len(sites), network.config.inputs, dtype=network.stem.weight.dtype) if network.config.inputs else None
+
+
 def assert_same(levels: list[Level], expected: list[Level], tolerance: float = 2e-4) -> None:
     for level, wanted in zip(levels, expected, strict=True):
         assert level.sites.stride == wanted.sites.stride
@@ -78,7 +83,20 @@ def assert_same(levels: list[Level], expected: list[Level], tolerance: float = 2
 def test_on_the_same_kept_sites_the_logits_are_the_same(masks: list[torch.Tensor], shipped: EncoderDecoder) -> None:
     sites = SiteSet.from_masks([holed(mask) for mask in masks], engine="reference")
     target = SiteSet.from_masks(masks, engine="reference")
-    assert_same(MinkowskiNetwork(shipped)(sites, target, forced=True), shipped(sites, target, forced=True))
+    features = full(shipped, sites)
+    theirs = MinkowskiNetwork(shipped)(sites, target, forced=True, features=features)
+    assert_same(theirs, shipped(sites, target, forced=True, features=features))
+
+
+@built
+@torch.no_grad()
+@pytest.mark.parametrize("masks", CASES.values(), ids=CASES.keys())
+def test_sites_that_come_with_numbers_and_are_only_judged(masks: list[torch.Tensor]) -> None:
+    torch.manual_seed(1)
+    network = EncoderDecoder(NetworkConfig(CONFIGS["ch1"].channels, inputs=2, grows=False)).eval()
+    sites = SiteSet.from_masks(masks, engine="reference")
+    features = torch.rand(len(sites), 2)
+    assert_same(MinkowskiNetwork(network)(sites, features=features), network(sites, features=features))
 
 
 @st.composite
@@ -112,7 +130,7 @@ def test_gradients_arrive_in_the_networks_own_parameters(name: str, training: bo
     target = SiteSet.from_masks(CASES[name], engine="reference")
     sites = SiteSet.from_masks([holed(mask) if mask.numel() > 1 else mask for mask in CASES[name]], engine="reference")
     for module, parameters_of in ((MinkowskiNetwork(network), network), (expected, expected)):
-        levels = module(sites, target, forced=not training)
+        levels = module(sites, target, forced=not training, features=full(network, sites))
         pyramid_loss(levels, sites, target, added_weight=5.0).backward()
         assert any(parameter.grad is not None and parameter.grad.any() for parameter in parameters_of.parameters())
     for (parameter_name, mine), theirs in zip(network.named_parameters(), expected.parameters(), strict=True):
@@ -141,15 +159,16 @@ def test_networks_of_one_mind_answer_alike(bias: float) -> None:
 def test_levels_that_are_pruned_to_nothing_go_on_from_the_encoder(shipped: EncoderDecoder) -> None:
     sites = SiteSet.from_masks([shell(40, 15)], engine="reference")
     nothing = SiteSet.from_masks([torch.zeros(40, 40, 40, dtype=torch.bool)], engine="reference")
-    levels = MinkowskiNetwork(shipped)(sites, nothing, forced=True)
-    assert_same(levels, shipped(sites, nothing, forced=True))
+    levels = MinkowskiNetwork(shipped)(sites, nothing, forced=True, features=full(shipped, sites))
+    assert_same(levels, shipped(sites, nothing, forced=True, features=full(shipped, sites)))
     assert torch.equal(levels[-1].sites.words, sites.words)
 
 
 def dice_and_flips(network: EncoderDecoder, masks: list[torch.Tensor]) -> tuple[float, int]:
     """Of what serving answers, the plan on the best engine there is, and what MinkowskiEngine answers."""
     sites = SiteSet.from_masks(masks)
-    ours, theirs = Plan(network)(sites)[-1].kept, MinkowskiNetwork(network)(sites)[-1].kept
+    features = full(network, sites)
+    ours, theirs = Plan(network)(sites, features=features)[-1].kept, MinkowskiNetwork(network)(sites, features=features)[-1].kept
     common, total = len(ours.intersection(theirs)), len(ours) + len(theirs)
     assert len(ours) > len(sites) / 2, "a network that keeps little shows little"
     return 2 * common / total, total - 2 * common
@@ -180,7 +199,8 @@ def test_the_threads_of_the_process_stay_as_they_are(shipped: EncoderDecoder) ->
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        MinkowskiNetwork(shipped)(SiteSet.from_masks([shell(20, 8)], engine="reference"))
+        sites = SiteSet.from_masks([shell(20, 8)], engine="reference")
+        MinkowskiNetwork(shipped)(sites, features=full(shipped, sites))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

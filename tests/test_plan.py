@@ -77,6 +77,20 @@ def test_given_the_kept_sites_the_plan_has_the_modules_sites_and_logits(
     assert all(equal_sites(level.kept, given) for level, given in zip(levels, reversed(pyramid(sites)[:-1]), strict=True))
 
 
+@pytest.mark.parametrize("masks", [pytest.param(masks, id=name) for name, masks in blocks()])
+@pytest.mark.parametrize("inputs", [0, 1, 3])
+@pytest.mark.parametrize("grows", [True, False])
+@torch.no_grad()
+def test_sites_may_come_with_numbers_and_may_be_all_there_are(masks: list[torch.Tensor], inputs: int, grows: bool, engine: str) -> None:
+    network = trained_like(NetworkConfig((5, 3, 7, 9, 20, 11, 6), inputs=inputs, grows=grows))
+    reference, sites = SiteSet.from_masks(masks, "reference"), SiteSet.from_masks(masks, engine)
+    features = torch.rand(len(sites), inputs) if inputs else None
+    levels = Plan(network)(sites, features=features)
+    assert_same_decisions(levels, network(reference, features=features))
+    if not grows:
+        assert all(equal_sites(level.sites, given) for level, given in zip(levels, reversed(pyramid(sites)[:-1]), strict=True))
+
+
 @pytest.mark.parametrize("keep_above", [0.0, -0.5])
 @torch.no_grad()
 def test_deciding_freely_the_plan_keeps_what_the_module_keeps(keep_above: float, engine: str) -> None:

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import calvaria
-from calvaria.weights import WEIGHTS
+from calvaria.weights import CLOSE_UP, WEIGHTS
 
 CONFIG = "model-config.yaml"
 VERSION_FILE = "calvaria-version.txt"
@@ -27,12 +27,13 @@ def build_archive(model: Path, handler: Path, store: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         version = Path(scratch) / VERSION_FILE
         version.write_text(calvaria.__version__ + "\n")
+        extra = [version, *(path for path in [model / CLOSE_UP] if path.exists())]
         config = ModelArchiverConfig(
             model_name=model.name,
             version=calvaria.__version__,
             handler=str(handler),
             serialized_file=str(model / WEIGHTS),
-            extra_files=str(version),
+            extra_files=",".join(map(str, extra)),
             config_file=str(model / CONFIG),
             export_path=str(store),
             force=True,
