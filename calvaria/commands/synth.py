@@ -57,7 +57,9 @@ def cut(
 def dataset(
     out: Annotated[Path, typer.Option(help="Folder of the data set; one that was begun is continued.")],
     count: Annotated[int, typer.Option(min=1, help="How many skulls.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first skull; the next ones count up.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the first skull; the next ones count up. Train on none below 1000000: evaluation uses those.")
+    ] = 0,
     layout: Annotated[
         str, typer.Option(help="skullbreak, or pairs: a folder for each skull and in it one for each defect.")
     ] = "skullbreak",
