@@ -12,6 +12,7 @@ from math import prod
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from calvaria.networks import LEVELS, NetworkConfig, pyramid
 from calvaria.sparse import SiteSet
@@ -177,6 +178,31 @@ def split(items: Sequence[Item], peak_bytes: Callable[[Sequence[Item]], int], bu
         else:
             pieces.append([item])
     return pieces
+
+
+def split_to_fit(
+    items: Sequence[Item],
+    mask_of: Callable[[Item], Tensor],
+    config: NetworkConfig,
+    engine: str,
+    device: torch.device,
+    budget_bytes: int,
+    copies: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> list[list[Item]]:
+    """`split` by the peak of a plan that keeps all its `growth` allows, for items whose sites at stride 1 are `mask_of`, bool [x, y, z].
+
+    engine  of the plan on the device; the sites are counted on the CPU.
+    copies  how often each item is asked about in a call: twice with its mirror image.
+    """
+    counting = engine if device.type == "cpu" else "auto"
+    loads = [Load.free(SiteSet.from_masks([mask_of(item)], counting), config.growth)[0] for item in items]
+
+    def peak_bytes(piece: Sequence[tuple[Item, Load]]) -> int:
+        return predicted_peak_bytes([load for _, load in piece] * copies, config, engine, device.type, dtype)
+
+    pieces = split(list(zip(items, loads, strict=True)), peak_bytes, budget_bytes)
+    return [[item for item, _ in piece] for piece in pieces]
 
 
 def available_bytes(device: torch.device) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calvaria.bench.volumes import masks
-from calvaria.memory import Load, available_bytes, predicted_peak_bytes, split
+from calvaria.memory import Load, available_bytes, predicted_peak_bytes, split, split_to_fit
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig
 from calvaria.plan import Plan
 from calvaria.predictor import Predictor
@@ -132,6 +132,21 @@ def test_items_that_share_a_grid_are_cut_by_what_they_take_together(sizes: list[
     pieces = split(loads, peak, budget)
     assert [load for piece in pieces for load in piece] == loads
     assert all(peak(piece) <= budget for piece in pieces)
+
+
+def test_a_batch_is_cut_so_that_a_network_that_keeps_all_it_may_stays_within_the_budget(engine: str) -> None:
+    items = [torch.from_numpy(mask) for mask in (*masks("noise:0.1:24", 3), *masks("skull:40", 2))]
+    plan = plan_of((4,) * 7, head_bias=1e6)
+
+    def peak(piece: Sequence[torch.Tensor]) -> int:
+        sites = SiteSet.from_masks([*piece, *(item.flip(0) for item in piece)], engine)
+        return counted(lambda: plan(sites))
+
+    budget = round(1.1 * max(peak(items[:2]), peak(items[3:4])))
+    pieces = split_to_fit(items, lambda item: item, plan.config, engine, torch.device("cpu"), budget, copies=2)
+    assert [id(item) for piece in pieces for item in piece] == [id(item) for item in items]
+    assert max(len(piece) for piece in pieces) > 1
+    assert all(peak(piece) <= 1.05 * budget for piece in pieces)
 
 
 def test_memory_can_be_had() -> None:
