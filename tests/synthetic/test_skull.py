@@ -36,9 +36,14 @@ def test_the_seed_decides() -> None:
     assert once.shape != other.shape or not np.array_equal(once.mask, other.mask)
 
 
+@pytest.fixture(scope="module")
+def fine() -> BinaryVolume:
+    return make_skull(8, 1.0)
+
+
 @pytest.mark.parametrize("spacing_mm", [2.0, 3.0, (1.0, 2.0, 3.0)])
-def test_the_same_head_at_every_spacing(spacing_mm: float | tuple[float, float, float]) -> None:
-    fine, coarse = make_skull(8, 1.0), make_skull(8, spacing_mm)
+def test_the_same_head_at_every_spacing(fine: BinaryVolume, spacing_mm: float | tuple[float, float, float]) -> None:
+    coarse = make_skull(8, spacing_mm)
     assert dice(sampled_at(fine, coarse).mask, coarse.mask) > 0.9
     assert coarse.spacing_mm == pytest.approx(np.broadcast_to(spacing_mm, 3))
 
@@ -50,7 +55,7 @@ def test_the_same_head_on_a_grid_of_chosen_shape() -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_one_skull_without_crumbs_that_fills_a_plausible_share(seed: int) -> None:
     skull = make_skull(seed, 3.0)
     assert 0.02 < skull.occupied / skull.mask.size < 0.16
@@ -60,7 +65,7 @@ def test_one_skull_without_crumbs_that_fills_a_plausible_share(seed: int) -> Non
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_cranial_cavity_is_empty_and_closed_above(seed: int) -> None:
     head, skull = draw_shape(seed), make_skull(seed, 3.0)
     i, j, k = in_head_frame(head, skull, (0, 5, 10))
@@ -74,18 +79,18 @@ def test_the_cranial_cavity_is_empty_and_closed_above(seed: int) -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_the_vault_is_as_thick_as_bone(seed: int) -> None:
     head, skull = draw_shape(seed), make_skull(seed, 1.5)
     _, _, level = in_head_frame(head, skull, (0, 0, 5))
     vault = skull.mask[:, :, level : level + 25]
     inside = distance_transform_edt(vault) * 1.5
     ridge = (inside == maximum_filter(inside, 5)) & vault
-    assert 3.0 < np.median(2 * inside[ridge]) < 13.0
+    assert abs(np.median(2 * inside[ridge]) - head.thickness) < 1.6 + 0.35 * head.thickness
 
 
 @given(seed=seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_no_head_is_symmetric_but_every_head_nearly(seed: int) -> None:
     head, skull = draw_shape(seed), make_skull(seed, 3.0)
     across = np.indices(skull.shape).reshape(3, -1)[:, skull.mask.ravel()].T * 3.0 + skull.affine[:3, 3]
