@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import product
 
 import cc3d
+import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
@@ -22,7 +23,9 @@ Reflection = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 CELL_MM = 1.0
 MARGIN_CELLS = 8
-CLOSING_MM = 30.0
+CLOSING_MM = 90.0  # a ball that does not fit into the brain's cavity
+CLOSING_CELL_MM = 2.0
+BONE_PERCENT = 90.0  # of the bone in the upper head lies no deeper than a bone's thickness
 FACE_SHARE = 0.45  # of the height of the occupied cells, from below
 OPENING_MM = 1.5
 FIT_BLUR_MM = 3.0
@@ -35,16 +38,21 @@ def unchanged(defective: BinaryVolume) -> BinaryVolume:
 
 
 def closing(defective: BinaryVolume, radius_mm: float = CLOSING_MM) -> BinaryVolume:
-    """The largest piece that a closing with a ball of `radius_mm` adds in the upper part of the head.
+    """The largest piece, in the upper part of the head, that a closing with a ball of `radius_mm` adds, as thick as the bone is.
 
-    Further down it would always be an air cell or a gap of the face.
+    So large a ball does not enter the brain's cavity: the closing fills the head, and its outer layer is taken. Further down, that
+    would always be a gap of the face.
     """
 
     def close(share: Field, cell_mm: float) -> Mask:
         bone = share > 0.5
-        return largest_piece(_above_face(closed(bone, radius_mm / cell_mm) & ~bone, bone), cell_mm)
+        solid = closed(bone, radius_mm / cell_mm)
+        depth = edt.edt(solid, black_border=True)
+        upper = _above_face(bone, bone)
+        thickness = np.percentile(depth[upper], BONE_PERCENT) if upper.any() else 0.0
+        return largest_piece(_above_face(solid & (depth <= thickness) & ~bone, bone), cell_mm)
 
-    return _on_working_grid(defective, close)
+    return _on_working_grid(defective, close, CLOSING_CELL_MM)
 
 
 def mirror(defective: BinaryVolume) -> BinaryVolume:
@@ -119,14 +127,13 @@ def _within(mask: Mask, radius: float) -> Mask:
     """Voxels no further than `radius` voxels from the mask; none when the mask is empty."""
     if not mask.any():
         return np.zeros_like(mask)
-    near: Mask = ndimage.distance_transform_edt(~mask) <= radius
-    return near
+    return np.asarray(edt.edt(~mask) <= radius)
 
 
-def _on_working_grid(defective: BinaryVolume, find: Callable[[Field, float], Mask]) -> BinaryVolume:
+def _on_working_grid(defective: BinaryVolume, find: Callable[[Field, float], Mask], cell_mm: float = CELL_MM) -> BinaryVolume:
     """Run `find(share of each cell that is bone, cell size in mm)`, and bring the cells it returns back as an implant."""
     canonical = to_canonical(defective.mask, defective.affine)
-    cell_mm = max(CELL_MM, min(defective.spacing_mm))
+    cell_mm = max(cell_mm, min(defective.spacing_mm))
     grid = WorkingGrid.over(canonical.volume, cell_mm, margin_mm=MARGIN_CELLS * cell_mm)
     found = find(grid.coarsen(canonical.mask), cell_mm)
     implant = np.zeros_like(canonical.mask)

@@ -56,7 +56,7 @@ def test_reflection_is_its_own_inverse_and_lays_the_skull_upon_itself() -> None:
 def test_closing_fills_a_small_hole_and_leaves_the_inside_empty() -> None:
     skull = egg()
     truth = hole(skull, (60, 10, 30), 15)
-    implant = closing(skull.like(skull.mask & ~truth), radius_mm=45)
+    implant = closing(skull.like(skull.mask & ~truth))
     assert dice(implant.mask, truth) > 0.7
     assert not implant.mask[50, 50, 50]
 
