@@ -13,7 +13,8 @@ KERNELS = Path(__file__).with_name("triton_kernels.py")
 
 
 def run_kernels(**environment: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-x", str(KERNELS)]
+    # No limit on a test of its own: all together have the limit of the test that starts them.
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-o", "timeout=0", "-x", str(KERNELS)]
     ran = subprocess.run(command, cwd=KERNELS.parents[2], env=os.environ | environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-5000:]
 
