@@ -14,7 +14,7 @@ from loadtest.workload import OK, parse_mix
 BATCH_SUM, BATCH_COUNT = "calvaria_batch_size_sum", "calvaria_batch_size_count"
 """The handler's histogram of how many requests shared a batch."""
 NETWORK = "network"
-QUEUEING_SHARE, QUEUEING_GROWTH = 0.1, 2.0
+QUEUEING_SHARE, QUEUEING_GROWTH, LEAST = 0.1, 2.0, 10
 OVERLOAD_CODES = ErrorCode.UNAVAILABLE.value, ErrorCode.TIMEOUT.value
 
 Series = list[tuple[float, float]]
@@ -60,7 +60,7 @@ class Summary:
     transports      the volumes over each transport, where there were several
     offered_per_s   of an open loop, the rate that was asked for; None of a closed one
     answered_per_s  all requests that were answered as they should be, until the last answer
-    kept_up         False if requests queued more and more; None of a closed loop, which waits for the server
+    kept_up         False if requests queued more and more; None of a closed loop, which waits for the server, and of fewer than ten
     codes           all requests of the window by status of the transport and code
     lateness_s      by how much the generator was late
     compared        how many answers were compared with the local prediction; None if none was to be
@@ -120,7 +120,7 @@ def summarise(recording: Recording, warmup_s: float | None = None) -> Summary:
         warming=len(recording.requests) - len(measured),
         offered_per_s=rate_hz,
         answered_per_s=sum(each.as_expected for each in measured) / (window_s[1] - window_s[0]),
-        kept_up=None if rate_hz is None else _kept_up(measured),
+        kept_up=_kept_up(measured) if rate_hz is not None and len(measured) >= LEAST else None,
         volumes=group("all volumes", volumes),
         ingredients=_present(group(name, [each for each in measured if each.ingredient == name]) for name in names),
         transports=_present(group(f"over {name}", [each for each in volumes if each.transport == name]) for name in transports),

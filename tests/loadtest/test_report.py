@@ -175,7 +175,9 @@ def test_table_json_and_page(tmp_path):
     assert "p50" in text
 
 
-def test_the_warm_up_may_be_told_anew(tmp_path):
-    path = recorded(tmp_path / "run.jsonl", *(request(number, number / 10) for number in range(50)))
+def test_a_closed_loop_and_another_warm_up(tmp_path):
+    requests = [request(number, number / 10) for number in range(50)]
+    path = recorded(tmp_path / "run.jsonl", *requests, rate_hz=None, clients=4)
     summary = report(path, Console(file=io.StringIO()), warmup_s=3.0)
+    assert "Closed loop, 4 clients" in (tmp_path / "run.html").read_text()
     assert (summary.requests, summary.warming) == (20, 30)
