@@ -12,8 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from calvaria.client import Client, GrpcClient
-from calvaria.client.codec import Caller
+import calvaria
+from calvaria.client import NEVER, Busy, Client, GrpcClient, Retry
+from calvaria.client.codec import Answer, Caller
 from calvaria.client.tokens import read_token
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
@@ -79,13 +80,13 @@ BAD_INPUTS: dict[str, tuple[bytes, dict[str, str], ErrorCode]] = {
 
 @pytest.fixture(scope="module")
 def http(server: Server) -> Iterator[Client]:
-    with Client(server.settings.url("inference"), key_file=server.key_file, timeout_s=120) as client:
+    with Client(server.settings.url("inference"), key_file=server.key_file, timeout_s=120, retry=NEVER) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def grpc(server: Server) -> Iterator[GrpcClient]:
-    with GrpcClient(server.settings.grpc_target, key_file=server.key_file, timeout_s=120) as client:
+    with GrpcClient(server.settings.grpc_target, key_file=server.key_file, timeout_s=120, retry=NEVER) as client:
         yield client
 
 
@@ -206,7 +207,58 @@ def test_the_answer_lies_on_the_inputs_grid(http, grpc, format, output):
 def test_what_was_assumed_is_said_over_http(http):
     vague = re.sub(rb"space origin:.*\n", b"", GOOD, count=1)
     assert "no origin" in http.request("completion", vague).warning
-    assert http.request("completion", GOOD).warning == ""
+    assert "no origin" not in http.request("completion", GOOD).warning
+
+
+def test_several_outputs_and_a_report_alike_over_both_transports(server, http, grpc):
+    volume, outputs = skull_like((24, 26, 28)), ["implant", "completed"]
+    alone = {output: http.predict("completion", volume, output=output, threshold=0.4) for output in outputs}
+    got = [client.predict_several("completion", volume, outputs, threshold=0.4) for client in (http, grpc)]
+    url, form = f"{http.url}/predictions/completion", {"output": "implant,completed", "threshold": "0.4", "format": "nrrd", "report": "1"}
+    response = httpx.post(url, files={"volume": encode(volume, "nrrd")}, data=form, headers=bearer(server), timeout=60, trust_env=False)
+    assert response.headers["content-type"] == "application/zip"
+    for prediction in [*got, Answer(response.content).prediction]:
+        for output in outputs:
+            np.testing.assert_array_equal(prediction.volumes[output].mask, alone[output].mask)
+        report = prediction.report
+        assert (report.model, report.options["threshold"]) == (calvaria.__version__, 0.4)
+        assert [len(digest) for digest in report.weights.values()] == [64]
+        assert tuple(report.seconds) == STAGES
+        assert report.occupied_out == {output: alone[output].occupied for output in outputs}
+
+
+def test_an_option_of_another_task_is_refused_alike(http, grpc):
+    refusals = {outcome(client, GOOD, {"factor": "2"}) for client in (http, grpc)}
+    assert len(refusals) == 1
+    assert "completion takes no option factor" in refusals.pop()[1]
+
+
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_a_full_queue_is_said_to_be_full_and_patience_gets_through(server, kind):
+    """32 wait in the queue, and 4 at a time are worked on."""
+
+    def client(retry: Retry) -> Caller:
+        if kind == "http":
+            return Client(server.settings.url("inference"), key_file=server.key_file, timeout_s=120, retry=retry)
+        return GrpcClient(server.settings.grpc_target, key_file=server.key_file, timeout_s=120, retry=retry)
+
+    def crowd(caller: Caller) -> list[bytes | CalvariaError]:
+        def ask(_: int) -> bytes | CalvariaError:
+            try:
+                return caller.send("completion", GOOD, {"output": "implant"}).body
+            except CalvariaError as error:
+                return error
+
+        with caller, ThreadPoolExecutor(80) as pool:
+            return list(pool.map(ask, range(80)))
+
+    at_once, patient = crowd(client(NEVER)), crowd(client(Retry(times=12, most_s=4.0)))
+    answers = {answer for answer in at_once if isinstance(answer, bytes)}
+    refused = [answer for answer in at_once if isinstance(answer, CalvariaError)]
+    assert refused, "80 requests at once did not fill the queue, so this test saw nothing"
+    assert all(isinstance(error, Busy) and "Try again" in error.message for error in refused)
+    assert set(patient) == answers
+    assert len(answers) == 1
 
 
 def test_multipart_with_fields_or_json(server, http):
