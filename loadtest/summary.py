@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, median
+from statistics import fmean
 
 from calvaria.errors import CalvariaError, ErrorCode
 from loadtest.record import Recording, Request, Sample
@@ -14,7 +14,7 @@ from loadtest.workload import OK, parse_mix
 BATCH_SUM, BATCH_COUNT = "calvaria_batch_size_sum", "calvaria_batch_size_count"
 """The handler's histogram of how many requests shared a batch."""
 NETWORK = "network"
-QUEUEING_SHARE, QUEUEING_GROWTH, LEAST = 0.1, 2.0, 10
+KEPT_UP, LEAST = 0.9, 10
 OVERLOAD_CODES = ErrorCode.UNAVAILABLE.value, ErrorCode.TIMEOUT.value
 
 Series = list[tuple[float, float]]
@@ -120,7 +120,7 @@ def summarise(recording: Recording, warmup_s: float | None = None) -> Summary:
         warming=len(recording.requests) - len(measured),
         offered_per_s=rate_hz,
         answered_per_s=sum(each.as_expected for each in measured) / (window_s[1] - window_s[0]),
-        kept_up=_kept_up(measured) if rate_hz is not None and len(measured) >= LEAST else None,
+        kept_up=None if rate_hz is None else _kept_up(recording.requests, warmup_s),
         volumes=group("all volumes", volumes),
         ingredients=_present(group(name, [each for each in measured if each.ingredient == name]) for name in names),
         transports=_present(group(f"over {name}", [each for each in volumes if each.transport == name]) for name in transports),
@@ -160,16 +160,12 @@ def _group(name: str, requests: Sequence[Request], wrong: Set[int], start_s: flo
     )
 
 
-def _kept_up(requests: Sequence[Request]) -> bool:
-    """Of requests in order: not where many were refused for want of room or given up, nor where they queued longer and longer.
-
-    That is: where a tenth still waited when the last was due, and the last third waited twice as long as the first.
-    """
-    many = len(requests) * QUEUEING_SHARE
-    third = max(len(requests) // 3, 1)
-    first, last = (median(each.latency_s for each in part) for part in (requests[:third], requests[-third:]))
-    queued = sum(each.done_s > requests[-1].scheduled_s for each in requests) > many and last > QUEUEING_GROWTH * first
-    return not queued and sum(each.code in OVERLOAD_CODES for each in requests) <= many
+def _kept_up(requests: Sequence[Request], start_s: float) -> bool | None:
+    """Whether as many were answered as became due, nearly, between the warm-up's end and the last that was due."""
+    end_s = max(each.scheduled_s for each in requests)
+    due = sum(each.scheduled_s >= start_s for each in requests)
+    answered = sum(start_s <= each.done_s <= end_s and each.code not in OVERLOAD_CODES for each in requests)
+    return answered >= KEPT_UP * due if due >= LEAST else None
 
 
 def _occupancy(first: Sample, last: Sample) -> float | None:

@@ -86,6 +86,10 @@ def test_an_open_loop_that_queues_up_is_said(tmp_path):
     queueing = [request(number, 1.0 + number / 10, 0.1 + number / 5) for number in range(60)]
     assert "did not keep up" in summary_of(recorded(tmp_path / "run.jsonl", *queueing))[1]
     assert "did not keep up" not in summary_of(recorded(tmp_path / "run.jsonl", *queueing, rate_hz=None, clients=4))[1]
+    full = [request(number, number / 10, 20.0) for number in range(300)]
+    assert "did not keep up" in summary_of(recorded(tmp_path / "run.jsonl", *full))[1], "though the latency no longer grows"
+    slow = [request(number, number / 10, 2.0) for number in range(300)]
+    assert "did not keep up" not in summary_of(recorded(tmp_path / "run.jsonl", *slow))[1], "it is slow, and answers as many as come"
 
 
 def test_a_late_generator_is_said(tmp_path):
