@@ -80,13 +80,14 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the weights; a run found there is continued.")],
     config: Annotated[Path | None, typer.Option(help="TOML file; default: the one the shipped weights were made with.")] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of the weights that a new run starts from; default: random ones.")] = None,
+    first: Annotated[Path | None, typer.Option(help="For a second look: folder of the first network's weights.")] = None,
     device: Device = "cpu",
 ) -> None:
     """Fit a task's network on data generated from a seed."""
     from calvaria.training.run import run
     from calvaria.weights import model_folder
 
-    run(task, config or model_folder(task) / "train.toml", out, device, start)
+    run(task, config or model_folder(task) / "train.toml", out, device, start, first)
 
 
 @app.command()

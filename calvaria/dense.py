@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv_transpose3d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from calvaria.networks import LEVELS, Convolution, EncoderDecoder
-from calvaria.sparse import generate
+from calvaria.networks import LEVELS, Convolution, EncoderDecoder, Level
+from calvaria.sparse import SiteSet, generate
 
 MULTIPLE = 2 ** (LEVELS - 1)
 """Grids are a multiple of this along each axis, so that they halve evenly down to the coarsest level."""
@@ -53,6 +53,41 @@ class DenseTwin(nn.Module):
                 module[0] = fuse_conv_bn_eval(module[0], module[1], transpose=transposed)  # type: ignore[type-var]
                 del module[1]
         return self.to(memory_format=torch.channels_last_3d)  # type: ignore[no-any-return, call-overload]
+
+
+class DenseNetwork(nn.Module):
+    """A `DenseTwin` behind the calls of its `EncoderDecoder`, so that both train and are judged by the same code: every cell is a site."""
+
+    def __init__(self, network: EncoderDecoder):
+        super().__init__()
+        self.config = network.config
+        self.twin = DenseTwin(network)
+
+    def forward(self, sites: SiteSet, target: SiteSet | None = None, forced: bool = False, features: Tensor | None = None) -> list[Level]:
+        """A logit for every cell of every item, at all six strides while training, else at stride 1 alone; `target` changes nothing."""
+        grids = self.twin(_occupancy(sites, features))
+        return [_level(grid[:, 0], sites, 2 ** (len(grids) - 1 - i)) for i, grid in enumerate(grids)]
+
+
+def _occupancy(sites: SiteSet, features: Tensor | None) -> Tensor:
+    """[B, C, X, Y, Z], as far as the next multiple: what comes with the sites, or ones; 0 where there is none."""
+    columns = [torch.ones(len(sites), device=sites.device)] if features is None else list(features.float().T.contiguous())
+    _, *size = sites.shape
+    grid = torch.zeros(sites.batch, len(columns), *(-(-along // MULTIPLE) * MULTIPLE for along in size), device=sites.device)
+    for channel, values in enumerate(columns):
+        for item, spread in enumerate(sites.spread(values)):
+            x, y, z = spread.shape
+            grid[item, channel, :x, :y, :z] = spread
+    return grid.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _level(logits: Tensor, like: SiteSet, stride: int) -> Level:
+    """The logits [B, X, Y, Z] of a stride as a level on which every cell of every item is a site."""
+    every = SiteSet.from_masks([torch.ones(extent, dtype=torch.bool, device=logits.device) for extent in like.extents], like.engine)
+    while every.stride < stride:
+        every = every.parents
+    flat = torch.cat([grid[:x, :y, :z].flatten() for grid, (x, y, z) in zip(logits, every.sizes, strict=True)])
+    return Level(every, flat, every.select(flat > 0))
 
 
 class CornerAnchored(nn.ConvTranspose3d):

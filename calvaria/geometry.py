@@ -163,6 +163,12 @@ class WorkingGrid:
         x, y, z = self.axes
         return x.source_count, y.source_count, z.source_count
 
+    @property
+    def source_mm(self) -> tuple[float, float, float]:
+        """Spacing of the source."""
+        x, y, z = self.axes
+        return x.source_mm, y.source_mm, z.source_mm
+
     def coarsen(self, mask: Mask) -> Field:
         """Share of each cell that is occupied, float32 [x, y, z]; what lies outside the source counts as empty.
 

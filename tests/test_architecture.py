@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "client": {"volume", "io", "predictor", "serving"},
     "server": {"client", "weights"},
     "synthetic": {"volume", "geometry"},
-    "training": {"volume", "geometry", "predictor", "synthetic", "networks", "sparse", "tasks", "weights"},
+    "training": {"volume", "geometry", "dense", "inference", "predictor", "synthetic", "networks", "sparse", "tasks", "weights"},
     "datasets": {"volume", "io", "geometry", "sparse", "synthetic", "threshold"},
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calvaria.dense import DenseTwin
+from calvaria.dense import DenseNetwork, DenseTwin
 from calvaria.networks import Convolution, EncoderDecoder, Level, NetworkConfig, pyramid
 from calvaria.sparse import SiteSet
 from calvaria.sparse.engines import EngineUnavailable
@@ -67,6 +67,26 @@ def test_every_level_and_every_gradient_of_training_are_the_same(network: Encode
         sum(torch.square(logits).mean() for logits in outputs).backward()
     stem = network.stem.weight.grad.view(3, 3, 3, 1, -1).permute(4, 3, 2, 1, 0)
     torch.testing.assert_close(twin.stem[0].weight.grad, stem)
+
+
+@torch.no_grad()
+def test_as_a_network_every_cell_of_every_item_is_a_site(network: EncoderDecoder) -> None:
+    masks = [torch.rand(70, 20, 33) < 0.1, torch.ones(64, 64, 64, dtype=torch.bool)]
+    sites = SiteSet.from_masks(masks)
+    (level,) = DenseNetwork(network).eval()(sites)
+    assert [len(part) for part in torch.split(level.logits, level.sites.counts)] == [70 * 20 * 33, 64**3]
+    for item, mask in enumerate(masks):
+        grid = torch.zeros(1, 1, *(-(-size // 64) * 64 for size in (70, 64, 64)))
+        grid[0, 0, : mask.shape[0], : mask.shape[1], : mask.shape[2]] = mask
+        (alone,) = DenseTwin(network)(grid)
+        x, y, z = mask.shape
+        torch.testing.assert_close(level.sites.spread(level.logits)[item], alone[0, 0, :x, :y, :z])
+
+
+def test_as_a_network_it_judges_all_strides_while_training(network: EncoderDecoder) -> None:
+    levels = DenseNetwork(network).train()(SiteSet.from_masks([torch.rand(40, 20, 30) < 0.1]))
+    assert [level.sites.stride for level in levels] == [32, 16, 8, 4, 2, 1]
+    assert all(len(level.logits) == len(level.sites) for level in levels)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from calvaria.networks import CONFIGS, NetworkConfig
+from calvaria.synthetic import DEFECT_KINDS
 from calvaria.tasks import Settings
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class DataConfig:
             alike; None: what serving uses. Thresholded scans lose thin bone, above all of the base, and a network that never
             saw that takes it for a defect.
     stretch each axis of a skull is stretched or shrunk by up to this share
+    without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     distinct  so many examples are made, kept on disk and seen again and again, by turns mirrored; 0: every example is seen once
     """
 
@@ -32,16 +34,21 @@ class DataConfig:
     intact: float = 0.0
     shares: tuple[float, float] | None = None
     stretch: float = 0.0
+    without: tuple[str, ...] = ()
     distinct: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", self.shares and tuple(self.shares))  # files know only lists
+        object.__setattr__(self, "without", tuple(self.without))
+        if unknown := set(self.without) - set(DEFECT_KINDS):
+            raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """How weights are fitted: AdamW, learning rate warmed up over `warmup` steps, then a half cosine down to zero.
 
+    decay         whether the rate comes down; without, it stays, as in the paper
     added_weight  weight in the loss of sites the input does not have, against 1 for those it has; 1 is the paper's loss
     overlap_weight  weight in the loss of one minus the Dice overlap of what is added with what is missing; 0 is the paper's loss
     precision     fp32, or bf16: features in bfloat16, which halves their memory on a GPU; weights and sums stay in fp32
@@ -52,6 +59,7 @@ class OptimizerConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup: int = 200
+    decay: bool = True
     added_weight: float = 1.0
     overlap_weight: float = 0.0
     precision: str = "fp32"
@@ -66,6 +74,7 @@ class TrainConfig:
     """A training run. In the file, `network` is the name of a configuration of `calvaria.networks`, or a table of its own.
 
     second  the network is a task's second look, at what another one, already trained, says
+    dense   the network's dense twin is trained instead, for comparison: the same layers on whole grids
     """
 
     task: str
@@ -77,6 +86,7 @@ class TrainConfig:
     validate_every: int = 1000
     validation_skulls: int = 16
     second: bool = False
+    dense: bool = False
 
     @classmethod
     def read(cls, path: Path) -> "TrainConfig":

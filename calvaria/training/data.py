@@ -18,7 +18,7 @@ from calvaria.geometry import Field, to_canonical
 from calvaria.inference import mirror_image
 from calvaria.predictor import Predictor
 from calvaria.sparse import SiteSet
-from calvaria.synthetic import cut_defect, make_skull
+from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import Settings
 from calvaria.tasks.task import MOST_SITES, prepare
@@ -116,6 +116,7 @@ class CompletionExamples(Dataset[Example]):
     def __init__(self, store: SkullStore, skulls: range, settings: Settings, data: DataConfig, seed: int, count: int, make: Maker):
         self.store, self.skulls, self.settings, self.data, self.seed, self.count = store, skulls, settings, data, seed, count
         self.make = make
+        self.kinds = tuple(kind for kind in DEFECT_KINDS if kind not in data.without)
 
     def __len__(self) -> int:
         return self.count
@@ -130,7 +131,7 @@ class CompletionExamples(Dataset[Example]):
             settings = replace(self.settings, occupied_share=rng.uniform(*self.data.shares)) if self.data.shares else self.settings
             intact = self.data.intact > rng.random()
             try:
-                return self.make(skull if intact else cut_defect(skull, defect_seed).defective, skull, settings)
+                return self.make(skull if intact else cut_defect(skull, defect_seed, kinds=self.kinds).defective, skull, settings)
             except CalvariaError as error:  # a defect that left nothing to see: draw again
                 reason = error
         raise ValueError(f"no example could be made in {TRIES} tries; the last failed because: {reason}")

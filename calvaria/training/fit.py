@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from calvaria.dense import DenseNetwork
 from calvaria.networks import EncoderDecoder
 from calvaria.synthetic.seeds import TRAINING, VALIDATION
 from calvaria.tasks import TASKS, Settings
@@ -31,6 +33,10 @@ from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 250
+DENSE = "dense-twin.safetensors"
+"""Weights of a dense twin, in a layout of their own: nothing serves them."""
+
+Learner = EncoderDecoder | DenseNetwork
 
 
 @dataclass(frozen=True)
@@ -67,34 +73,35 @@ def fit(
     name = CLOSE_UP if config.second else WEIGHTS
     if start:
         network.load_state_dict(load_weights(start / name)[0].state_dict())
-    network.to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
-    progress = _resume(folder / CHECKPOINT, config, network, optimizer)
+    learner: Learner = DenseNetwork(network) if config.dense else network
+    learner.to(device)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
+    progress = _resume(folder / CHECKPOINT, config, learner, optimizer)
     examples = training_examples(config, folder, first)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
     for step, batch in enumerate(_batches(examples, config, progress.step, team), start=progress.step + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer)
-        loss = train_step(network, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
+        loss = train_step(learner, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
         mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
         progress = Progress(step, mean, progress.implant_dice)
         if not team.leads:
             continue
         if step % config.validate_every == 0 or step == config.optimizer.steps:
-            progress = Progress(step, mean, validate(network, validation, config.settings, device))
+            progress = Progress(step, mean, validate(learner, validation, config.settings, device))
         if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
-            _save(folder / CHECKPOINT, config, network, optimizer, progress)
+            _save(folder / CHECKPOINT, config, learner, optimizer, progress)
         report(progress)
-    path = folder / name
-    if team.leads:
+    path = folder / (DENSE if config.dense else name)
+    if team.leads and config.dense:
+        save_file({name: tensor.contiguous() for name, tensor in learner.state_dict().items()}, path)
+    elif team.leads:
         save_weights(path, network, TASKS[config.task], config.settings)
     return path
 
 
-def train_step(
-    network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch: Batch, config: OptimizerConfig, device: str, team: Team
-) -> float:
+def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch, config: OptimizerConfig, device: str, team: Team) -> float:
     """One gradient step on a batch, or on this process's share of it; returns the loss there."""
     network.train()
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
@@ -109,15 +116,17 @@ def train_step(
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:
-    """Linear warm-up, then half a cosine to zero at the last step; `step` counts from 1."""
+    """Linear warm-up, then half a cosine to zero at the last step, or no decay; `step` counts from 1."""
     if step <= config.warmup:
         return config.learning_rate * step / config.warmup
+    if not config.decay:
+        return config.learning_rate
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @torch.no_grad()
-def validate(network: EncoderDecoder, examples: list[Example], settings: Settings, device: str) -> float:
+def validate(network: Learner, examples: list[Example], settings: Settings, device: str) -> float:
     """Mean Dice of the added cells against the missing ones, on the working grid, without finishing.
 
     A cell is missing where more than half of it is.
@@ -183,14 +192,14 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
     )
 
 
-def _save(path: Path, config: TrainConfig, network: EncoderDecoder, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def _save(path: Path, config: TrainConfig, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     state = {"config": repr(config), "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
     unfinished = path.with_suffix(".part")
     torch.save(state, unfinished)
     unfinished.rename(path)
 
 
-def _resume(path: Path, config: TrainConfig, network: EncoderDecoder, optimizer: torch.optim.Optimizer) -> Progress:
+def _resume(path: Path, config: TrainConfig, network: Learner, optimizer: torch.optim.Optimizer) -> Progress:
     if not path.exists():
         return Progress(0, math.nan, math.nan)
     state = torch.load(path, weights_only=True)

@@ -9,7 +9,7 @@ import torch
 
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
-from calvaria.synthetic import cut_defect, make_skull
+from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
@@ -170,6 +170,25 @@ def test_a_second_network_needs_a_first(runs: Path) -> None:
             fit(config, runs / "neither", first=first)
 
 
+def test_kinds_of_defects_may_be_left_out(runs: Path) -> None:
+    few = replace(CONFIG, data=replace(CONFIG.data, without=tuple(kind for kind in DEFECT_KINDS if kind != "large")))
+    for i in range(3):
+        large, any_kind = (training_examples(config, runs / "any")[i] for config in (few, CONFIG))
+        assert (large.wanted > 0).sum() - large.sites.sum() > 30
+        assert not np.array_equal(large.sites, any_kind.sites)
+    with pytest.raises(ValueError, match="no defects of kind enormous"):
+        replace(CONFIG.data, without=("enormous",))
+
+
+def test_the_dense_twin_trains_by_the_same_configuration(runs: Path) -> None:
+    dense = replace(GRADED, dense=True, optimizer=OptimizerConfig(steps=3, batch=1, warmup=1), validate_every=3)
+    history: list[Progress] = []
+    path = fit(dense, runs / "dense", report=history.append)
+    assert path.name == "dense-twin.safetensors"
+    assert history[-1].loss < history[0].loss
+    assert 0 <= history[-1].implant_dice <= 1
+
+
 def test_settings_under_which_nothing_can_be_seen_are_an_error(runs: Path) -> None:
     blind = replace(CONFIG, data=replace(CONFIG.data, shares=(1.0, 1.0)))
     with pytest.raises(ValueError, match="no example could be made in 20 tries; the last failed because: Nothing in the mask"):
@@ -187,6 +206,7 @@ def test_the_learning_rate_warms_up_and_comes_down() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] == pytest.approx(0.0)
     assert sorted(rates[9:], reverse=True) == rates[9:]
+    assert learning_rate(100, replace(optimizer, decay=False)) == 1.0
 
 
 def test_the_shipped_configuration_is_read(tmp_path: Path) -> None:
