@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from volume_files import ball, by_nibabel, by_pynrrd, nrrd_text
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io import FORMATS, VOLUME_FORMATS, decode, decode_image, encode, format_of, read, read_image, write
+from calvaria.io import FORMATS, VOLUME_FORMATS, as_mask, decode, decode_image, encode, format_of, open_image, read, read_image, write
 from calvaria.volume import BinaryVolume
 
 SKULL = Path(__file__).parents[3] / "shared" / "data" / "seg3d_skull.nrrd"
@@ -153,6 +153,19 @@ def test_a_header_that_promises_much_costs_little():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert refusal_of(nrrd_text(sizes="640 640 640")) is ErrorCode.TRUNCATED
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+
+
+def test_opening_reads_the_header_alone():
+    promise = open_image(nrrd_text(sizes="640 640 640", type="short", endian="little"))
+    assert promise.sample_bytes == 2 * 640**3
+    with pytest.raises(CalvariaError) as caught:
+        promise.read()
+    assert caught.value.code is ErrorCode.TRUNCATED
+    volume = BinaryVolume.on_grid(ball(), (1, 1, 1))
+    for format in VOLUME_FORMATS:
+        promise = open_image(encode(volume, format))
+        assert promise.sample_bytes == volume.mask.size
+        assert np.array_equal(as_mask(promise.read()).volume.mask, volume.mask)
 
 
 @pytest.mark.parametrize("format", VOLUME_FORMATS)
