@@ -13,6 +13,7 @@ from calvaria.io import DEFAULT_MAX_VOXELS, as_mask, open_image
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_input, assumptions
+from calvaria.serving.heap import give_back
 from calvaria.serving.journey import Journey
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
@@ -26,6 +27,9 @@ STAGES = ("decode", "prepare", "network", "finish", "encode")
 
 FINISHING_BYTES = 8
 """A voxel, at the worst, while an answer is finished: its masks, and distances within the box of an implant."""
+
+TRIMMED_BYTES = 2**22
+"""Samples of a batch beyond which freed memory goes back to the system at once; small requests do not pay for it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Service:
             self._infer(opened)
         self._each(journeys, self._close)
         self._bound_batch(journeys)
+        if sum(journey.sample_bytes for journey in journeys) > TRIMMED_BYTES:
+            give_back()
         return [journey.response() for journey in journeys]
 
     def _each(self, journeys: Sequence[Journey], stage: Callable[[Journey], None]) -> None:
@@ -83,6 +89,7 @@ class Service:
         journey.options = RequestOptions.parse(request.options, self.predictor.task)
         with journey.timed("decode"):
             promise = open_image(request.body, max_voxels=self.limits.max_voxels)
+            journey.sample_bytes = promise.sample_bytes
             with self._room.holding(promise.sample_bytes):
                 journey.decoded = as_mask(promise.read(), journey.options.label)
         volume = journey.decoded.volume

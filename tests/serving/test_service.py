@@ -9,6 +9,7 @@ from io import BytesIO
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from scipy import ndimage
 import calvaria
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
+from calvaria.serving.heap import give_back
 from calvaria.serving.report import ImplantFacts, Notice, Report
 from calvaria.serving.service import STAGES, Limits, Model, Request, Service
 from calvaria.serving.wire import decode_refusal, unpack
@@ -324,3 +326,25 @@ def test_threads_hold_no_more_than_there_is_room_for(predictor, monkeypatch):
     assert max(most) == 2000, "two of 1000 voxels fit, and are worked on at once"
     Service(predictor, Limits(max_working_mib=0), threads=6).handle(requests)
     assert max(most[6:]) == 1000, "what fits nowhere is worked on alone"
+
+
+def test_memory_goes_back_after_large_volumes_whether_they_are_answered_or_not(predictor, monkeypatch):
+    given_back = []
+    monkeypatch.setattr("calvaria.serving.service.give_back", lambda: given_back.append(True))
+    service, large = Service(predictor), BinaryVolume.on_grid(np.zeros((200, 200, 200), np.bool_), (1, 1, 1))
+    assert [code_of(each) for each in service.handle([request(), request()])] == ["ok", "ok"]
+    assert not given_back
+    assert [code_of(each) for each in service.handle([request(), Request(encode(large, "nrrd"))])] == ["ok", "empty-mask"]
+    assert given_back == [True]
+
+
+def test_what_was_freed_is_no_longer_held():
+    """Blocks too small for the system's own pages, which the C library keeps."""
+    resident = psutil.Process().memory_info
+    blocks = [bytearray(60_000) for _ in range(2000)]
+    keep = blocks[::100]
+    held = resident().rss
+    del blocks
+    give_back()
+    assert held - resident().rss > 60_000_000
+    assert len(keep) == 20
