@@ -203,11 +203,14 @@ def bench_masks(
     bench(volume, engine, repeat, json)
 
 
-def main(commands: typer.Typer = app) -> None:
-    """Run a command line; a refusal is printed as its sentence and code, with exit status 2. Terminated, it still cleans up."""
+def main(commands: typer.Typer | None = None) -> None:
+    """Run a command line, by default this one; a refusal is printed as its sentence and code, with exit status 2.
+
+    Terminated, it still cleans up.
+    """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        commands()
+        (commands or app)()
     except CalvariaError as error:
         typer.echo(f"{error.message} [{error.code.value}]", err=True)
         sys.exit(2)

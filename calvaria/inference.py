@@ -8,17 +8,21 @@ import torch
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Field
+from calvaria.memory import split_to_fit
 from calvaria.minkowski import MinkowskiNetwork
 from calvaria.networks import EncoderDecoder, Level
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
 from calvaria.sparse.engines import NAMES, choose
-from calvaria.tasks.task import MOST_CELLS, MOST_SITES
 from calvaria.volume import Mask
 
 MINKOWSKI = "minkowski"
 ENGINES = (*NAMES, MINKOWSKI)
 """What may compute a network: the library's own engines by name, or the whole network on MinkowskiEngine."""
+
+
+BUDGET_BYTES = 2**31
+"""For the tensors of a network call that several grids share. A head takes about 100 MB, and what alone takes more goes alone."""
 
 
 class Grid(Protocol):
@@ -41,8 +45,10 @@ class Grid(Protocol):
 class Inference:
     """A network on a device and an engine."""
 
-    def __init__(self, network: EncoderDecoder, mirrored: bool, device: str = "cpu", engine: str = "auto"):
-        """`mirrored`: ask about the mirror image, left for right, too, and average.
+    def __init__(
+        self, network: EncoderDecoder, mirrored: bool, device: str = "cpu", engine: str = "auto", budget_bytes: int = BUDGET_BYTES
+    ):
+        """`mirrored`: ask about the mirror image, left for right, too, and average. `budget_bytes`: of tensors for a call of several grids.
 
         `engine`: one of ENGINES; CalvariaError BAD_OPTION for another, or one that cannot run here.
         """
@@ -53,11 +59,19 @@ class Inference:
         self.device = torch.device(device)
         self.engine = choose("auto" if engine == MINKOWSKI else engine, self.device.type)
         self.computed_by = MINKOWSKI if engine == MINKOWSKI else self.engine
+        self.budget_bytes = budget_bytes
         self.decide: Callable[..., list[Level]] = MinkowskiNetwork(self.network) if engine == MINKOWSKI else Plan(self.network)
 
     def __call__(self, batch: Sequence[Grid]) -> list[Field]:
-        """The probability of each cell, float32 [x, y, z]: in one network call for ordinary heads; each as it would be alone."""
-        return [answer for shared in _calls(batch) for answer in self._call(shared)]
+        """The probability of each cell, float32 [x, y, z]: in as few network calls as memory allows; each as it would be alone."""
+        return [answer for shared in self._calls(batch) for answer in self._call(shared)]
+
+    def _calls(self, batch: Sequence[Grid]) -> list[list[Grid]]:
+        """A batch in pieces whose predicted memory is within the budget; a grid that alone is not is a piece of its own."""
+        if len(batch) < 2:
+            return [list(batch)] if batch else []
+        config, copies = self.network.config, 1 + self.mirrored
+        return split_to_fit(batch, lambda item: torch.from_numpy(item.sites), config, self.engine, self.device, self.budget_bytes, copies)
 
     def _call(self, batch: Sequence[Grid]) -> list[Field]:
         seen = [(item.sites, item.features) for item in batch]
@@ -68,7 +82,7 @@ class Inference:
             sites = SiteSet.from_masks(masks, self.engine if self.device.type == "cpu" else "auto").to(self.device, self.engine)
             features = torch.from_numpy(np.concatenate([each for _, each in seen])).to(self.device) if self.network.config.inputs else None
             answer = self.decide(sites, features=features)[-1]
-            fields = [field.cpu().numpy() for field in answer.sites.spread(_probability(answer))]
+            fields = [field.numpy() for field in answer.sites.host_spread(_probability(answer))]
         if self.mirrored:
             return [(field + image[::-1]) / 2 for field, image in zip(fields[: len(batch)], fields[len(batch) :], strict=True)]
         return fields
@@ -80,23 +94,6 @@ def mirror_image(sites: Mask, features: Field) -> tuple[Mask, Field]:
     rows[sites] = np.arange(len(features))
     flipped = np.ascontiguousarray(sites[::-1])
     return flipped, features[rows[::-1][flipped]]
-
-
-def _calls(batch: Sequence[Grid]) -> list[list[Grid]]:
-    """A batch in as few network calls, in order, as keep each within what the largest single volume may take."""
-    calls: list[list[Grid]] = []
-    for item in batch:
-        if calls and _fits([*calls[-1], item]):
-            calls[-1].append(item)
-        else:
-            calls.append([item])
-    return calls
-
-
-def _fits(batch: Sequence[Grid]) -> bool:
-    """Whether a batch is within a call's cells (its items share one grid, as large along each axis as the largest) and sites."""
-    shared = np.max([item.sites.shape for item in batch], axis=0)
-    return len(batch) * int(shared.prod()) <= MOST_CELLS and sum(item.occupied_cells for item in batch) <= MOST_SITES
 
 
 def _probability(answer: Level) -> torch.Tensor:

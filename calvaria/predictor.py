@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from calvaria.inference import ENGINES, Inference
+from calvaria.inference import BUDGET_BYTES, ENGINES, Inference
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import Inferred, Prepared, Settings, Task
 from calvaria.tasks.task import prepare
@@ -38,17 +39,22 @@ class Predictor:
         device: str = "cpu",
         engine: str = "auto",
         second: Trained | None = None,
+        budget_bytes: int = BUDGET_BYTES,
     ):
-        """`second`: the network that looks closer, where the task has a second look. Errors of `engine`: see `Inference`."""
+        """`second`: the network that looks closer, where the task has a second look.
+
+        `budget_bytes`, and errors of `engine`: see `Inference`.
+        """
         self.task = task
         self.settings = settings
         self.device = torch.device(device)
-        self.first = Inference(network, settings.mirrored, device, engine)
-        self.second = Inference(second.network, second.settings.mirrored, device, engine) if second else None
+        self.first = Inference(network, settings.mirrored, device, engine, budget_bytes)
+        self.second = Inference(second.network, second.settings.mirrored, device, engine, budget_bytes) if second else None
         self.closer = second.settings if second else None
+        self.engine = self.first.computed_by
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto") -> "Predictor":
+    def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto", budget_bytes: int = BUDGET_BYTES) -> "Predictor":
         """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
         network, task, settings = load_weights(Path(folder) / WEIGHTS)
         second = None
@@ -57,16 +63,17 @@ class Predictor:
             second = Trained(closer, closer_settings)
         cells = " and ".join(f"{each.spacing_mm:g}" for each in (settings, second and second.settings) if each)
         log.info("%s on %s, engine %s: channels %s, %s mm cells", task.name, device, engine, network.config.channels, cells)
-        return cls(network, task, settings, device, engine, second)
+        return cls(network, task, settings, device, engine, second, budget_bytes)
 
     @property
     def network(self) -> EncoderDecoder:
         return self.first.network
 
-    @property
-    def engine(self) -> str:
-        """What computes the networks: one of ENGINES, "auto" no longer among them."""
-        return self.first.computed_by
+    def warm_up(self) -> None:
+        """Answer for a ball with a hole, so that whatever happens only once has happened before the first volume comes."""
+        x, y, z = np.meshgrid(*[np.arange(-48, 48)] * 3, indexing="ij")
+        distance = np.sqrt(x**2 + y**2 + z**2)
+        self.predict([BinaryVolume.on_grid((abs(distance - 40) < 4) & (x**2 + y**2 + (z - 40) ** 2 > 400), (2.0, 2.0, 2.0))])
 
     def prepare(self, volume: BinaryVolume) -> Prepared:
         """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK or TOO_LARGE; see `calvaria.tasks.task.prepare`."""

@@ -15,6 +15,7 @@ from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
 
 import calvaria
+from calvaria.inference import BUDGET_BYTES
 from calvaria.predictor import Predictor
 from calvaria.server.archive import VERSION_FILE
 from calvaria.serving.service import Limits, Model, Request, Response, Service
@@ -39,7 +40,9 @@ class CalvariaHandler:
                 "build it again with archive/build.py, or install the other version"
             )
         config = context.model_yaml_config
-        predictor = Predictor.load(folder, device=_device(context), engine=config.get("engine", "auto"))
+        budget_bytes = config.get("network_mib", BUDGET_BYTES >> 20) << 20
+        predictor = Predictor.load(folder, device=_device(context), engine=config.get("engine", "auto"), budget_bytes=budget_bytes)
+        predictor.warm_up()
         self.service = Service(predictor, Limits(**config["limits"]), Model(_version(context), weights_sha256(folder)))
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[bytes]:
@@ -56,7 +59,12 @@ class CalvariaHandler:
 
 def _device(context: Context) -> str:
     gpu = context.system_properties["gpu_id"]
-    return f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
+    if gpu is not None and not torch.cuda.is_available():
+        log.warning(
+            "TorchServe gives GPU %s, but this build of PyTorch (%s) cannot use it: the model runs on the CPU", gpu, torch.__version__
+        )
+        return "cpu"
+    return "cpu" if gpu is None else f"cuda:{gpu}"
 
 
 def _version(context: Context) -> str:

@@ -48,6 +48,9 @@ class FakePredictor:
         self.batches: list[int] = []
         self.fail: Callable[[list[BinaryVolume]], None] = lambda volumes: None
 
+    def warm_up(self) -> None:
+        """It is always warm."""
+
     def prepare(self, volume: BinaryVolume) -> FakePrepared:
         if not volume.occupied:
             raise CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty.")

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "dense": {"networks", "sparse"},
     "tasks": {"volume", "geometry"},
     "weights": {"networks", "tasks"},
-    "inference": {"volume", "geometry", "minkowski", "networks", "plan", "sparse", "tasks"},
+    "inference": {"volume", "geometry", "memory", "minkowski", "networks", "plan", "sparse"},
     "predictor": {"volume", "inference", "networks", "tasks", "weights"},
     "serving": {"volume", "geometry", "io", "tasks", "predictor"},
     "client": {"volume", "io", "predictor", "serving"},

@@ -1,12 +1,13 @@
 """A second look: the surroundings of what a network added, on a finer working grid, where another network judges every cell."""
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Field, WorkingGrid, bounding_box
 from calvaria.tasks.task import CloseUp, Prepared, Settings
 from calvaria.volume import BinaryVolume, Mask
@@ -16,6 +17,10 @@ FAINT = 0.05
 
 CONTEXT_MM = 9.0
 """How far around those cells bone is shown."""
+
+MOST_CELLS = 2**25
+MOST_SITES = 2**20
+"""Of a close-up: more than the whole of any head has at 1.25 mm."""
 
 
 def close_up(prepared: Prepared, guess: Field, around: Mask, settings: Settings) -> CloseUp:
@@ -32,12 +37,20 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, settings: Settings)
     affine[:3, 3] += affine[:3, :3] @ [x.start, y.start, z.start]
     part = BinaryVolume(canonical.mask[box], affine)
     grid = WorkingGrid.filling(part, settings.spacing_mm)
+    _check("spans", prod(grid.shape), MOST_CELLS)
     shares = grid.coarsen(part.mask)
     first = sampled(guess, prepared.grid, grid)
     bone = shares > settings.occupied_share
     judged, nearby = (nearest(cells, prepared.grid, grid) for cells in (around, seen))
     sites = judged & ((first > FAINT) | bone) | nearby & bone
+    _check("fills", int(np.count_nonzero(sites)), MOST_SITES)
     return CloseUp((x, y, z), grid, shares, sites, np.stack([shares[sites], first[sites]], axis=1))
+
+
+def _check(verb: str, count: int, most: int) -> None:
+    if count > most:
+        message = f"What the first network would add {verb} {count:,} cells of the finer grid, more than any implant."
+        raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Check that the mask is a skull, and its spacing.")
 
 
 def sampled(values: Field, source: WorkingGrid, target: WorkingGrid) -> Field:

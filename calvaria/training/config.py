@@ -74,6 +74,7 @@ class TrainConfig:
     """A training run. In the file, `network` is the name of a configuration of `calvaria.networks`, or a table of its own.
 
     second  the network is a task's second look, at what another one, already trained, says
+    until   the run ends after this step, as if it had been cut off there; None: it goes to its end
     dense   the network's dense twin is trained instead, for comparison: the same layers on whole grids
     """
 
@@ -87,6 +88,7 @@ class TrainConfig:
     validation_skulls: int = 16
     second: bool = False
     dense: bool = False
+    until: int | None = None
 
     @classmethod
     def read(cls, path: Path) -> "TrainConfig":

@@ -87,12 +87,16 @@ def fit(
         mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
         progress = Progress(step, mean, progress.implant_dice)
         if not team.leads:
+            if step == config.until:
+                break
             continue
         if step % config.validate_every == 0 or step == config.optimizer.steps:
             progress = Progress(step, mean, validate(learner, validation, config.settings, device))
         if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
             _save(folder / CHECKPOINT, config, learner, optimizer, progress)
         report(progress)
+        if step == config.until:
+            break
     path = folder / (DENSE if config.dense else name)
     if team.leads and config.dense:
         save_file({name: tensor.contiguous() for name, tensor in learner.state_dict().items()}, path)

@@ -152,7 +152,7 @@ def test_gpu_memory_is_that_of_the_workers_own_gpu(handler, caplog, monkeypatch)
 
 @pytest.mark.parametrize(("version", "fits"), [(calvaria.__version__, True), ("0.0.9", False)])
 def test_an_archive_beside_another_version_is_refused(module, predictor, tmp_path, monkeypatch, version, fits):
-    monkeypatch.setattr(module.Predictor, "load", lambda folder, device, engine: predictor)
+    monkeypatch.setattr(module.Predictor, "load", lambda folder, device, **_: predictor)
     (tmp_path / "calvaria-version.txt").write_text(version + "\n")
     (tmp_path / "weights.safetensors").write_bytes(b"weights")
     handler = module.CalvariaHandler()

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_a_worker_loads_onto_the_gpu_it_was_given(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
-    monkeypatch.setattr(module.Predictor, "load", lambda folder, device, engine: asked.append(device))
+    monkeypatch.setattr(module.Predictor, "load", lambda folder, device, **_: asked.append(device) or Mock())
     monkeypatch.setattr(module, "Service", lambda *arguments: None)
     module.CalvariaHandler().initialize(context(folder_with(tmp_path), gpu))
     assert asked == [device]
