@@ -75,9 +75,12 @@ $(MINKOWSKI): $(INSTALLED) $(wildcard tools/*minkowski*.py)
 archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
-train: setup ## fit the completion network into runs/completion, in two runs, going on where they stopped
-	$(BIN)/calvaria train completion --config models/completion/pretrain.toml --out runs/pretraining
-	$(BIN)/calvaria train completion --start runs/pretraining --out runs/completion
+train: setup ## fit completion's networks into runs/completion, in four runs, going on where they stopped
+	$(BIN)/calvaria train completion --config models/completion/halfway.toml --out runs/halfway
+	$(BIN)/calvaria train completion --config models/completion/close-up-1.toml --first runs/halfway --out runs/close-up
+	$(BIN)/calvaria train completion --out runs/completion
+	$(BIN)/calvaria train completion --config models/completion/close-up-2.toml --first runs/completion --start runs/close-up --out runs/completion/close-up
+	cp runs/completion/close-up/close-up.safetensors runs/completion/
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

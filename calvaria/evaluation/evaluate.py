@@ -46,6 +46,8 @@ class Evaluation:
 
     def report(self, cases: Sequence[Planned], title: str, console: Console) -> int:
         """Run, showing progress; print and write tables and the sheet. Returns how many rows have an error."""
+        if not console.is_terminal:
+            console.width = WIDTH  # or the figures of a log would be cut short
         self.run(track(cases, "Scoring", console=console))
         with self.record.path.with_suffix(".txt").open("w") as file:
             for out in (console, Console(file=file, width=WIDTH)):
