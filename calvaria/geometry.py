@@ -179,13 +179,13 @@ class WorkingGrid:
         order, in_memory = _memory_order(mask)
         overlaps = [self.axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
         rows, columns = (slice(int(shares.indices.min()), int(shares.indices.max()) + 1) for shares in overlaps[1:])
-        across, along = overlaps[1][:, rows], overlaps[2][:, columns].T
+        across, along = overlaps[1][:, rows], overlaps[2][:, columns]
         coarse = np.empty([shares.shape[0] for shares in overlaps], np.float32)
         shares = overlaps[0].astype(np.float32)
         for cell, (start, stop) in enumerate(pairwise(shares.indptr)):
             planes = zip(shares.indices[start:stop], shares.data[start:stop], strict=True)
             slab = sum(in_memory[plane, rows, columns] * share for plane, share in planes)
-            coarse[cell] = across @ np.asarray(slab, np.float64) @ along
+            coarse[cell] = (along @ (across @ np.asarray(slab, np.float64)).T).T
         return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
 
     def refine(self, field: Field, threshold: float) -> tuple[Mask, Box]:
@@ -208,7 +208,10 @@ class WorkingGrid:
         mask = np.empty([voxels.stop - voxels.start for voxels in box], np.bool_, order="F")
         for above, below, upper, weight in zip(mask.T, *self.axes[2].neighbours(z), strict=True):
             lower = plane(below)
-            np.greater(lower + (plane(upper) - lower) * weight, threshold, out=above)
+            values = plane(upper) - lower
+            values *= weight
+            values += lower
+            np.greater(values, threshold, out=above)
         return mask, box
 
     @staticmethod

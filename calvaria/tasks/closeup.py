@@ -66,7 +66,9 @@ def sampled(values: Field, source: WorkingGrid, target: WorkingGrid) -> Field:
 
 def nearest(mask: Mask, source: WorkingGrid, target: WorkingGrid) -> Mask:
     """A mask [x, y, z] on one working grid at the cells of another of the same orientation."""
-    return mask[np.ix_(*(np.rint(position).astype(np.intp) for position in _positions(source, target)))]
+    for axis, position in enumerate(_positions(source, target)):
+        mask = mask.take(np.rint(position).astype(np.intp), axis)
+    return mask
 
 
 def _positions(source: WorkingGrid, target: WorkingGrid) -> Iterator[NDArray[np.float64]]:

@@ -1,22 +1,19 @@
 """Completion: a defective skull in, the whole skull and the implant out."""
 
-from math import prod
+from math import ceil, prod
 
 import cc3d
 import edt
 import numpy as np
 from scipy import ndimage
 
-from calvaria.geometry import Field, WorkingGrid
+from calvaria.geometry import Box, Field, bounding_box
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.task import CloseUp, Inferred, Prepared, Settings, Task
 from calvaria.volume import Mask
 
 OPENING_MM = 1.0
 """Radius of the opening that takes films and threads off an implant: what is thinner than twice this goes."""
-
-AROUND = ndimage.generate_binary_structure(3, 3)
-"""A cell and its 26 neighbours."""
 
 LOOK_ABOVE = 0.3
 LOOK_SMALLEST_MM3 = 100.0
@@ -35,14 +32,19 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     is the implant.
     """
     defective = prepared.canonical.mask
-    implant = np.zeros_like(defective)
+    implant, completed = np.zeros_like(defective), defective.copy(order="K")
     if inferred.closeup is not None and inferred.closer is not None:
-        _fill(implant[inferred.closeup.box], defective[inferred.closeup.box], inferred.closeup.grid, inferred.closer, settings)
+        part, grid, field = inferred.closeup.box, inferred.closeup.grid, inferred.closer
     else:
         pieces = added_pieces(prepared, inferred.field, settings.threshold, settings.smallest_mm3)
-        field = np.where(ndimage.binary_dilation(pieces, AROUND), inferred.field, np.float32(0))
-        _fill(implant, defective, prepared.grid, field, settings)
-    return {"completed": defective | implant, "implant": implant}
+        part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))
+    solid, box = grid.refine(field, settings.threshold)
+    missing = np.greater(solid, defective[part][box], out=solid)
+    thick = thick_box(missing, OPENING_MM, grid.source_mm)
+    piece = clean(np.asfortranarray(missing[thick]), grid.source_mm, settings)
+    for answer in (implant, completed):
+        answer[part][box][thick] |= piece
+    return {"completed": completed, "implant": implant}
 
 
 def look(prepared: Prepared, field: Field, settings: Settings, closer: Settings) -> CloseUp | None:
@@ -50,7 +52,7 @@ def look(prepared: Prepared, field: Field, settings: Settings, closer: Settings)
     pieces = added_pieces(prepared, field, LOOK_ABOVE, LOOK_SMALLEST_MM3)
     if not pieces.any():
         return None
-    return close_up(prepared, field, ndimage.binary_dilation(pieces, AROUND, iterations=LOOK_CELLS), closer)
+    return close_up(prepared, field, _grown(pieces, LOOK_CELLS), closer)
 
 
 def added_pieces(prepared: Prepared, field: Field, above: float, smallest_mm3: float) -> Mask:
@@ -62,10 +64,26 @@ def added_pieces(prepared: Prepared, field: Field, above: float, smallest_mm3: f
     return large_components(field - prepared.shares > above, smallest_mm3 / prepared.grid.spacing_mm**3)
 
 
-def _fill(implant: Mask, defective: Mask, grid: WorkingGrid, field: Field, settings: Settings) -> None:
-    """Write what a field on a working grid says is missing into an implant, empty before; both masks lie under the grid."""
-    solid, box = grid.refine(field, settings.threshold)
-    implant[box] = clean(solid & ~defective[box], grid.source_mm, settings)
+def thick_box(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Box:
+    """A box that holds whatever an opening by a ball leaves of a mask [X, Y, Z], and its surroundings as far as they matter.
+
+    The centre of such a ball has occupied voxels on both sides along every axis, nearly a radius away: soon found, and rare where a
+    large mask is mostly film.
+    """
+    reach = [ceil(0.99 * radius_mm / mm) - 1 for mm in spacing_mm]  # 0.99: distances of just a radius are rounded
+    inner = [slice(cells, max(count - cells, cells)) for cells, count in zip(reach, mask.shape, strict=True)]
+    thick = mask[tuple(inner)].copy(order="K")
+    for axis, cells in enumerate(reach):
+        for start in (0, 2 * cells):
+            moved = slice(start, start + thick.shape[axis])
+            thick &= mask[(*inner[:axis], moved, *inner[axis + 1 :])]
+    x, y, z = (slice(max(found.start - 1, 0), found.stop + 2 * cells + 1) for found, cells in zip(bounding_box(thick), reach, strict=True))
+    return x, y, z
+
+
+def _grown(mask: Mask, cells: int) -> Mask:
+    """A mask and all within a cube of `cells` on each side of its own."""
+    return np.asarray(ndimage.maximum_filter(mask, 2 * cells + 1))
 
 
 def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Settings) -> Mask:
