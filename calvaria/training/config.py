@@ -1,7 +1,7 @@
 """Everything that decides what a training run makes, read from one TOML file."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -74,7 +74,8 @@ class TrainConfig:
     """A training run. In the file, `network` is the name of a configuration of `calvaria.networks`, or a table of its own.
 
     second  the network is a task's second look, at what another one, already trained, says
-    until   the run ends after this step, as if it had been cut off there; None: it goes to its end
+    until   the run ends after this step, as if it had been cut off there; None: it goes to its end. Without it, or with a later one,
+            the same folder goes on.
     dense   the network's dense twin is trained instead, for comparison: the same layers on whole grids
     """
 
@@ -99,7 +100,21 @@ class TrainConfig:
             if network not in CONFIGS:
                 raise ValueError(f"{path}: there is no network {network}; there are {', '.join(CONFIGS)}")
             values["network"] = CONFIGS[network]
-        return _fill(cls, values, where=str(path))
+        return cls.of(values, where=str(path))
+
+    @classmethod
+    def of(cls, values: dict[str, Any], where: str) -> "TrainConfig":
+        """From what a file holds, or `dataclasses.asdict` makes; ValueError names `where` an unknown or missing key is."""
+        return _fill(cls, values, where)
+
+    @property
+    def last_step(self) -> int:
+        return self.optimizer.steps if self.until is None else min(self.until, self.optimizer.steps)
+
+    @property
+    def whole(self) -> "TrainConfig":
+        """The run that this one is, or is the beginning of."""
+        return replace(self, until=None)
 
 
 def _fill(cls: type[T], values: dict[str, Any], where: str) -> T:

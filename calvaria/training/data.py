@@ -3,14 +3,17 @@
 An example is a pure function of the run's seed and the example's number, so a resumed run sees what an uninterrupted one would.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from calvaria.errors import CalvariaError, ErrorCode
@@ -21,9 +24,13 @@ from calvaria.sparse import SiteSet
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import Settings
-from calvaria.tasks.task import MOST_SITES, prepare
+from calvaria.tasks.task import prepare
 from calvaria.training.config import DataConfig
 from calvaria.volume import BinaryVolume, Mask
+from calvaria.weights import WEIGHTS, load_weights
+
+MOST_SITES = 2**17
+"""Of an example for a second look, so that a batch fits into memory; where the first network finds more, another defect is drawn."""
 
 TRIES = 20
 """Draws for one example. A defect may leave nothing to see; settings under which every one does are a mistake."""
@@ -97,9 +104,7 @@ class SkullStore:
 
     def _make(self, seed: int) -> int:
         skull = make_skull(seed, self.spacing_mm)
-        unfinished = self._path(seed).with_suffix(".part.npz")
-        np.savez_compressed(unfinished, bits=np.packbits(skull.mask), shape=np.array(skull.shape), affine=skull.affine)
-        unfinished.rename(self._path(seed))
+        _keep(self._path(seed), {"bits": np.packbits(skull.mask), "shape": np.array(skull.shape), "affine": skull.affine})
         return seed
 
     def _path(self, seed: int) -> Path:
@@ -166,7 +171,8 @@ class CloseUpExamples:
 
     @cached_property
     def predictor(self) -> Predictor:
-        return Predictor.load(self.first)
+        """The first network alone, whatever second one its folder may hold already."""
+        return Predictor(*load_weights(self.first / WEIGHTS))
 
     def __call__(self, defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
         prepared = self.predictor.prepare(defective)
@@ -198,21 +204,26 @@ class KeptExamples(Dataset[Example]):
         if not path.exists():
             self._make(index % self.distinct, path)
         with np.load(path) as kept:
-            example = Example(kept["sites"], kept["had"], kept["features"].astype(np.float32), kept["wanted"].astype(np.float32))
+            features = kept["features"].astype(np.float32) if "features" in kept else None
+            example = Example(kept["sites"], kept["had"], features, kept["wanted"].astype(np.float32))
         return mirrored(example) if index // self.distinct % 2 else example
 
     def _make(self, number: int, path: Path) -> None:
         example = self.examples[number]
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part.npz")
-        assert example.features is not None
-        features, wanted = example.features.astype(np.float16), example.wanted.astype(np.float16)
-        np.savez_compressed(unfinished, sites=example.sites, had=example.had, features=features, wanted=wanted)
-        unfinished.rename(path)
+        kept = {"sites": example.sites, "had": example.had, "wanted": example.wanted.astype(np.float16)}
+        _keep(path, kept if example.features is None else kept | {"features": example.features.astype(np.float16)})
+
+
+def _keep(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """A file that is there whole or not at all, whatever other process may be making the same one."""
+    unfinished = path.with_suffix(f".{os.getpid()}.part.npz")
+    np.savez_compressed(unfinished, **arrays)  # type: ignore[arg-type]
+    unfinished.replace(path)
 
 
 def mirrored(example: Example) -> Example:
     """An example left for right."""
-    assert example.features is not None
-    sites, features = mirror_image(example.sites, example.features)
-    return Example(sites, np.ascontiguousarray(example.had[::-1]), features, np.ascontiguousarray(example.wanted[::-1]))
+    features = None if example.features is None else mirror_image(example.sites, example.features)[1]
+    sites, had = np.ascontiguousarray(example.sites[::-1]), np.ascontiguousarray(example.had[::-1])
+    return Example(sites, had, features, np.ascontiguousarray(example.wanted[::-1]))

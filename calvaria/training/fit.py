@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +14,9 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from calvaria.dense import DenseNetwork
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
-from calvaria.synthetic.seeds import TRAINING, VALIDATION
+from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import (
@@ -29,7 +32,7 @@ from calvaria.training.data import (
 )
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.team import Team
-from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights
+from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 250
@@ -60,13 +63,15 @@ def fit(
 
     A new run begins with the weights in the folder `start`, or with random ones. `first` is the folder of the first network, where the
     one to train is the second.
-    The skulls must lie in the store already (`stores`). The same configuration gives the same weights on the same machine,
+    The skulls must lie in the store already (`store`). The same configuration gives the same weights on the same machine,
     interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
+    CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
+    gradient is not finite, rather than weights that are not.
     """
     team = Team.assemble(device)
     device = team.device(device)
     if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
-        raise ValueError("optimizer.precision bf16 needs a CUDA device")
+        raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
@@ -76,8 +81,9 @@ def fit(
     learner: Learner = DenseNetwork(network) if config.dense else network
     learner.to(device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
-    progress = _resume(folder / CHECKPOINT, config, learner, optimizer)
     examples = training_examples(config, folder, first)
+    run = {"config": asdict(config.whole), "first": first_sha256(first)}
+    progress = _resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
     for step, batch in enumerate(_batches(examples, config, progress.step, team), start=progress.step + 1):
@@ -87,16 +93,12 @@ def fit(
         mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
         progress = Progress(step, mean, progress.implant_dice)
         if not team.leads:
-            if step == config.until:
-                break
             continue
-        if step % config.validate_every == 0 or step == config.optimizer.steps:
+        if step % config.validate_every == 0 or step == config.last_step:
             progress = Progress(step, mean, validate(learner, validation, config.settings, device))
-        if step % CHECKPOINT_EVERY == 0 or step == config.optimizer.steps:
-            _save(folder / CHECKPOINT, config, learner, optimizer, progress)
+        if step % CHECKPOINT_EVERY == 0 or step == config.last_step:
+            _save(folder / CHECKPOINT, run, learner, optimizer, progress)
         report(progress)
-        if step == config.until:
-            break
     path = folder / (DENSE if config.dense else name)
     if team.leads and config.dense:
         save_file({name: tensor.contiguous() for name, tensor in learner.state_dict().items()}, path)
@@ -114,7 +116,7 @@ def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch,
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     team.average(network)
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=True)
     optimizer.step()
     return float(loss.detach())
 
@@ -164,7 +166,18 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
     count = config.optimizer.steps * config.optimizer.batch
     made = maker(config, first)
     examples = CompletionExamples(store(config, folder), training_seeds(config), config.settings, config.data, config.seed, count, made)
-    return KeptExamples(examples, count, config.data.distinct, folder / "examples") if config.data.distinct else examples
+    return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first)) if config.data.distinct else examples
+
+
+def _examples_name(config: TrainConfig, first: Path | None) -> str:
+    """Another for examples that would differ, so that none of an earlier run in the same folder is taken for this one's."""
+    made_by = (GENERATOR, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
+    return f"examples-{sha256(repr(made_by).encode()).hexdigest()[:12]}"
+
+
+def first_sha256(first: Path | None) -> str | None:
+    """Of the first network's weights; None without one."""
+    return weights_sha256(first)[WEIGHTS] if first else None
 
 
 def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> CompletionExamples:
@@ -176,7 +189,8 @@ def validation_examples(config: TrainConfig, folder: Path, first: Path | None = 
 def maker(config: TrainConfig, first: Path | None) -> Maker:
     """What makes the examples that this network learns from."""
     if config.second != bool(first):
-        raise ValueError("a second network, and no other, is trained with the folder of a first one")
+        message = "A second network, and no other, is trained with the folder of a first one. Name it with --first, or leave that out."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
     if first:
         return CloseUpExamples(first)
     return graded_example if config.network.inputs else occupancy_example
@@ -184,7 +198,7 @@ def maker(config: TrainConfig, first: Path | None) -> Maker:
 
 def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team) -> Iterable[list[Example]]:
     batch = config.optimizer.batch
-    rest = Subset(examples, team.share(done * batch, config.optimizer.steps * batch, batch))
+    rest = Subset(examples, team.share(done * batch, config.last_step * batch, batch))
     # One process beside this one keeps up with two cores of training.
     return DataLoader(
         rest,
@@ -192,23 +206,43 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
         collate_fn=list,
         num_workers=1,
         prefetch_factor=8,
-        worker_init_fn=lambda _: threadpool_limits(1) and None,
+        worker_init_fn=_one_thread,
     )
 
 
-def _save(path: Path, config: TrainConfig, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    state = {"config": repr(config), "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
+def _one_thread(_: int) -> None:
+    threadpool_limits(1)
+
+
+Run = dict[str, Any]
+"""What a checkpoint belongs to: `config`, of the whole run, as a dictionary, and `first`, the SHA-256 of the first network's weights."""
+
+
+def _save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    state = {"run": run, "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
     unfinished = path.with_suffix(".part")
     torch.save(state, unfinished)
     unfinished.rename(path)
 
 
-def _resume(path: Path, config: TrainConfig, network: Learner, optimizer: torch.optim.Optimizer) -> Progress:
+def _resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: torch.optim.Optimizer) -> Progress:
     if not path.exists():
         return Progress(0, math.nan, math.nan)
-    state = torch.load(path, weights_only=True)
-    if state["config"] != repr(config):
-        raise ValueError(f"{path} belongs to another configuration; choose another folder or remove it")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not _same(state.get("run"), run):
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} belongs to another configuration or first network. Choose another folder.")
+    if state["progress"]["step"] > last_step:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])
+
+
+def _same(stored: Run | None, run: Run) -> bool:
+    """Whether a stored run is this one; what its configuration does not name, since it is newer, has its default there."""
+    if stored is None or stored["first"] != run["first"]:
+        return False
+    try:
+        return TrainConfig.of(stored["config"], "stored") == TrainConfig.of(run["config"], "given")
+    except ValueError:  # it names what no longer is
+        return False

@@ -16,12 +16,13 @@ def run(task: str, config_path: Path, folder: Path, device: str, start: Path | N
     CalvariaError if it cannot be.
     """
     config = read_config(task, config_path)
+    fit.maker(config, first)  # refused before an hour of making skulls, not after
     with _bars() as bars:
         seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)]
         making = bars.add_task("skulls", total=len(seeds), note="")
         for _ in fit.store(config, folder).make(seeds, workers=os.cpu_count() or 1):
             bars.advance(making)
-        training = bars.add_task("training", total=config.optimizer.steps, note="")
+        training = bars.add_task("training", total=config.last_step, note="")
         path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(p)), start, first)
     print(path)
 

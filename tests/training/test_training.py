@@ -1,19 +1,24 @@
 """A run can be stopped and continued, and learns."""
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import Dataset
 
 from calvaria.dense import DenseNetwork
+from calvaria.errors import CalvariaError
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
+from calvaria.training.data import Example
 from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 
@@ -63,8 +68,26 @@ def test_a_run_of_another_configuration_is_not_continued(runs: Path) -> None:
     other = replace(CONFIG, seed=6, optimizer=replace(CONFIG.optimizer, steps=1))
     fit(other, runs / "other")
     assert (runs / "other" / CHECKPOINT).exists()
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(CalvariaError, match="another configuration"):
         fit(CONFIG, runs / "other")
+
+
+def test_a_checkpoint_outlives_a_setting_that_came_later(runs: Path) -> None:
+    short = replace(CONFIG, until=1)
+    fit(short, runs / "older")
+    state = torch.load(runs / "older" / CHECKPOINT, weights_only=True)
+    del state["run"]["config"]["network"]["keep_above"]
+    torch.save(state, runs / "older" / CHECKPOINT)
+    fit(short, runs / "older")
+    with pytest.raises(CalvariaError, match="another configuration"):
+        fit(replace(short, network=replace(short.network, keep_above=-1.0)), runs / "older")
+
+
+def test_weights_that_are_no_numbers_are_never_written(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calvaria.training.fit.pyramid_loss", lambda levels, *_: sum(level.logits.sum() for level in levels) * torch.nan)
+    with pytest.raises(RuntimeError, match="non-finite"):
+        fit(CONFIG, runs / "nan")
+    assert not (runs / "nan" / WEIGHTS).exists()
 
 
 @pytest.mark.slow
@@ -166,9 +189,35 @@ def test_kept_examples_come_again_and_then_mirrored(runs: Path, second_looks: tu
     assert np.array_equal(spread[::-1][image.sites], image.features)
 
 
+def test_full_or_empty_cells_are_kept_too(runs: Path) -> None:
+    kept = replace(CONFIG, data=replace(CONFIG.data, distinct=2))
+    fresh, again = training_examples(CONFIG, runs / "any"), training_examples(kept, runs / "occupancy")
+    assert again[1].features is None
+    for i, flip in ((0, 1), (1, 1), (2, -1), (5, 1)):
+        assert np.array_equal(fresh[i % 2].sites[::flip], again[i].sites)
+        assert np.array_equal(fresh[i % 2].wanted[::flip], again[i].wanted)
+
+
+def test_kept_examples_of_another_configuration_are_not_taken(runs: Path) -> None:
+    kept = replace(CONFIG, data=replace(CONFIG.data, distinct=2))
+    one, other = (training_examples(replace(kept, seed=seed), runs / "shared")[0] for seed in (1, 2))
+    assert not np.array_equal(one.wanted, other.wanted)
+
+
+def make_example(kept: Dataset[Example], index: int) -> None:
+    kept[index]
+
+
+def test_processes_may_make_the_same_example_at_once(runs: Path) -> None:
+    kept = training_examples(replace(CONFIG, data=replace(CONFIG.data, distinct=1)), runs / "raced")
+    with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
+        list(pool.map(make_example, [kept] * 4, range(4)))
+    assert [path.name for path in (runs / "raced").rglob("*.npz")] == ["0.npz"]
+
+
 def test_a_second_network_needs_a_first(runs: Path) -> None:
     for config, first in ((LOOK_AGAIN, None), (CONFIG, runs)):
-        with pytest.raises(ValueError, match="with the folder of a first one"):
+        with pytest.raises(CalvariaError, match="with the folder of a first one"):
             fit(config, runs / "neither", first=first)
 
 
@@ -228,19 +277,25 @@ def test_the_shipped_configurations_are_read(path: Path, tmp_path: Path) -> None
         TrainConfig.read(mistyped)
 
 
+def test_halfway_is_on_the_way_to_the_shipped_weights() -> None:
+    halfway, whole = (TrainConfig.read(SHIPPED / name) for name in ("halfway.toml", "train.toml"))
+    assert halfway.last_step < whole.last_step
+    assert halfway.whole == whole
+
+
 def test_a_run_that_ends_early_is_the_beginning_of_the_whole(runs: Path) -> None:
-    """With a configuration that says so, and to the last bit."""
-    first = fit(replace(CONFIG, until=3), runs / "early")
-    seen: list[Progress] = []
-
-    def stop(progress: Progress) -> None:
-        seen.append(progress)
-        if progress.step == 3:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        fit(CONFIG, runs / "cut off", report=stop)
-    assert Predictor.load(first.parent).network is not None
-    early: list[Progress] = []
-    fit(replace(CONFIG, until=3), runs / "again early", report=early.append)
-    assert [progress.loss for progress in early] == [progress.loss for progress in seen]
+    """To the last bit, however often it is asked for, and the same folder may go on to the end."""
+    whole = fit(CONFIG, runs / "all at once")
+    early = fit(replace(CONFIG, until=3), runs / "early")
+    beginning = load_file(early)
+    seen: list[int] = []
+    fit(replace(CONFIG, until=3), early.parent, report=lambda progress: seen.append(progress.step))
+    assert seen == []
+    assert all(torch.equal(tensor, beginning[name]) for name, tensor in load_file(early).items())
+    fit(CONFIG, early.parent, report=lambda progress: seen.append(progress.step))
+    assert seen == [4, 5, 6]
+    end = load_file(whole)
+    assert all(torch.equal(tensor, end[name]) for name, tensor in load_file(early).items())
+    assert not all(torch.equal(tensor, end[name]) for name, tensor in beginning.items())
+    with pytest.raises(CalvariaError, match="past step 3"):
+        fit(replace(CONFIG, until=3), early.parent)
