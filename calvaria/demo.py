@@ -22,7 +22,7 @@ from calvaria.volume import BinaryVolume
 
 MODEL = "completion"
 OUTPUTS = "completed", "implant"
-GENERATED_SEED, GENERATED_CUT, GENERATED_SPACING_MM = 7, 7, 0.4
+GENERATED_SEED, GENERATED_CUT, GENERATED_SPACING_MM = 7, 3, 0.4
 
 
 @dataclass(frozen=True, eq=False)
