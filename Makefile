@@ -36,7 +36,7 @@ $(COMPILED): $(INSTALLED) setup.py $(wildcard calvaria/sparse/csrc/*)
 	@$(BIN)/python -m calvaria.sparse.native
 	@touch $@
 
-demo: setup archive ## complete a skull through TorchServe; VOLUME=defective.nrrd [TRUTH=implant.nrrd], or VOLUME=skull.nrrd CUT=7
+demo: setup archive ## complete a skull through TorchServe; VOLUME=defective.nrrd [TRUTH=implant.nrrd], or VOLUME=skull.nrrd CUT=3
 	$(BIN)/calvaria demo $(if $(VOLUME),--volume "$(VOLUME)") $(if $(TRUTH),--truth "$(TRUTH)") $(if $(CUT),--cut $(CUT))
 
 serve: setup archive ## start the server on this machine, and say how to call it
