@@ -21,10 +21,7 @@ class DataConfig:
     skulls  how many different skulls are generated; every example cuts a new defect
     finer   skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
     intact  share of the examples from which nothing is missing, so that nothing should be added
-    shares  range from which each example draws how full a cell must be to count as bone, in what is given and what is wanted
-            alike; None: what serving uses. Thresholded scans lose thin bone, above all of the base, and a network that never
-            saw that takes it for a defect.
-    stretch each axis of a skull is stretched or shrunk by up to this share
+    stretch  each axis of a skull is stretched or shrunk by up to this share
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     distinct  so many examples are made, kept on disk and seen again and again, by turns mirrored; 0: every example is seen once
     """
@@ -32,14 +29,12 @@ class DataConfig:
     skulls: int
     finer: float = 2.0
     intact: float = 0.0
-    shares: tuple[float, float] | None = None
     stretch: float = 0.0
     without: tuple[str, ...] = ()
     distinct: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shares", self.shares and tuple(self.shares))  # files know only lists
-        object.__setattr__(self, "without", tuple(self.without))
+        object.__setattr__(self, "without", tuple(self.without))  # files know only lists
         if unknown := set(self.without) - set(DEFECT_KINDS):
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
 

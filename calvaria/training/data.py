@@ -6,7 +6,7 @@ An example is a pure function of the run's seed and the example's number, so a r
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -133,10 +133,9 @@ class CompletionExamples(Dataset[Example]):
         for _ in range(TRIES):
             skull = self._skull(rng)
             defect_seed = int(rng.integers(2**31))
-            settings = replace(self.settings, occupied_share=rng.uniform(*self.data.shares)) if self.data.shares else self.settings
             intact = self.data.intact > rng.random()
             try:
-                return self.make(skull if intact else cut_defect(skull, defect_seed, kinds=self.kinds).defective, skull, settings)
+                return self.make(skull if intact else cut_defect(skull, defect_seed, kinds=self.kinds).defective, skull, self.settings)
             except CalvariaError as error:  # a defect that left nothing to see: draw again
                 reason = error
         raise ValueError(f"no example could be made in {TRIES} tries; the last failed because: {reason}")
