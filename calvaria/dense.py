@@ -30,8 +30,8 @@ class DenseTwin(nn.Module):
     def forward(self, occupancy: Tensor) -> list[Tensor]:
         """Logits of the six decoder levels, strides 32 … 1, each [B, 1, X / stride, Y / stride, Z / stride].
 
-        occupancy  [B, 1, X, Y, Z], 0 or 1; X, Y and Z multiples of 64. While answering, only the last level is judged: the others' logits
-        would prune nothing.
+        occupancy  [B, 1, X, Y, Z], 0 or 1, or [B, inputs, X, Y, Z], what comes with the sites and 0 elsewhere; X, Y and Z multiples of
+        64. While answering, only the last level is judged: the others' logits would prune nothing.
         """
         skips = [self.stem(occupancy)]
         for encode in self.encoder:

@@ -83,6 +83,15 @@ def test_as_a_network_every_cell_of_every_item_is_a_site(network: EncoderDecoder
         torch.testing.assert_close(level.sites.spread(level.logits)[item], alone[0, 0, :x, :y, :z])
 
 
+@torch.no_grad()
+def test_what_comes_with_a_site_lies_in_its_cell() -> None:
+    network = EncoderDecoder(NetworkConfig((3, 2, 4, 3, 5, 2, 3), inputs=2)).eval()
+    mask, features = torch.rand(64, 64, 64) < 0.1, torch.rand(2, 64, 64, 64)
+    (level,) = DenseNetwork(network).eval()(SiteSet.from_masks([mask]), features=features[:, mask].T.contiguous())
+    (alone,) = DenseTwin(network)((features * mask)[None])
+    torch.testing.assert_close(on_grid(level), alone)
+
+
 def test_as_a_network_it_judges_all_strides_while_training(network: EncoderDecoder) -> None:
     levels = DenseNetwork(network).train()(SiteSet.from_masks([torch.rand(40, 20, 30) < 0.1]))
     assert [level.sites.stride for level in levels] == [32, 16, 8, 4, 2, 1]

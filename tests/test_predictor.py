@@ -14,7 +14,7 @@ from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
 from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
-from calvaria.tasks import TASKS, Settings
+from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, model_folder
 
@@ -142,6 +142,18 @@ def check_implant(skull: BinaryVolume) -> None:
     outputs = shipped().predict([defect.defective])[0]
     assert dice(outputs["implant"].mask, defect.implant.mask) > 0.5
     assert not (outputs["implant"].mask & defect.defective.mask).any()
+
+
+def test_warming_up_takes_both_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ball in which neither network found anything to do would leave half of the work for the first request."""
+    predictor = shipped()
+    finished: list[Inferred] = []
+    finish = predictor.finish
+    monkeypatch.setattr(predictor, "finish", lambda item, answer: finished.append(answer) or finish(item, answer))
+    predictor.warm_up()
+    (inferred,) = finished
+    assert inferred.closer is not None
+    assert (inferred.closer > predictor.settings.threshold).any()
 
 
 def test_the_shipped_weights_complete_a_generated_skull_no_training_saw() -> None:

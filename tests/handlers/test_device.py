@@ -57,6 +57,19 @@ def test_a_worker_loads_onto_the_gpu_it_was_given(
     assert asked == [device]
 
 
+def test_a_worker_is_warm_and_within_its_budget_before_it_serves(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    predictor = Mock(warm_up=lambda: done.append("warm"))
+    monkeypatch.setattr(module.Predictor, "load", lambda folder, budget_bytes, **_: done.append(f"{budget_bytes} bytes") or predictor)
+    monkeypatch.setattr(module, "Service", lambda *arguments: done.append("serves"))
+    asked = context(folder_with(tmp_path), None)
+    asked.model_yaml_config["network_mib"] = 3
+    module.CalvariaHandler().initialize(asked)
+    assert done == ["3145728 bytes", "warm", "serves"]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.skipif(not (model_folder("completion") / WEIGHTS).exists(), reason="there are no weights: `make train`")
