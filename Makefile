@@ -79,8 +79,8 @@ train: setup ## fit completion's networks into runs/completion, in four runs, go
 	$(BIN)/calvaria train completion --config models/completion/halfway.toml --out runs/halfway
 	$(BIN)/calvaria train completion --config models/completion/close-up-1.toml --first runs/halfway --out runs/close-up
 	$(BIN)/calvaria train completion --out runs/completion
-	$(BIN)/calvaria train completion --config models/completion/close-up-2.toml --first runs/completion --start runs/close-up --out runs/completion/close-up
-	cp runs/completion/close-up/close-up.safetensors runs/completion/
+	$(BIN)/calvaria train completion --config models/completion/close-up-2.toml --first runs/completion --start runs/close-up --out runs/close-up-2
+	cp runs/close-up-2/close-up.safetensors runs/completion/
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -18,10 +18,10 @@ MOST_CELLS_ALONG = 1024
 """Cells along an axis of a working grid: at 3 mm, more than the tallest person."""
 
 MOST_CELLS = 2**22
-"""Cells of a working grid, and of all grids that share a network call. A head has about 300,000 at 3 mm."""
+"""Cells of a working grid. A head has about 300,000 at 3 mm."""
 
 MOST_SITES = 2**17
-"""Occupied cells of a working grid, and of all that share a network call. A head has about 20,000 at 3 mm.
+"""Occupied cells of a working grid. A head has about 30,000 at 3 mm.
 
 The worst that is let through, this many scattered over as many cells as there may be, takes `prepare` and the shipped network
 2.0 GiB beside the process itself, mirror images included (measured on a CPU: the growth of the peak resident size).
