@@ -60,13 +60,16 @@ def sampled(values: Field, source: WorkingGrid, target: WorkingGrid) -> Field:
         shape = [-1 if along == axis else 1 for along in range(3)]
         weight = (position - below).astype(np.float32).reshape(shape)
         lower = values.take(below, axis)
-        values = lower + (values.take(np.minimum(below + 1, source.shape[axis] - 1), axis) - lower) * weight
+        values = values.take(np.minimum(below + 1, source.shape[axis] - 1), axis)
+        values -= lower
+        values *= weight
+        values += lower
     return values
 
 
 def nearest(mask: Mask, source: WorkingGrid, target: WorkingGrid) -> Mask:
     """A mask [x, y, z] on one working grid at the cells of another of the same orientation."""
-    for axis, position in enumerate(_positions(source, target)):
+    for axis, position in reversed(list(enumerate(_positions(source, target)))):  # whole planes last, when there are most
         mask = mask.take(np.rint(position).astype(np.intp), axis)
     return mask
 

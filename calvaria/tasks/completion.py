@@ -87,9 +87,23 @@ def _grown(mask: Mask, cells: int) -> Mask:
 
 
 def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Settings) -> Mask:
-    """An implant without films, threads and crumbs: opened by a ball, then components of a sensible size."""
-    opened = open_by_ball(implant, OPENING_MM, spacing_mm)
-    return large_components(opened, settings.smallest_mm3 / prod(spacing_mm))
+    """An implant without films, threads and crumbs: opened by a ball, then components of a sensible size.
+
+    Piece by piece, each in its own box, since pieces may lie far apart and a ball lies in one alone.
+    """
+    cleaned = np.zeros_like(implant)
+    if not implant.any():
+        return cleaned
+    smallest = settings.smallest_mm3 / prod(spacing_mm)
+    labels = cc3d.connected_components(implant, connectivity=26)
+    pieces = cc3d.statistics(labels)
+    for label in np.flatnonzero(pieces["voxel_counts"][1:] >= smallest) + 1:
+        box = pieces["bounding_boxes"][label]
+        piece = labels[box] == label
+        thick = thick_box(piece, OPENING_MM, spacing_mm)
+        opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)
+        cleaned[box][thick] |= large_components(opened, smallest)
+    return cleaned
 
 
 def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
