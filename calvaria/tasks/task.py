@@ -23,8 +23,8 @@ MOST_CELLS = 2**22
 MOST_SITES = 2**17
 """Occupied cells of a working grid. A head has about 30,000 at 3 mm.
 
-The worst that is let through, this many scattered over as many cells as there may be, takes `prepare` and the shipped network
-2.0 GiB beside the process itself, mirror images included (measured on a CPU: the growth of the peak resident size).
+This many scattered over as many cells as there may be take `prepare` and the shipped networks 0.35 GiB beside the process itself, mirror
+images included, on the native engine (measured: the growth of the peak resident size).
 """
 
 
