@@ -71,10 +71,10 @@ class _Convolution(nn.Module):
     def forward(self, x: Any, extents: tuple[tuple[int, int, int], ...] | None = None, onto: SiteSet | None = None) -> Any:
         """`extents`: the size of each item, beyond which nothing may be generated. `onto`: the only sites that may be."""
         x = self.operation(x)
+        if extents is not None:
+            x = _clip(x, extents)
         if onto is not None:
             x = _restricted(x, onto)
-        elif extents is not None:
-            x = _clip(x, extents)
         return _map(x, torch.relu(self.norm(x.F)))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,10 +78,10 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from calvaria.networks import CONFIGS, EncoderDecoder
     from calvaria.server.archive import build_archives
     from calvaria.tasks import TASKS
-    from calvaria.weights import WEIGHTS, save_weights
+    from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 
     models = tmp_path_factory.mktemp("models")
-    copytree(ROOT / "models" / "completion", models / "completion")
+    copytree(ROOT / "models" / "completion", models / "completion", ignore=ignore_patterns(CLOSE_UP))
     torch.manual_seed(0)
     network = EncoderDecoder(CONFIGS["ch1"])
     for level in network.decoder:

@@ -44,7 +44,7 @@ def in_file_order(mask: Mask) -> memoryview:
 
 
 def compressed(data: bytes | memoryview) -> bytes:
-    """Gzip, the same bytes for the same data."""
+    """Gzip, without a time in it; isal may pack the same data in more than one way."""
     packed: bytes = igzip.compress(data, _GZIP_LEVEL, mtime=0)
     return packed
 

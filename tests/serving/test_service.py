@@ -1,4 +1,5 @@
 import gc
+import gzip
 import itertools
 import json
 import logging
@@ -33,6 +34,12 @@ def volume(shape=(6, 5, 4), seed=0) -> BinaryVolume:
 
 def request(shape=(6, 5, 4), seed=0, **options: str) -> Request:
     return Request(encode(volume(shape, seed), "nrrd"), options)
+
+
+def content(response) -> tuple[str, bytes]:
+    """A response's code, and its body with the samples unpacked: isal may pack the same ones in two ways."""
+    header, blank, samples = response.body.partition(b"\n\n")
+    return response.code, header + (gzip.decompress(samples) if blank else b"")
 
 
 def code_of(response) -> str:
@@ -272,8 +279,8 @@ def test_any_mixture_gets_what_each_gets_alone(kinds):
     predictor = FakePredictor()
     predictor.fail = fail_for((9, 3, 7), RuntimeError())
     service, requests = Service(predictor), [of(kind, i) for i, kind in enumerate(kinds)]
-    assert [(each.code, each.body) for each in service.handle(requests)] == [
-        (each.code, each.body) for (each,) in (service.handle([lone]) for lone in requests)
+    assert [content(each) for each in service.handle(requests)] == [
+        content(each) for (each,) in (service.handle([lone]) for lone in requests)
     ]
 
 
