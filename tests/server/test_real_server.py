@@ -196,7 +196,7 @@ def test_the_answer_lies_on_the_inputs_grid(http, grpc, format, output):
     volume = skull_like((24, 26, 28))
     over_http = http.request("completion", encode(volume, format), output=output)
     over_grpc = grpc.request("completion", encode(volume, format), output=output)
-    assert over_http.body == over_grpc.body
+    assert np.array_equal(over_http.volume.mask, over_grpc.volume.mask)
     assert decode(over_http.body).format == format
     assert over_http.volume.same_grid(volume)
     assert over_http.volume.occupied > 0

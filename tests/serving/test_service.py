@@ -148,9 +148,10 @@ def test_an_unexpected_failure_elsewhere_is_confined_too(predictor, stage, monke
 
     monkeypatch.setattr(predictor, stage, fail_second)
     responses = Service(predictor).handle([request(seed=1), request(seed=2), request(seed=3)])
-    assert [code_of(each) for each in responses] == ["ok", "internal", "ok"]
-    assert b"secret" not in responses[1].body
-    assert responses[1].status == 500
+    assert sorted(code_of(each) for each in responses) == ["internal", "ok", "ok"]  # which is second, the threads decide
+    (failed,) = (each for each in responses if each.code == "internal")
+    assert b"secret" not in failed.body
+    assert failed.status == 500
 
 
 def test_limits(predictor):
