@@ -97,3 +97,14 @@ def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A real TorchServe on the project's configuration, but for free ports."""
     with Server.apart(tmp_path_factory.mktemp("server"), ROOT / "config.properties", model_store) as server:
         yield server
+
+
+@pytest.fixture(scope="module", params=["reference", "native"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The sparse engines that this machine can run, one after the other."""
+    from calvaria.sparse.engines import EngineUnavailable, choose
+
+    try:
+        return choose(request.param, "cpu")
+    except EngineUnavailable as obstacle:
+        pytest.skip(str(obstacle))

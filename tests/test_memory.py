@@ -15,19 +15,10 @@ from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig
 from calvaria.plan import Plan
 from calvaria.predictor import Predictor
 from calvaria.sparse import SiteSet
-from calvaria.sparse.engines import EngineUnavailable, choose
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.weights import WEIGHTS, model_folder
 
 CHANNELS = {"ch1": CONFIGS["ch1"].channels, "ch2": CONFIGS["ch2"].channels, "narrow": (3,) * 7}
-
-
-@pytest.fixture(params=["reference", "native"])
-def engine(request: pytest.FixtureRequest) -> str:
-    try:
-        return choose(request.param, "cpu")
-    except EngineUnavailable as obstacle:
-        pytest.skip(str(obstacle))
 
 
 def sites_of(volume: str, batch: int, engine: str) -> SiteSet:

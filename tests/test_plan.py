@@ -8,15 +8,7 @@ import torch
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig, pyramid
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
-from calvaria.sparse.engines import EngineUnavailable, choose
-
-
-@pytest.fixture(params=["reference", "native"])
-def engine(request: pytest.FixtureRequest) -> str:
-    try:
-        return choose(request.param, "cpu")
-    except EngineUnavailable as obstacle:
-        pytest.skip(str(obstacle))
+from calvaria.sparse.engines import choose
 
 
 def trained_like(config: NetworkConfig, seed: int = 0) -> EncoderDecoder:

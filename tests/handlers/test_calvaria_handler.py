@@ -1,12 +1,10 @@
 """The handler between a stand-in for TorchServe's side and a stand-in for the predictor."""
 
-import importlib.util
 import json
 import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -34,16 +32,6 @@ GOOD = encode(VOLUME, "nrrd")
 
 # How TorchServe's front end reads a line of metrics; anything else is dropped.
 METRIC_LINE = re.compile(r"\s*([\w\s]+)\.([\w\s]+):([0-9\-,.e]+)\|#([^|]*)(\|#type:([^|,]+))?\|#hostname:([^,]+),([^,]+)(,(.*))?")
-
-
-@pytest.fixture(scope="module")
-def module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("calvaria_handler", HANDLER)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Which device a worker computes on: the one that TorchServe gives it."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,18 +16,6 @@ from calvaria.synthetic import cut_defect, make_skull
 from calvaria.weights import WEIGHTS, model_folder
 
 pytest.importorskip("ts", reason="TorchServe is not installed")
-
-HANDLER = Path(__file__).resolve().parents[2] / "handlers" / "calvaria_handler.py"
-
-
-@pytest.fixture
-def module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("calvaria_handler", HANDLER)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def folder_with(tmp_path: Path) -> Path:
