@@ -10,8 +10,7 @@ import torch
 
 from calvaria.inference import BUDGET_BYTES, ENGINES, Inference
 from calvaria.networks import EncoderDecoder
-from calvaria.tasks import Inferred, Prepared, Settings, Task
-from calvaria.tasks.task import prepare
+from calvaria.tasks import Finer, Inferred, Prepared, Settings, Task
 from calvaria.volume import BinaryVolume
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
 
@@ -75,9 +74,9 @@ class Predictor:
         distance = np.sqrt(x**2 + y**2 + z**2)
         self.predict([BinaryVolume.on_grid((abs(distance - 40) < 4) & (x**2 + y**2 + (z - 40) ** 2 > 400), (2.0, 2.0, 2.0))])
 
-    def prepare(self, volume: BinaryVolume) -> Prepared:
-        """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK or TOO_LARGE; see `calvaria.tasks.task.prepare`."""
-        return prepare(volume, self.settings)
+    def prepare(self, volume: BinaryVolume, finer: Finer = Finer()) -> Prepared:
+        """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE or, of the wanted grid, BAD_OPTION."""
+        return self.task.prepare(volume, self.settings, finer)
 
     def infer(self, batch: Sequence[Prepared]) -> list[Inferred]:
         """What the networks say of volumes of any sizes, in one call each for ordinary heads; each answer is what it would be alone."""
@@ -92,11 +91,14 @@ class Predictor:
         ]
 
     def finish(self, prepared: Prepared, inferred: Inferred, settings: Settings | None = None) -> dict[str, BinaryVolume]:
-        """The task's outputs by name, each on exactly the input's grid. `settings`: other ones for this volume alone."""
-        masks = self.task.finish(prepared, inferred, settings or self.settings)
-        return {name: prepared.volume.like(prepared.canonical.from_canonical(mask)) for name, mask in masks.items()}
+        """The task's outputs by name, each on exactly the input's grid, or the finer one that was wanted.
 
-    def predict(self, volumes: Sequence[BinaryVolume]) -> list[dict[str, BinaryVolume]]:
+        `settings`: other ones for this volume alone.
+        """
+        masks = self.task.finish(prepared, inferred, settings or self.settings)
+        return {name: prepared.answered(mask) for name, mask in masks.items()}
+
+    def predict(self, volumes: Sequence[BinaryVolume], finer: Finer = Finer()) -> list[dict[str, BinaryVolume]]:
         """All outputs for each volume. Bad volumes raise CalvariaError."""
-        batch = [self.prepare(volume) for volume in volumes]
+        batch = [self.prepare(volume, finer) for volume in volumes]
         return [self.finish(item, answer) for item, answer in zip(batch, self.infer(batch), strict=True)]

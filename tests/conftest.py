@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.server import Server
-from calvaria.tasks import Settings
+from calvaria.tasks import Finer, Settings
 from calvaria.tasks.completion import COMPLETION
 from calvaria.volume import BinaryVolume
 
@@ -31,6 +31,10 @@ class FakePrepared:
     @property
     def sites(self) -> np.ndarray:
         return self.volume.mask
+
+    @property
+    def answer(self) -> BinaryVolume:
+        return self.volume
 
 
 class FakePredictor:
@@ -51,7 +55,7 @@ class FakePredictor:
     def warm_up(self) -> None:
         """It is always warm."""
 
-    def prepare(self, volume: BinaryVolume) -> FakePrepared:
+    def prepare(self, volume: BinaryVolume, finer: Finer) -> FakePrepared:
         if not volume.occupied:
             raise CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty.")
         return FakePrepared(volume)

@@ -96,8 +96,8 @@ class Service:
         journey.occupied = volume.occupied
         journey.warn(*assumptions(journey.decoded.warnings))
         with journey.timed("prepare"):
-            journey.prepared = self.predictor.prepare(volume)
-            journey.warn(*about_input(journey.prepared))
+            journey.prepared = self.predictor.prepare(volume, journey.options.finer)
+            journey.warn(*about_input(self.predictor.task, journey.prepared))
 
     def _infer(self, journeys: Sequence[Journey]) -> None:
         """One network call; should it fail, one for each half of the batch: less memory at once, and a failure meets whom it belongs to."""
@@ -123,7 +123,7 @@ class Service:
 
     def _close(self, journey: Journey) -> None:
         given = journey.decoded.volume
-        with self._room.holding(FINISHING_BYTES * given.mask.size):
+        with self._room.holding(FINISHING_BYTES * journey.prepared.answer.mask.size):
             with journey.timed("finish"):
                 settings = journey.options.settings(self.predictor.settings)
                 volumes = self.predictor.finish(journey.prepared, journey.inferred, settings)

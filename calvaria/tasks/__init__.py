@@ -1,8 +1,8 @@
 """What the networks are used for: a task is a row of data and a function."""
 
 from calvaria.tasks.completion import COMPLETION
-from calvaria.tasks.task import CloseUp, Inferred, Prepared, Settings, Task
+from calvaria.tasks.task import CloseUp, Finer, Inferred, Prepared, Settings, Task
 
 TASKS = {task.name: task for task in (COMPLETION,)}
 
-__all__ = ["TASKS", "CloseUp", "Inferred", "Prepared", "Settings", "Task"]
+__all__ = ["TASKS", "CloseUp", "Finer", "Inferred", "Prepared", "Settings", "Task"]

@@ -1,14 +1,13 @@
 """A second look: the surroundings of what a network added, on a finer working grid, where another network judges every cell."""
 
-from collections.abc import Iterator
 from math import ceil, prod
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Field, WorkingGrid, bounding_box
+from calvaria.sampling import nearest, sampled
 from calvaria.tasks.task import CloseUp, Prepared, Settings
 from calvaria.volume import BinaryVolume, Mask
 
@@ -51,31 +50,3 @@ def _check(verb: str, count: int, most: int) -> None:
     if count > most:
         message = f"What the first network would add {verb} {count:,} cells of the finer grid, more than any implant."
         raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Check that the mask is a skull, and its spacing.")
-
-
-def sampled(values: Field, source: WorkingGrid, target: WorkingGrid) -> Field:
-    """Values [x, y, z] on one working grid, linearly interpolated at the cells of another of the same orientation."""
-    for axis, position in enumerate(_positions(source, target)):
-        below = np.floor(position).astype(np.intp)
-        shape = [-1 if along == axis else 1 for along in range(3)]
-        weight = (position - below).astype(np.float32).reshape(shape)
-        lower = values.take(below, axis)
-        values = values.take(np.minimum(below + 1, source.shape[axis] - 1), axis)
-        values -= lower
-        values *= weight
-        values += lower
-    return values
-
-
-def nearest(mask: Mask, source: WorkingGrid, target: WorkingGrid) -> Mask:
-    """A mask [x, y, z] on one working grid at the cells of another of the same orientation."""
-    for axis, position in reversed(list(enumerate(_positions(source, target)))):  # whole planes last, when there are most
-        mask = mask.take(np.rint(position).astype(np.intp), axis)
-    return mask
-
-
-def _positions(source: WorkingGrid, target: WorkingGrid) -> Iterator[NDArray[np.float64]]:
-    """Where the target's cells lie along each axis of the source, in its cells, held at its border."""
-    back = np.linalg.inv(source.affine) @ target.affine
-    for axis, count in enumerate(target.shape):
-        yield (back[axis, axis] * np.arange(count) + back[axis, 3]).clip(0, source.shape[axis] - 1)

@@ -2,10 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from math import prod
-
-import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Canonical, Field, WorkingGrid, to_canonical
@@ -14,25 +10,12 @@ from calvaria.volume import BinaryVolume, Mask
 MOST_VOXELS_ALONG = 4096
 """Voxels along an axis of a volume: eight times what a CT has. Work in planes of the volume takes memory by the square of it."""
 
-MOST_CELLS_ALONG = 1024
-"""Cells along an axis of a working grid: at 3 mm, more than the tallest person."""
-
-MOST_CELLS = 2**22
-"""Cells of a working grid. A head has about 300,000 at 3 mm."""
-
-MOST_SITES = 2**17
-"""Occupied cells of a working grid. A head has about 30,000 at 3 mm.
-
-This many scattered over as many cells as there may be take `prepare` and the shipped networks 0.35 GiB beside the process itself, mirror
-images included, on the native engine (measured: the growth of the peak resident size).
-"""
-
 
 @dataclass(frozen=True)
 class Settings:
     """What a network was trained for and travels with its weights.
 
-    spacing_mm      edge of a cell of the working grid
+    spacing_mm      edge of a cell of the working grid; for tasks that fit cells to each volume, the smallest
     margin_mm       how far the working grid reaches beyond the occupied voxels, where the field of view allows
     occupied_share  a cell is occupied where more than this share of it is
     threshold       a site belongs to the answer where its probability, interpolated, exceeds this
@@ -49,6 +32,18 @@ class Settings:
     mirrored: bool = False
 
 
+@dataclass(frozen=True)
+class Finer:
+    """On what grid an answer is wanted, of tasks that let one choose: at most one of both.
+
+    spacing_mm  edge of its voxels
+    factor      how many times smaller than the input's they are along every axis
+    """
+
+    spacing_mm: float | None = None
+    factor: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A volume on its way through a task.
@@ -56,8 +51,10 @@ class Prepared:
     volume     as it came
     canonical  the same along the patient's axes
     grid       the working grid over it
-    shares     float32 [x, y, z]: how much of each cell of the working grid is occupied
-    sites      bool [x, y, z]: occupied cells, the network's input
+    shares     float32 [x, y, z]: how much of each cell of the working grid is occupied, as far as the input shows it
+    sites      bool [x, y, z]: the cells that the network is given
+    features   float32 [N, F]: what comes with each of them, in raster order; the first is how full it is
+    answer     the grid of the answer, along the axes of the file; what its mask holds is no matter
     """
 
     volume: BinaryVolume
@@ -65,21 +62,22 @@ class Prepared:
     grid: WorkingGrid
     shares: Field
     sites: Mask
+    features: Field
+    answer: BinaryVolume
 
-    @property
-    def features(self) -> Field:
-        """float32 [N, 1]: how full each occupied cell is, in raster order."""
-        return self.shares[self.sites][:, None]
+    def answered(self, mask: Mask) -> BinaryVolume:
+        """A mask on the answer's grid along the patient's axes, along the file's again."""
+        return self.answer.like(to_canonical(self.answer.mask, self.answer.affine).from_canonical(mask))
 
     @property
     def occupied(self) -> int:
         """Occupied voxels of the volume as it came."""
         return self.volume.occupied
 
-    @cached_property
+    @property
     def occupied_cells(self) -> int:
-        """Occupied cells of the working grid."""
-        return int(np.count_nonzero(self.sites))
+        """Sites."""
+        return len(self.features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,49 +119,38 @@ class Inferred:
 
 @dataclass(frozen=True)
 class Task:
-    """A task as data: its name, its outputs (the first is the default), and its way back from a network's answer.
+    """A task as data: its name, its outputs (the first is the default), its way to a network, and its way back from the answer.
 
-    finish  (prepared, probability float32 [x, y, z] on the working grid, settings) -> one mask per output, on the canonical grid
+    prepare  (volume, settings, the answer's grid) -> what the network is asked; CalvariaError where there is nothing to ask
+    finish   (prepared, probability float32 [x, y, z] on the working grid, settings) -> one mask per output, on the answer's grid along
+             the patient's axes
+    look     what a second network is asked, after the first
     options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
+    unlike   what is unusual about a volume, compared with those that the network learned from, as a sentence in ASCII; None: nothing
     """
 
     name: str
     outputs: tuple[str, ...]
+    prepare: Callable[[BinaryVolume, Settings, Finer], Prepared]
     finish: Callable[[Prepared, Inferred, Settings], dict[str, Mask]]
     look: Callable[[Prepared, Field, Settings, Settings], CloseUp | None] | None = None
     options: tuple[str, ...] = ("threshold", "smallest_mm3")
+    unlike: Callable[[Prepared], str | None] = lambda prepared: None
 
 
-def prepare(volume: BinaryVolume, settings: Settings) -> Prepared:
-    """Lay a working grid over a volume.
+def check_mask(volume: BinaryVolume, subject: str) -> None:
+    """CalvariaError EMPTY_MASK or FULL_MASK where there is no shape to work on, TOO_LARGE where an axis is longer than any scan's.
 
-    Raises CalvariaError EMPTY_MASK or FULL_MASK where there is no shape to work on, TOO_LARGE where there is more work than any
-    head makes, however few bytes its file has.
+    `subject`: what a client should have sent, such as "a skull".
     """
     if volume.occupied == 0:
-        raise CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty: no voxel is above zero. Send the mask of a skull.")
+        raise CalvariaError(ErrorCode.EMPTY_MASK, f"The mask is empty: no voxel is above zero. Send the mask of {subject}.")
     if volume.occupied == volume.mask.size:
-        raise CalvariaError(ErrorCode.FULL_MASK, "Every voxel of the mask is occupied, so it shows no shape. Send the mask of a skull.")
+        raise CalvariaError(ErrorCode.FULL_MASK, f"Every voxel of the mask is occupied, so it shows no shape. Send the mask of {subject}.")
     if max(volume.shape) > MOST_VOXELS_ALONG:
-        raise _too_large(f"An axis of the volume has {max(volume.shape):,} voxels and at most {MOST_VOXELS_ALONG:,} are accepted")
-    canonical = to_canonical(volume.mask, volume.affine)
-    grid = WorkingGrid.over(canonical.volume, settings.spacing_mm, settings.margin_mm)
-    if prod(grid.shape) > MOST_CELLS or max(grid.shape) > MOST_CELLS_ALONG:
-        spanned = " × ".join(f"{count * settings.spacing_mm:,.0f}" for count in grid.shape)
-        raise _too_large(f"The mask spans {spanned} mm, more than a working grid of {settings.spacing_mm:g} mm may")
-    shares = grid.coarsen(canonical.mask)
-    prepared = Prepared(volume, canonical, grid, shares, shares > settings.occupied_share)
-    if prepared.occupied_cells == 0:
-        raise CalvariaError(
-            ErrorCode.EMPTY_MASK,
-            f"Nothing in the mask is as large as a cell of the working grid ({settings.spacing_mm:g} mm). "
-            "Check the spacing in the header and that the mask is a skull.",
-        )
-    if prepared.occupied_cells > MOST_SITES:
-        litres = [count * settings.spacing_mm**3 / 1e6 for count in (prepared.occupied_cells, MOST_SITES)]
-        raise _too_large("The mask fills {:.1f} litres, more than the {:.1f} that are worked on".format(*litres))
-    return prepared
+        longest = f"An axis of the volume has {max(volume.shape):,} voxels and at most {MOST_VOXELS_ALONG:,} are accepted"
+        raise too_large(longest, subject)
 
 
-def _too_large(what: str) -> CalvariaError:
-    return CalvariaError(ErrorCode.TOO_LARGE, f"{what}; crop it to the head, and check the spacing's unit and that it is a skull.")
+def too_large(what: str, subject: str) -> CalvariaError:
+    return CalvariaError(ErrorCode.TOO_LARGE, f"{what}; crop it, and check the spacing's unit and that it is {subject}.")

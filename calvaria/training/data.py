@@ -24,7 +24,7 @@ from calvaria.sparse import SiteSet
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import Settings
-from calvaria.tasks.task import prepare
+from calvaria.tasks.completion import prepare
 from calvaria.training.config import DataConfig
 from calvaria.volume import BinaryVolume, Mask
 from calvaria.weights import WEIGHTS, load_weights

@@ -8,7 +8,7 @@ import pytest
 from calvaria.io import read
 from calvaria.serving.findings import about_answer, about_input, implant_facts, reaches_border
 from calvaria.tasks import Settings
-from calvaria.tasks.task import prepare
+from calvaria.tasks.completion import COMPLETION, prepare
 from calvaria.volume import BinaryVolume
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -25,7 +25,7 @@ def head(scale: float = 1.0, thickness_mm: float = 8.0) -> BinaryVolume:
 
 
 def codes(volume: BinaryVolume) -> list[str]:
-    return [notice.code for notice in about_input(prepare(volume, SETTINGS))]
+    return [notice.code for notice in about_input(COMPLETION, prepare(volume, SETTINGS))]
 
 
 @pytest.mark.parametrize(

@@ -290,11 +290,11 @@ def test_nothing_of_a_request_is_kept(predictor, monkeypatch, ends):
     """Without the collector's help: an error's traceback would hold every array until it came by."""
     kept, real = [], predictor.prepare
 
-    def prepare(volume):
+    def prepare(volume, finer):
         kept.append(weakref.ref(volume.mask))
         if ends == "prepare":
             raise CalvariaError(ErrorCode.EMPTY_MASK, "as if")
-        return real(volume)
+        return real(volume, finer)
 
     def finish(*_):
         raise MemoryError
