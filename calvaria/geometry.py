@@ -141,7 +141,12 @@ class WorkingGrid:
     @classmethod
     def filling(cls, volume: BinaryVolume, spacing_mm: float) -> "WorkingGrid":
         """A grid over all of a canonical volume, occupied or not."""
-        return cls._over(volume, _as_box(slice(0, count) for count in volume.shape), spacing_mm, 0.0)
+        return cls.within(volume, _as_box(slice(0, count) for count in volume.shape), spacing_mm)
+
+    @classmethod
+    def within(cls, volume: BinaryVolume, box: Box, spacing_mm: float) -> "WorkingGrid":
+        """A grid over a box of a canonical volume, occupied or not; cells may reach a little beyond, evenly on both sides."""
+        return cls._over(volume, box, spacing_mm, 0.0)
 
     @classmethod
     def _over(cls, volume: BinaryVolume, box: Box, spacing_mm: float, margin_mm: float) -> "WorkingGrid":
@@ -152,6 +157,15 @@ class WorkingGrid:
         first_cell_mm = [axis.start_mm + (axis.cell_mm - axis.source_mm) / 2 for axis in (x, y, z)]
         affine[:3, 3] = volume.affine[:3, 3] + volume.direction @ first_cell_mm
         return cls((x, y, z), affine, spacing_mm)
+
+    def above(self, volume: BinaryVolume) -> "WorkingGrid":
+        """The same cells over another canonical volume of the same orientation."""
+        corner_mm = volume.direction.T @ (self.affine[:3, 3] - volume.affine[:3, 3])
+        x, y, z = (
+            GridAxis(count, mm, axis.count, float(place + (mm - axis.cell_mm) / 2), axis.cell_mm)
+            for axis, place, count, mm in zip(self.axes, corner_mm, volume.shape, volume.spacing_mm, strict=True)
+        )
+        return WorkingGrid((x, y, z), self.affine, self.spacing_mm)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
@@ -19,18 +18,10 @@ from calvaria.networks import EncoderDecoder
 from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
-from calvaria.training.data import (
-    Batch,
-    CloseUpExamples,
-    CompletionExamples,
-    Example,
-    KeptExamples,
-    Maker,
-    SkullStore,
-    graded_example,
-    occupancy_example,
-)
+from calvaria.training.data import Batch, Draw, Example, Examples, KeptExamples
+from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
+from calvaria.training.skulls import Skulls, SkullStore
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
@@ -44,11 +35,11 @@ Learner = EncoderDecoder | DenseNetwork
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. `loss` is a running mean; `implant_dice` of the last validation, at working resolution."""
+    """Where a run stands. `loss` is a running mean; `quality` that of the last validation, as the task's lesson measures it."""
 
     step: int
     loss: float
-    implant_dice: float
+    quality: float
 
 
 def fit(
@@ -91,11 +82,11 @@ def fit(
             group["lr"] = learning_rate(step, config.optimizer)
         loss = train_step(learner, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
         mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
-        progress = Progress(step, mean, progress.implant_dice)
+        progress = Progress(step, mean, progress.quality)
         if not team.leads:
             continue
         if step % config.validate_every == 0 or step == config.last_step:
-            progress = Progress(step, mean, validate(learner, validation, config.settings, device))
+            progress = Progress(step, mean, validate(learner, validation, LESSONS[config.task], config.settings, device))
         if step % CHECKPOINT_EVERY == 0 or step == config.last_step:
             _save(folder / CHECKPOINT, run, learner, optimizer, progress)
         report(progress)
@@ -132,21 +123,14 @@ def learning_rate(step: int, config: OptimizerConfig) -> float:
 
 
 @torch.no_grad()
-def validate(network: Learner, examples: list[Example], settings: Settings, device: str) -> float:
-    """Mean Dice of the added cells against the missing ones, on the working grid, without finishing.
-
-    A cell is missing where more than half of it is.
-    """
+def validate(network: Learner, examples: list[Example], lesson: Lesson, settings: Settings, device: str) -> float:
+    """The mean of the lesson's measure, on the working grid, without finishing."""
     network.eval()
     scores: list[float] = []
     for one in examples:
         batch = Batch.of([one], settings, device)
         answer = network(batch.given, features=batch.features)[-1]
-        said = answer.sites.spread(torch.sigmoid(answer.logits))[0].cpu().numpy()
-        had = np.zeros_like(one.wanted)
-        had[one.sites] = 1 if one.features is None else one.features[:, 0]
-        added, missing = said - had > 0.5, one.wanted - had > 0.5
-        scores.append(2 * int(np.count_nonzero(added & missing)) / max(1, int(np.count_nonzero(added) + np.count_nonzero(missing))))
+        scores.append(lesson.measure(one, answer.sites.spread(torch.sigmoid(answer.logits))[0].cpu().numpy()))
     return sum(scores) / len(scores)
 
 
@@ -164,8 +148,8 @@ def validation_seeds(config: TrainConfig) -> range:
 
 def training_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Dataset[Example]:
     count = config.optimizer.steps * config.optimizer.batch
-    made = maker(config, first)
-    examples = CompletionExamples(store(config, folder), training_seeds(config), config.settings, config.data, config.seed, count, made)
+    skulls = Skulls(store(config, folder), training_seeds(config), config.data.stretch)
+    examples = Examples(draw(config, skulls, first), config.seed, count)
     return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first)) if config.data.distinct else examples
 
 
@@ -180,20 +164,21 @@ def first_sha256(first: Path | None) -> str | None:
     return weights_sha256(first)[WEIGHTS] if first else None
 
 
-def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> CompletionExamples:
+def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
+    """As they are when served: of every kind, none intact, none stretched."""
     seeds = validation_seeds(config)
-    as_served = DataConfig(config.data.skulls)
-    return CompletionExamples(store(config, folder), seeds, config.settings, as_served, 0, len(seeds), maker(config, first))
+    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
+    return Examples(draw(as_served, Skulls(store(config, folder), seeds, 0.0), first), 0, len(seeds))
 
 
-def maker(config: TrainConfig, first: Path | None) -> Maker:
-    """What makes the examples that this network learns from."""
+def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
+    """What draws the examples that this network learns from. CalvariaError BAD_OPTION unless a second network has its first."""
     if config.second != bool(first):
         message = "A second network, and no other, is trained with the folder of a first one. Name it with --first, or leave that out."
         raise CalvariaError(ErrorCode.BAD_OPTION, message)
-    if first:
-        return CloseUpExamples(first)
-    return graded_example if config.network.inputs else occupancy_example
+    if config.second and not LESSONS[config.task].second:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{config.task} has no second network: set second = false.")
+    return LESSONS[config.task].draw(config, skulls, first)
 
 
 def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team) -> Iterable[list[Example]]:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.training import fit
 from calvaria.training.config import TrainConfig
+from calvaria.training.lessons import LESSONS
 
 
 def run(task: str, config_path: Path, folder: Path, device: str, start: Path | None = None, first: Path | None = None) -> None:
@@ -16,14 +17,14 @@ def run(task: str, config_path: Path, folder: Path, device: str, start: Path | N
     CalvariaError if it cannot be.
     """
     config = read_config(task, config_path)
-    fit.maker(config, first)  # refused before an hour of making skulls, not after
+    fit.training_examples(config, folder, first)  # refused before an hour of making skulls, not after
     with _bars() as bars:
         seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)]
         making = bars.add_task("skulls", total=len(seeds), note="")
         for _ in fit.store(config, folder).make(seeds, workers=os.cpu_count() or 1):
             bars.advance(making)
         training = bars.add_task("training", total=config.last_step, note="")
-        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(p)), start, first)
+        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(task, p)), start, first)
     print(path)
 
 
@@ -38,8 +39,8 @@ def read_config(task: str, path: Path) -> TrainConfig:
     return config
 
 
-def _note(progress: fit.Progress) -> str:
-    return f"loss {progress.loss:.3f}  implant DSC {progress.implant_dice:.3f}"
+def _note(task: str, progress: fit.Progress) -> str:
+    return f"loss {progress.loss:.3f}  {LESSONS[task].measured} {progress.quality:.3f}"
 
 
 def _bars() -> Progress:

@@ -233,7 +233,7 @@ def test_the_dense_twin_trains_by_the_same_configuration(runs: Path) -> None:
     path = fit(dense, runs / "dense", report=history.append)
     assert path.name == "dense-twin.safetensors"
     assert 0 < history[-1].loss < 10
-    assert 0 <= history[-1].implant_dice <= 1
+    assert 0 <= history[-1].quality <= 1
     torch.manual_seed(dense.seed)
     before = DenseNetwork(EncoderDecoder(dense.network)).twin.stem[0].weight
     assert not torch.equal(load_file(path)["twin.stem.0.weight"], before)

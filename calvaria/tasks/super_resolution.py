@@ -1,0 +1,151 @@
+"""Super-resolution: a coarse mask in, a fine one out, on a grid of the client's choice over the same field of view.
+
+A network judges the cells near the coarse surface; all others are as full as the coarse mask says. What it sees of a cell are two plain
+interpolations of the coarse mask, and how coarse that is, so it learns where the truth differs from them.
+"""
+
+from math import ceil, prod
+
+import edt
+import numpy as np
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import Box, Canonical, Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.sampling import nearest, sampled
+from calvaria.tasks.task import Finer, Inferred, Prepared, Settings, Task, check_mask, too_large
+from calvaria.volume import BinaryVolume, Mask
+
+SKULL = "a skull"
+
+DEFAULT_FACTOR = 2.0
+
+FINEST_SHARE = 4
+"""Cells along a coarse voxel at most: finer detail is not in the mask, and the interpolation of cells is smooth."""
+
+REACH = 1.25
+"""How far from the coarse surface cells are judged, in coarse voxels (their longest edge)."""
+
+FAR = 2.0
+"""Distances from the surface are told up to this many coarse voxels."""
+
+MOST_VOXELS = 2**28
+"""Of an answer: 512 × 512 × 1024."""
+
+MOST_CELLS = 2**26
+MOST_SITES = 2**23
+"""Of a working grid. A head at 1 mm has about 9 million cells, of which 2 million are judged where the coarse voxels are of 4 mm."""
+
+INPUTS = 7
+"""Numbers that come with a cell; see `_features`."""
+
+
+def prepare(volume: BinaryVolume, settings: Settings, finer: Finer = Finer()) -> Prepared:
+    """Lay a working grid over the coarse surface. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE, or BAD_OPTION for a grid not finer."""
+    check_mask(volume, SKULL)
+    answer = answer_grid(volume, finer)
+    canonical, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
+    grid = working_grid(canonical, target, settings.spacing_mm)
+    coarse_mm = np.array(canonical.volume.spacing_mm)
+    distance = sampled(signed_distance_mm(canonical), canonical.volume, grid)
+    sites = abs(distance) < REACH * coarse_mm.max()
+    if np.count_nonzero(sites) > MOST_SITES:
+        raise too_large(f"The answer's surface spans more than {MOST_SITES:,} cells of {grid.spacing_mm:.2g} mm", SKULL)
+    shares = sampled(canonical.mask.astype(np.float32), canonical.volume, grid)
+    count = int(np.count_nonzero(sites))
+    columns = [
+        nearest(canonical.mask, canonical.volume, grid)[sites],
+        shares[sites],
+        (distance[sites] / coarse_mm.max()).clip(-FAR, FAR),
+        *(np.full(count, number) for number in (*coarse_mm / grid.spacing_mm / 4, grid.spacing_mm)),
+    ]
+    features = np.stack(columns, axis=1, dtype=np.float32)
+    return Prepared(volume, canonical, grid, shares, sites, features, answer)
+
+
+def answer_grid(volume: BinaryVolume, finer: Finer) -> BinaryVolume:
+    """The grid that is wanted over the field of view of a volume, along the same axes; its mask is empty and takes no memory.
+
+    With a factor each axis has `factor` times as many voxels; with a spacing, as many as fill the field of view best, on its centre.
+    """
+    if finer.factor and finer.spacing_mm:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "A factor and a spacing cannot both be met. Give one of factor and spacing_mm.")
+    coarse_mm = np.array(volume.spacing_mm)
+    wanted_mm = np.full(3, finer.spacing_mm) if finer.spacing_mm else coarse_mm / (finer.factor or DEFAULT_FACTOR)
+    if wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6):
+        edge = " x ".join(f"{each:.3g}" for each in coarse_mm)
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"The answer would be no finer: the volume's voxels have {edge} mm. Ask for smaller ones."
+        )
+    counts = np.maximum(np.round(np.array(volume.shape) * coarse_mm / wanted_mm), 1).astype(int)
+    if prod(counts.tolist()) > MOST_VOXELS:
+        asked = " x ".join(map(str, counts))
+        message = f"The answer would have {asked} voxels, more than the {MOST_VOXELS:,} that are sent. Ask for a smaller factor."
+        raise CalvariaError(ErrorCode.TOO_LARGE, message)
+    if not finer.spacing_mm:
+        wanted_mm = coarse_mm * volume.shape / counts  # a factor that is no whole number: the field of view is filled exactly
+    affine = volume.affine.copy()
+    affine[:3, :3] = volume.direction * wanted_mm
+    centre = volume.affine[:3, :3] @ ((np.array(volume.shape) - 1) / 2) + volume.affine[:3, 3]
+    affine[:3, 3] = centre - affine[:3, :3] @ ((counts - 1) / 2)
+    return BinaryVolume(np.broadcast_to(np.False_, counts.tolist()), affine)
+
+
+def working_grid(coarse: Canonical, target: Canonical, smallest_mm: float) -> WorkingGrid:
+    """Cells as small as the answer's voxels, as far as the coarse mask supports them, over its occupied box and what lies near.
+
+    A cell is a whole number of the answer's voxels wide where these are cubes, so that cells end where voxels do.
+    """
+    coarse_mm, fine_mm = np.array(coarse.volume.spacing_mm), np.array(target.volume.spacing_mm)
+    occupied, reach = bounding_box(coarse.mask), ceil(REACH) + 1
+    low = np.maximum([axis.start - reach for axis in occupied], 0) * coarse_mm / fine_mm
+    high = np.minimum([axis.stop + reach for axis in occupied], coarse.mask.shape) * coarse_mm / fine_mm
+    within_memory = (float(((high - low) * fine_mm).prod()) / MOST_CELLS) ** (1 / 3)
+    smallest = max(fine_mm.min(), coarse_mm.max() / FINEST_SHARE, smallest_mm, within_memory)
+    step = max(ceil(smallest / fine_mm.min() - 1e-6), 1)
+    x, y, z = (_whole_steps(*side, step) for side in zip(low.tolist(), high.tolist(), target.mask.shape, strict=True))
+    return WorkingGrid.within(target.volume, (x, y, z), step * float(fine_mm.min()))
+
+
+def _whole_steps(low: float, high: float, count: int, step: int) -> slice:
+    """The voxels of an axis from `low` to `high`, and those that fill whole steps, as far as there are any."""
+    return slice(int(low // step) * step, min(ceil(high / step) * step, count))
+
+
+def signed_distance_mm(canonical: Canonical) -> Field:
+    """float32 [X, Y, Z]: of each voxel's centre to the mask's surface, positive inside; zero half-way between the centres."""
+    mask, spacing_mm = np.ascontiguousarray(canonical.mask), canonical.volume.spacing_mm
+    inside, outside = (edt.edt(each, anisotropy=spacing_mm) for each in (mask, ~mask))
+    return np.asarray(inside - outside, np.float32)
+
+
+def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
+    """The fine mask: near the surface where the interpolated probability exceeds the threshold, elsewhere as the coarse mask has it."""
+    field = np.where(prepared.sites, inferred.field, prepared.shares)
+    solid, box = prepared.grid.refine(field, settings.threshold)
+    return {"fine": _placed(solid, box, prepared.grid.source_shape)}
+
+
+def _placed(mask: Mask, box: Box, shape: tuple[int, int, int]) -> Mask:
+    """A mask in its box of a grid of a shape, in Fortran order as most files have it."""
+    if mask.shape == shape:
+        return mask
+    whole = np.zeros(shape, np.bool_, order="F")
+    whole[box] = mask
+    return whole
+
+
+COARSE_MM = 1.5, 5.5
+"""Longest edge of the coarse voxels that the network learned from."""
+
+
+def unlike_scans(prepared: Prepared) -> str | None:
+    """Whether the mask's voxels, or the wanted factor, are outside what the network learned."""
+    coarse_mm = max(prepared.volume.spacing_mm)
+    if COARSE_MM[0] <= coarse_mm <= COARSE_MM[1]:
+        return None
+    return (
+        f"The mask's voxels have up to {coarse_mm:.3g} mm; the network learned from {COARSE_MM[0]:g}-{COARSE_MM[1]:g} mm. Check the answer."
+    )
+
+
+SUPER_RESOLUTION = Task("super-resolution", ("fine",), prepare, finish, options=("threshold", "spacing_mm", "factor"), unlike=unlike_scans)

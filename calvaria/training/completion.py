@@ -1,0 +1,82 @@
+"""Examples for completion: skulls with a defect of their own each, as the first network sees them, or the second."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import to_canonical
+from calvaria.predictor import Predictor
+from calvaria.synthetic import DEFECT_KINDS, cut_defect
+from calvaria.tasks import Settings
+from calvaria.tasks.completion import prepare
+from calvaria.training.config import DataConfig, TrainConfig
+from calvaria.training.data import Draw, Example
+from calvaria.training.skulls import Skulls
+from calvaria.volume import BinaryVolume
+from calvaria.weights import WEIGHTS, load_weights
+
+MOST_SITES = 2**17
+"""Of an example for a second look, so that a batch fits into memory; where the first network finds more, another defect is drawn."""
+
+Maker = Callable[[BinaryVolume, BinaryVolume, Settings], Example]
+"""(defective, whole, settings) -> an example; CalvariaError where it leaves nothing to see."""
+
+
+class Defective:
+    """A skull, intact or with a new defect, as an example."""
+
+    def __init__(self, skulls: Skulls, settings: Settings, data: DataConfig, make: Maker):
+        self.skulls, self.settings, self.data, self.make = skulls, settings, data, make
+        self.kinds = tuple(kind for kind in DEFECT_KINDS if kind not in data.without)
+
+    def __call__(self, rng: np.random.Generator) -> Example:
+        skull = self.skulls(rng)
+        defect_seed = int(rng.integers(2**31))
+        intact = self.data.intact > rng.random()
+        return self.make(skull if intact else cut_defect(skull, defect_seed, kinds=self.kinds).defective, skull, self.settings)
+
+
+def draw_completion(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
+    """`first`: the folder of a first network, where the one that learns is the second."""
+    make = CloseUpMaker(first) if first else graded_example if config.network.inputs else occupancy_example
+    return Defective(skulls, config.settings, config.data, make)
+
+
+def occupancy_example(defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
+    """Cells are given and wanted full or empty, as in the paper, on the working grid that the defective skull gets when served."""
+    prepared = prepare(defective, settings)
+    wanted = prepared.grid.coarsen(to_canonical(whole.mask, whole.affine).mask) > settings.occupied_share
+    return Example(prepared.sites, prepared.sites, None, np.float32(1) * (wanted | prepared.sites))
+
+
+def graded_example(defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
+    """Cells are given and wanted with how full they are."""
+    prepared = prepare(defective, settings)
+    wanted = prepared.grid.coarsen(to_canonical(whole.mask, whole.affine).mask)
+    return Example(prepared.sites, prepared.sites, prepared.features, np.maximum(wanted, prepared.shares))
+
+
+class CloseUpMaker:
+    """Makes examples for a second look from what a first network, in the folder `first`, says of defective skulls."""
+
+    def __init__(self, first: Path):
+        self.first = first
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The first network alone, whatever second one its folder may hold already."""
+        return Predictor(*load_weights(self.first / WEIGHTS))
+
+    def __call__(self, defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
+        prepared = self.predictor.prepare(defective)
+        field = self.predictor.infer([prepared])[0].field
+        assert self.predictor.task.look is not None
+        closeup = self.predictor.task.look(prepared, field, self.predictor.settings, settings)
+        if closeup is None or closeup.occupied_cells > MOST_SITES:
+            raise CalvariaError(ErrorCode.EMPTY_MASK, "the first network found nothing to look at, or too much")
+        wanted = closeup.grid.coarsen(to_canonical(whole.mask, whole.affine).mask[closeup.box])
+        had = closeup.sites & (closeup.shares > settings.occupied_share)
+        return Example(closeup.sites, had, closeup.features, np.where(closeup.sites, np.maximum(wanted, closeup.shares), np.float32(0)))

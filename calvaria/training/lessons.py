@@ -1,0 +1,58 @@
+"""What each task's network learns from, and how well it does: a row for each task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calvaria.geometry import Field
+from calvaria.tasks import TASKS
+from calvaria.training.completion import draw_completion
+from calvaria.training.config import TrainConfig
+from calvaria.training.data import Draw, Example
+from calvaria.training.skulls import Skulls
+from calvaria.training.super_resolution import draw_super_resolution
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a task's network learns.
+
+    draw      (configuration, skulls, folder of the first network) -> how examples are drawn
+    measure   (example, what the network says of each cell [x, y, z]) -> how good that is, at most 1
+    measured  what that is called
+    second    whether the task has a second network, which learns from the first's answers
+    """
+
+    draw: Callable[[TrainConfig, Skulls, Path | None], Draw]
+    measure: Callable[[Example, Field], float]
+    measured: str
+    second: bool = False
+
+
+def added_dice(example: Example, said: Field) -> float:
+    """Dice of the added cells against the missing ones. A cell is added, or missing, where more than half of it is."""
+    had = given(example)
+    added, missing = said - had > 0.5, example.wanted - had > 0.5
+    return 2 * int(np.count_nonzero(added & missing)) / max(1, int(np.count_nonzero(added) + np.count_nonzero(missing)))
+
+
+def mended(example: Example, said: Field) -> float:
+    """The share of the error that is mended: 1 where nothing is wrong any more, 0 where as much is wrong as before, or less than 0."""
+    before, after = (float(abs(field - example.wanted)[example.sites].sum()) for field in (given(example), said))
+    return 1 - after / max(before, 1.0)
+
+
+def given(example: Example) -> Field:
+    """How full each cell is in the input, float32 [x, y, z]."""
+    field = np.zeros_like(example.wanted)
+    field[example.sites] = 1 if example.features is None else example.features[:, 0]
+    return field
+
+
+LESSONS = {
+    "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True),
+    "super-resolution": Lesson(draw_super_resolution, mended, "error mended"),
+}
+assert LESSONS.keys() == TASKS.keys()
