@@ -18,6 +18,12 @@ class Part(IntEnum):
     DEFECT = 7
     SURGERY = 8
     RELIEF = 9
+    THORAX = 20
+    ORGAN_RELIEF = 21
+    BODY = 22
+    CASE = 23
+    MISTAKES = 24
+    SCAN = 25
 
 
 def generator(seed: int, part: Part) -> np.random.Generator:

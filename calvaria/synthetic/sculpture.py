@@ -40,10 +40,10 @@ class Space:
 
 
 class Sculpture:
-    """A union of solids: negative inside, mm. Every solid comes on both sides unless it lies on the midline."""
+    """A union of solids: negative inside, mm. In a mirrored one every solid comes on both sides unless it lies on the midline."""
 
-    def __init__(self, space: Space):
-        self.space = space
+    def __init__(self, space: Space, *, mirrored: bool = True):
+        self.space, self.mirrored = space, mirrored
         self.distance: Field = np.full(space.x.shape, FAR_MM, dtype=np.float32)
 
     def capsule(self, a: Point, b: Point, radius_a: float, radius_b: float | None = None, blend: float = 2.0) -> None:
@@ -51,7 +51,7 @@ class Sculpture:
         radius_b = radius_a if radius_b is None else radius_b
         middle = (np.add(a, b) / 2).tolist()
         reach = float(np.linalg.norm(np.subtract(b, a))) / 2 + max(radius_a, radius_b) + 7
-        for side in _sides(a, b):
+        for side in self._sides(a, b):
             along = np.multiply(np.subtract(b, a), side)
             square = np.float32(max(float(along @ along), 1e-6))
             box = self.space.around(_times(middle, side), reach)
@@ -68,7 +68,7 @@ class Sculpture:
 
     def ellipsoid(self, centre: Point, radii: Point, blend: float = 2.0, *, one_side: bool = False) -> None:
         """An ellipsoid along the head's axes."""
-        for side in [(1, 1, 1)] if one_side else _sides(centre, centre):
+        for side in [(1, 1, 1)] if one_side else self._sides(centre, centre):
             box = self.space.around(_times(centre, side), max(radii) + 7)
             offsets = self.space.offsets(box, _times(centre, side))
             inner = sum(np.square(o / np.float32(r)) for o, r in zip(offsets, radii, strict=True))
@@ -88,9 +88,8 @@ class Sculpture:
         else:
             self.distance[box] = np.minimum(here, distance)
 
-
-def _sides(a: Point, b: Point) -> list[tuple[int, int, int]]:
-    return [(1, 1, 1)] if a[0] == 0 and b[0] == 0 else [(1, 1, 1), (-1, 1, 1)]
+    def _sides(self, a: Point, b: Point) -> list[tuple[int, int, int]]:
+        return [(1, 1, 1), (-1, 1, 1)] if self.mirrored and (a[0] != 0 or b[0] != 0) else [(1, 1, 1)]
 
 
 def _times(point: Sequence[float], side: tuple[int, int, int]) -> Point:
