@@ -1,0 +1,172 @@
+"""What dense networks get wrong about an organ, drawn: as a field by which the organ's surface is moved, and a coarse grid it is seen on.
+
+Leaks and missing pieces are bumps and dents, ragged borders and uneven ones are noise, a missing end is a plane, islands are bumps far
+out. All of it grows with one strength, which is chosen such that the mask is as wrong as wanted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import edt
+import numpy as np
+from numpy.typing import NDArray
+
+from calvaria.synthetic.lattice import Axis, Field, Noise
+from calvaria.volume import Mask
+
+Spacing = tuple[float, float, float]
+
+STRONGEST = 4.0
+BISECTIONS = 9
+FAR_MM = 1e3
+"""Moved this far, a place is outside whatever it was."""
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """How a mask goes wrong.
+
+    shift  float32 [X, Y, Z]: by how many mm the surface is moved out, at strength 1
+    steps  over how many voxels along each axis one value is repeated: the staircase of a coarse grid
+    """
+
+    shift: Field
+    steps: tuple[int, int, int]
+
+    def moved(self, depth: Field, strength: float) -> Field:
+        """A signed distance [X, Y, Z], positive inside, mm, once the mistakes are made."""
+        field = depth + np.float32(strength) * self.shift
+        for axis, step in enumerate(self.steps):
+            if step > 1:
+                index = (np.arange(field.shape[axis]) // step * step + step // 2).clip(max=field.shape[axis] - 1)
+                field = field.take(index, axis)
+        return field
+
+
+def mistaken(truth: Mask, spacing_mm: Spacing, rng: np.random.Generator, dice: float, others: Mask | None = None) -> Mask:
+    """A mask [X, Y, Z] with mistakes, of about this Dice against the truth; a mask that is empty, or of Dice 1, stays as it is.
+
+    others  what organs beside it occupy: leaks prefer to go there
+    """
+    if dice >= 1 or not truth.any():
+        return truth.copy()
+    depth = depth_mm(truth, spacing_mm)
+    mistakes = draw_mistakes(depth, spacing_mm, rng, others)
+    return np.asarray(mistakes.moved(depth, _strength(mistakes, depth, truth, dice)) > 0)
+
+
+def mistaken_labels(labels: NDArray[np.uint8], spacing_mm: Spacing, rng: np.random.Generator, dice: float) -> NDArray[np.uint8]:
+    """A map of labels [X, Y, Z], 0 being nothing, each with mistakes of about this Dice; where two claim a voxel, the deeper one has it."""
+    best = np.zeros(labels.shape, np.float32)
+    wrong = np.zeros_like(labels)
+    for label in np.unique(labels[labels > 0]).tolist():
+        truth = labels == label
+        depth = depth_mm(truth, spacing_mm)
+        mistakes = draw_mistakes(depth, spacing_mm, rng, (labels > 0) & ~truth)
+        field = mistakes.moved(depth, _strength(mistakes, depth, truth, dice))
+        wrong[field > best] = label
+        np.maximum(best, field, out=best)
+    return wrong
+
+
+def depth_mm(mask: Mask, spacing_mm: Spacing) -> Field:
+    """float32 [X, Y, Z]: each voxel's distance to the mask's surface, half-way between voxel centres, positive inside, mm."""
+    solid = np.asfortranarray(mask)
+    return np.ascontiguousarray(edt.edt(solid, anisotropy=spacing_mm) - edt.edt(~solid, anisotropy=spacing_mm), dtype=np.float32)
+
+
+def dice_of(a: Mask, b: Mask) -> float:
+    """Dice coefficient; 1 where both are empty."""
+    return 2 * int(np.count_nonzero(a & b)) / max(1, int(np.count_nonzero(a) + np.count_nonzero(b))) if a.any() or b.any() else 1.0
+
+
+def draw_mistakes(depth: Field, spacing_mm: Spacing, rng: np.random.Generator, others: Mask | None = None) -> Mistakes:
+    """The mistakes of a network that sees a body of this signed distance [X, Y, Z], mm."""
+    axes = [(np.arange(count) * mm).astype(np.float32) for count, mm in zip(depth.shape, spacing_mm, strict=True)]
+    thick = max(float(depth.max()), 2.0)
+    size = min(thick, 25.0)  # mistakes are as large as a body is thick, up to a size that networks still get wrong
+    shift = _unevenness(axes, rng, size, max(spacing_mm))
+    surface = np.argwhere(np.abs(depth) < max(spacing_mm))
+    if len(surface):
+        for centre in _some(surface, rng, rng.integers(0, 5)):
+            _bump(shift, axes, centre, rng, size, others if rng.random() < 0.6 else None)
+        for centre in _some(surface, rng, rng.integers(0, 5)):
+            _bump(shift, axes, centre, rng, -size, None)
+        if rng.random() < 0.25:
+            _cut(shift, depth, axes, surface, rng)
+        for _ in range(int(rng.integers(0, 3))):
+            _island(shift, depth, axes, rng, size)
+    return Mistakes(shift, _steps(spacing_mm, rng, thick))
+
+
+def _unevenness(axes: list[Axis], rng: np.random.Generator, size: float, voxel_mm: float) -> Field:
+    """Ragged borders, and whole parts seen too large or too small."""
+    fine = Noise(rng, max(rng.uniform(1.5, 5.0), voxel_mm)).on(axes) * np.float32(0.12 * size * rng.uniform(0, 1))
+    wide = Noise(rng, rng.uniform(8.0, 30.0)).on(axes) * np.float32(0.15 * size * rng.uniform(0, 1))
+    bias = rng.normal(0, 0.05 * size)
+    return np.asarray(fine + wide + np.float32(bias))
+
+
+def _some(places: NDArray[np.intp], rng: np.random.Generator, count: np.integer | int) -> NDArray[np.intp]:
+    return places[rng.integers(0, len(places), int(count))]
+
+
+def _bump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator, height_mm: float, only: Mask | None) -> None:
+    """An ellipsoidal region in which the surface is moved out (or in), most in its middle; with `only`, within that alone."""
+    radii = abs(height_mm) * rng.uniform(0.5, 1.5) * np.exp(rng.normal(0, 0.35, 3)) + 1.5
+    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], radii)
+    move = np.float32(height_mm * rng.uniform(0.6, 1.6)) * share
+    shift[box] += move if only is None else move * only[box]
+
+
+def _ellipsoid(axes: Sequence[Axis], centre_mm: Sequence[float], radii_mm: NDArray[np.float64]) -> tuple[tuple[slice, slice, slice], Field]:
+    """The box of an ellipsoid, and 1 - r² in it, 0 outside: its value where it is cut short by the grid's border is kept."""
+    reached = [slice(*np.searchsorted(axis, (c - r, c + r))) for axis, c, r in zip(axes, centre_mm, radii_mm, strict=True)]
+    squares = [((axis[s] - c) / r) ** 2 for axis, s, c, r in zip(axes, reached, centre_mm, radii_mm, strict=True)]
+    inner = squares[0][:, None, None] + squares[1][:, None] + squares[2]
+    return (reached[0], reached[1], reached[2]), (1 - inner).clip(0, None).astype(np.float32)
+
+
+def _cut(shift: Field, depth: Field, axes: list[Axis], surface: NDArray[np.intp], rng: np.random.Generator) -> None:
+    """An end of the body is missed: what lies beyond a plane, mostly across the slices; the further, the surer."""
+    axis = int(rng.choice([0, 1, 2, 2, 2]))
+    places = surface[:, axis]
+    low, high = axes[axis][places.min()], axes[axis][places.max()]
+    beyond = (axes[axis] - low) if rng.random() < 0.5 else (high - axes[axis])
+    reach = np.float32(rng.uniform(0.05, 0.25) * (high - low))
+    lost = ((reach - beyond) * np.float32(4.0)).clip(0, FAR_MM)
+    shift -= lost.reshape([-1 if along == axis else 1 for along in range(3)])
+
+
+def _island(shift: Field, depth: Field, axes: list[Axis], rng: np.random.Generator, size: float) -> None:
+    """A stray piece, at some distance from the body."""
+    centre = np.array([rng.integers(0, count) for count in depth.shape])
+    away = -float(depth[tuple(centre)])
+    if away <= 2:
+        return
+    radii = size * rng.uniform(0.15, 0.45) * np.exp(rng.normal(0, 0.3, 3)) + 1.0
+    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], radii)
+    np.maximum(shift[box], (share > 0) * (np.float32(away) + radii.max().astype(np.float32)), out=shift[box])
+
+
+def _steps(spacing_mm: Spacing, rng: np.random.Generator, thick_mm: float) -> tuple[int, int, int]:
+    """A coarse grid in two cases of three: thick slices, or large cells."""
+    kind = rng.choice(3)
+    coarse = rng.uniform(0.15, 0.5) * min(thick_mm, 14.0)
+    slices = max(1, round(coarse * rng.uniform(1, 1.5) / spacing_mm[2])) if kind == 1 else 1
+    if kind != 2:
+        return 1, 1, slices
+    x, y, z = (max(1, round(coarse / mm)) for mm in spacing_mm)
+    return x, y, z
+
+
+def _strength(mistakes: Mistakes, depth: Field, truth: Mask, dice: float) -> float:
+    """How strong mistakes must be for a Dice, as far as they can be."""
+    low, high = 0.0, STRONGEST
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if dice_of(mistakes.moved(depth, middle) > 0, truth) > dice:
+            low = middle
+        else:
+            high = middle
+    return low
