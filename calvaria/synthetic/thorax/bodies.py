@@ -14,13 +14,19 @@ LATTICE_MM = 2.0
 
 
 def make_body(seed: int) -> tuple[Lattice, Field]:
-    """The body of a seed: its signed distance on a lattice, negative inside, about mm."""
+    """The body of a seed: its signed distance on a lattice, negative inside, about mm. It is never empty."""
     rng = generator(seed, Part.BODY)
     space = _space(rng)
     kind = list(KINDS)[int(rng.choice(len(KINDS), p=list(SHARES.values())))]
     distance = KINDS[kind](space, rng)
     relief = Noise(rng, rng.uniform(4, 14)).on(space.lattice.axes_mm())
-    return space.lattice, distance + np.float32(rng.uniform(0, 0.8)) * relief
+    distance = distance + np.float32(rng.uniform(0, 0.8)) * relief
+    return space.lattice, distance if distance.min() < -1 else _ball(space)
+
+
+def _ball(space: Space) -> Field:
+    """What there is where openings took all else."""
+    return np.asarray(np.sqrt(space.x**2 + space.y**2 + space.z**2) - 20)
 
 
 def _space(rng: np.random.Generator) -> Space:

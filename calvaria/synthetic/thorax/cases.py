@@ -11,6 +11,7 @@ from calvaria.synthetic.thorax.anatomy import ORGANS
 from calvaria.synthetic.thorax.bodies import EDGE_MM, make_body
 from calvaria.synthetic.thorax.mistakes import Spacing, mistaken
 from calvaria.synthetic.thorax.organs import make_thorax
+from calvaria.synthetic.thorax.scan import scan, scan_body
 from calvaria.volume import BinaryVolume, Mask
 
 BODY = "body"
@@ -41,22 +42,31 @@ class RefinementCase:
     image: Field | None = None
 
 
-def make_case(seed: int, organ: str | None = None, dice: tuple[float, float] = DICE, right_share: float = RIGHT_SHARE) -> RefinementCase:
+def make_case(
+    seed: int,
+    organ: str | None = None,
+    dice: tuple[float, float] = DICE,
+    right_share: float = RIGHT_SHARE,
+    *,
+    imaged: bool = False,
+) -> RefinementCase:
     """The case of a seed.
 
     organ        which one; by default one by chance, or, as often, a body of no organ
     dice         the range in which the Dice of the mask with mistakes lies, if mistakes can be as large or as small
     right_share  how often there is no mistake at all
+    imaged       whether the image is made too, which takes longer
     """
     rng = generator(seed, Part.CASE)
     drawn = BODY if rng.random() < BODIES_SHARE else str(rng.choice(ORGANS))
     organ = organ or drawn
     spacing = draw_spacing(rng)
-    axes, truth, others = _body(seed, spacing, rng) if organ == BODY else _organ(seed, organ, spacing, rng)
+    scene = _body(seed, spacing, rng, imaged) if organ == BODY else _organ(seed, organ, spacing, rng, imaged)
     wanted = 1.0 if rng.random() < right_share else float(rng.uniform(*dice))
-    given = mistaken(truth, spacing, generator(seed, Part.MISTAKES), wanted, others)
-    volume = BinaryVolume.on_grid(truth, spacing, (float(axes[0][0]), float(axes[1][0]), float(axes[2][0])))
-    return RefinementCase(organ, volume.like(given), volume)
+    given = mistaken(scene.truth, spacing, generator(seed, Part.MISTAKES), wanted, scene.others)
+    x, y, z = (float(axis[0]) for axis in scene.axes)
+    volume = BinaryVolume.on_grid(scene.truth, spacing, (x, y, z))
+    return RefinementCase(organ, volume.like(given), volume, scene.image)
 
 
 def draw_spacing(rng: np.random.Generator) -> Spacing:
@@ -66,29 +76,36 @@ def draw_spacing(rng: np.random.Generator) -> Spacing:
     return pixel, pixel, slices
 
 
-def _organ(seed: int, organ: str, spacing: Spacing, rng: np.random.Generator) -> tuple[list[Axis], Mask, Mask]:
-    """The grid around an organ, its mask there, and what its neighbours occupy."""
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What lies on a grid: the body asked about, what its neighbours occupy, and the image."""
+
+    axes: list[Axis]
+    truth: Mask
+    others: Mask | None
+    image: Field | None
+
+
+def _organ(seed: int, organ: str, spacing: Spacing, rng: np.random.Generator, imaged: bool) -> _Scene:
     thorax = make_thorax(seed)
     low, high = thorax.extent_mm(organ)
     axes = _grid(np.array(low), np.array(high), spacing, rng)
     neighbours = [thorax.mask(other, axes) for other in ORGANS if other != organ]
-    return axes, thorax.mask(organ, axes), np.logical_or.reduce(neighbours)
+    image = scan(thorax, axes, seed) if imaged else None
+    return _Scene(axes, thorax.mask(organ, axes), np.logical_or.reduce(neighbours), image)
 
 
-def _body(seed: int, spacing: Spacing, rng: np.random.Generator) -> tuple[list[Axis], Mask, None]:
+def _body(seed: int, spacing: Spacing, rng: np.random.Generator, imaged: bool) -> _Scene:
     lattice, distance = make_body(seed)
     inside = np.argwhere(distance < 0)
-    if not len(inside):
-        return _body(seed + 1, spacing, rng)
     low, high = ((corner + np.array(lattice.first)) * lattice.step_mm for corner in (inside.min(0), inside.max(0)))
-    axes = _grid(low.clip(-EDGE_MM / 2, None), high.clip(None, EDGE_MM / 2), spacing, rng, inside=True)
-    return axes, np.asarray(interpolate(lattice.matrices(axes), distance) < 0), None
+    axes = _grid(low.clip(-EDGE_MM / 2, None), high.clip(None, EDGE_MM / 2), spacing, rng)
+    depth = interpolate(lattice.matrices(axes), distance)
+    return _Scene(axes, np.asarray(depth < 0), None, scan_body(depth, axes, seed) if imaged else None)
 
 
-def _grid(
-    low: NDArray[np.float64], high: NDArray[np.float64], spacing: Spacing, rng: np.random.Generator, *, inside: bool = False
-) -> list[Axis]:
-    """Axes over a box, patient mm, and a margin; with `inside` none, so that what fills the box reaches beyond the field of view."""
+def _grid(low: NDArray[np.float64], high: NDArray[np.float64], spacing: Spacing, rng: np.random.Generator) -> list[Axis]:
+    """Axes over a box, patient mm, and a margin, or over a part of both."""
     axes = []
     for start, stop, mm in zip(low, high, spacing, strict=True):
         start, stop = start - rng.uniform(*MARGIN_MM), stop + rng.uniform(*MARGIN_MM)
