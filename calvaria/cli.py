@@ -147,26 +147,31 @@ def demo(
 
 @app.command()
 def evaluate(
-    whole: Annotated[Path | None, typer.Option(help="A whole skull to cut defects into, instead of generated ones.")] = None,
-    cases_from: Annotated[Path | None, typer.Option(help="A folder of defective skulls with their truths.")] = None,
-    intact: Annotated[bool, typer.Option("--intact", help="Leave skulls whole, and count how many get an implant.")] = False,
-    cases: Annotated[int | None, typer.Option(min=1, help="How many; default: 20, or all of a folder.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first case; the next ones count up.")] = 0,
-    kinds: Annotated[str | None, typer.Option(help="Kinds of defects that take turns, with commas.")] = None,
-    spacing_mm: Annotated[float, typer.Option(min=0.2, help="Voxel size of generated skulls, about: each has its own.")] = 1.0,
-    working: Annotated[bool, typer.Option("--working", help="Score on the model's working grid instead of the skull's own.")] = False,
-    baselines: Annotated[bool, typer.Option(help="Also score plain ways to make an implant.")] = True,
+    task: Annotated[str, typer.Argument(help="What to score: completion, super-resolution or refinement.")] = "completion",
+    whole: Annotated[Path | None, typer.Option(help="A whole skull, or organ, to make cases of, instead of generated ones.")] = None,
+    cases_from: Annotated[Path | None, typer.Option(help="For completion: a folder of defective skulls with their truths.")] = None,
+    intact: Annotated[bool, typer.Option("--intact", help="Leave skulls and organs as they are, and see what is changed.")] = False,
+    cases: Annotated[int | None, typer.Option(min=1, help="How many seeds; default: 20, or all of a folder.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The first; the next ones count up.")] = 0,
+    kinds: Annotated[
+        str | None, typer.Option(help="With commas: defects that take turns, grids such as 64-128, organs such as heart.")
+    ] = None,
+    spacing_mm: Annotated[
+        float | None, typer.Option(min=0.2, help="For completion: voxel size of generated skulls, about: each has its own. Default: 1.0.")
+    ] = None,
+    working: Annotated[bool, typer.Option("--working", help="For completion: score on the model's working grid.")] = False,
+    baselines: Annotated[bool, typer.Option(help="Also score plain ways to do the task.")] = True,
     pictures: Annotated[bool, typer.Option(help="Draw every case, and all on one sheet.")] = True,
     out: Annotated[Path, typer.Option(help="CSV file with a row per case and method; it is gone on with.")] = Path("out/evaluation.csv"),
     models: Models = None,
     device: Device = "cpu",
     engine: Engine = "auto",
 ) -> None:
-    """Score completion, beside plain baselines; exit status 1 where a case failed."""
+    """Score a task, beside plain baselines; exit status 1 where a case failed."""
     from calvaria.commands.evaluate import Wanted, evaluate
 
-    wanted = Wanted(whole, cases_from, intact, cases, seed, spacing_mm, kinds)
-    failures = evaluate(wanted, out, models, device, engine, working=working, baselines=baselines, pictures=pictures)
+    wanted = Wanted(whole, cases_from, intact, cases, seed, spacing_mm, kinds, working)
+    failures = evaluate(task, wanted, out, models, device, engine, baselines=baselines, pictures=pictures)
     if failures:
         typer.echo(f"{failures} rows of {out} have an error.", err=True)
         raise typer.Exit(1)

@@ -9,77 +9,95 @@ import calvaria
 from calvaria.commands.words import names
 from calvaria.console import read_volume
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation import cases
-from calvaria.evaluation.completion import DEFECTS, INTACT
-from calvaria.evaluation.defects import AUTOIMPLANT_KINDS, TEST_KINDS
+from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.evaluate import Evaluation, model
 from calvaria.evaluation.records import Record
-from calvaria.evaluation.scoring import Planned
+from calvaria.evaluation.scoring import Assessment, Drawn, Planned, Test
 from calvaria.predictor import Predictor
 from calvaria.weights import model_folder, weights_sha256
 
 DEFAULT_CASES = 20
+DEFAULT_SPACING_MM = 1.0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which cases: cut into `whole`, from a folder, or generated; `count` None means 20, or all of a folder."""
+    """Which cases: made of `whole`, from a folder, or generated; `count` None means 20, or all of a folder."""
 
     whole: Path | None
     folder: Path | None
     intact: bool
     count: int | None
     seed: int
-    spacing_mm: float
+    spacing_mm: float | None
     kinds: str | None
+    working: bool
 
-    def planned(self) -> list[Planned]:
-        """The cases; BAD_OPTION for options that do not go together."""
-        kinds = self._kinds()
-        if self.folder:
-            self._refuse_beside_folder()
-            return cases.from_folder(self.folder)[: self.count]
+    def test(self, assessment: Assessment) -> Test:
+        """Which test of a task; BAD_OPTION for options that it has no use for, or that do not go together."""
+        test = assessment.intact if self.intact else assessment.usual
+        if test is None:
+            raise _refused(f"{assessment.task} has no test with nothing to change: leave out --intact.")
+        if self.folder and not test.of_folder:
+            raise _refused(f"Cases of {assessment.task} come from seeds or with --whole, not from a folder.")
+        if self.folder and (self.whole or self.intact or self.kinds):
+            raise _refused("--cases-from brings its own defects: leave out --whole, --intact and --kinds.")
+        if self.spacing_mm and not test.spaced:
+            raise _refused(f"The voxels of cases of {assessment.task} are part of the test: leave out --spacing-mm.")
+        if self.working and not test.coarsened:
+            raise _refused(f"Answers of {assessment.task} are scored on their own grid: leave out --working.")
+        return test
+
+    def planned(self, assessment: Assessment) -> list[Planned]:
+        """The cases. Errors as of `test`, and BAD_OPTION for a kind that is not there."""
+        test = self.test(assessment)
         seeds = range(self.seed, self.seed + (self.count or DEFAULT_CASES))
-        if self.whole:
-            skull, name = read_volume(self.whole), self.whole.name
-            return cases.intact_skull(skull, name) if self.intact else cases.cuts_of(skull, seeds, name, kinds or TEST_KINDS)
-        return cases.intact(seeds, self.spacing_mm) if self.intact else cases.generated(seeds, self.spacing_mm, kinds or AUTOIMPLANT_KINDS)
+        drawn = Drawn(seeds, self._kinds(assessment), self.spacing_mm or DEFAULT_SPACING_MM)
+        if self.folder and test.of_folder:
+            return test.of_folder(self.folder)[: self.count]
+        return test.of_whole(read_volume(self.whole), self.whole.name, drawn) if self.whole else test.generated(drawn)
 
-    def title(self, count: int) -> str:
-        skulls = self.whole.name if self.whole else str(self.folder) if self.folder else "Generated skulls that no training saw"
-        return f"{skulls}: {count} intact" if self.intact else f"{skulls}: {count} defects"
+    def origin(self, test: Test) -> str:
+        """Where the cases come from, for the record."""
+        voxels = f", about {self.spacing_mm or DEFAULT_SPACING_MM:g} mm" if test.spaced else ""
+        return str(self.whole or self.folder or f"generated{voxels}")
 
-    def _kinds(self) -> tuple[str, ...]:
+    def title(self, assessment: Assessment, count: int) -> str:
+        of = self.whole.name if self.whole else str(self.folder) if self.folder else assessment.subject
+        return f"{of}: {count} {self.test(assessment).noun}"
+
+    def _kinds(self, assessment: Assessment) -> tuple[str, ...]:
         wanted = names(self.kinds or "")
-        if unknown := [kind for kind in wanted if kind not in TEST_KINDS]:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no kind of defect {unknown[0]!r}. Choose of: {', '.join(TEST_KINDS)}.")
+        if unknown := [kind for kind in wanted if kind not in assessment.kinds]:
+            raise _refused(f"{assessment.task} has no kind of case {unknown[0]!r}. Choose of: {', '.join(assessment.kinds)}.")
         return wanted
-
-    def _refuse_beside_folder(self) -> None:
-        if self.whole or self.intact or self.kinds:
-            raise CalvariaError(ErrorCode.BAD_OPTION, "--cases-from brings its own defects: leave out --whole, --intact and --kinds.")
 
 
 def evaluate(
-    wanted: Wanted, out: Path, models: Path | None, device: str, engine: str, *, working: bool, baselines: bool, pictures: bool
+    task: str, wanted: Wanted, out: Path, models: Path | None, device: str, engine: str, *, baselines: bool, pictures: bool
 ) -> int:
-    """Score completion; see the options of the command. Returns how many rows of the CSV file have an error."""
-    folder = model_folder("completion", models)
+    """Score a task; see the options of the command. Returns how many rows of the CSV file have an error."""
+    folder = model_folder(task, models)
+    assessment = ASSESSMENTS[task]
+    test = wanted.test(assessment)
     predictor = Predictor.load(folder, device=device, engine=engine)
-    planned = wanted.planned()
-    if working:
-        planned = [cases.coarsened(case, predictor.settings.spacing_mm) for case in planned]
-    scoring = INTACT if wanted.intact else DEFECTS
+    planned = wanted.planned(assessment)
+    if wanted.working and test.coarsened:
+        planned = [test.coarsened(case, predictor.settings.spacing_mm) for case in planned]
     arguments = {
         "version": calvaria.__version__,
         "weights": weights_sha256(folder),
         "device": device,
         "engine": predictor.engine,
         "cases": [case.name for case in planned],
-        "from": str(wanted.whole or wanted.folder or f"generated, about {wanted.spacing_mm:g} mm"),
-        "working": working,
+        "from": wanted.origin(test),
+        "working": wanted.working,
     }
-    record = Record(out, tuple(figure.name for figure in scoring.figures), arguments)
-    compared = model(predictor) | (dict(scoring.baselines) if baselines else {})
-    title = wanted.title(len(planned)) + (", on the working grid" if working else "")
-    return Evaluation(scoring, compared, record, pictures).report(planned, title, Console())
+    record = Record(out, tuple(figure.name for figure in test.scoring.figures), arguments)
+    compared = model(predictor) | (dict(test.scoring.baselines) if baselines else {})
+    title = wanted.title(assessment, len(planned)) + (", on the working grid" if wanted.working else "")
+    return Evaluation(test.scoring, compared, record, pictures).report(planned, title, Console())
+
+
+def _refused(message: str) -> CalvariaError:
+    return CalvariaError(ErrorCode.BAD_OPTION, message)

@@ -1,6 +1,6 @@
 """Cases to score completion on: skulls with a piece cut out, the piece being the truth; intact skulls; and the users' own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from calvaria.datasets import Pair, pairs
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.defects import AUTOIMPLANT_KINDS, TEST_KINDS, removed
-from calvaria.evaluation.scoring import Case, Planned
+from calvaria.evaluation.scoring import Case, Drawn, Planned
 from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import EVALUATION
@@ -35,34 +35,37 @@ def turn(seed: int, kinds: tuple[str, ...]) -> str:
     return kinds[seed % len(kinds)]
 
 
-def cuts_of(skull: BinaryVolume, seeds: Iterable[int], name: str, kinds: tuple[str, ...] = TEST_KINDS) -> list[Planned]:
-    """One skull with a different defect for every seed."""
+def cuts_of(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
+    """One skull with a different defect for every seed; by default the kinds of TEST_KINDS take turns."""
 
     def planned(seed: int, kind: str) -> Planned:
         return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(skull, seed, kind, name))
 
-    return [planned(seed, turn(seed, kinds)) for seed in seeds]
+    return [planned(seed, turn(seed, drawn.kinds or TEST_KINDS)) for seed in drawn.seeds]
 
 
-def generated(seeds: range, spacing_mm: float, kinds: tuple[str, ...] = AUTOIMPLANT_KINDS) -> list[Planned]:
-    """Generated skulls that no training saw, each with a defect of its own, on voxels of about `spacing_mm` (see `head`)."""
-    _check_held_out(seeds)
+def generated(drawn: Drawn) -> list[Planned]:
+    """Generated skulls that no training saw, each with a defect of its own, on voxels of about so many mm (see `head`).
+
+    By default the kinds of AUTOIMPLANT_KINDS take turns.
+    """
+    check_held_out(drawn.seeds)
 
     def planned(seed: int, kind: str) -> Planned:
         name = f"generated {seed}"
-        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(head(seed, spacing_mm), seed, kind, name))
+        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(head(seed, drawn.spacing_mm), seed, kind, name))
 
-    return [planned(seed, turn(seed, kinds)) for seed in seeds]
+    return [planned(seed, turn(seed, drawn.kinds or AUTOIMPLANT_KINDS)) for seed in drawn.seeds]
 
 
-def intact(seeds: range, spacing_mm: float) -> list[Planned]:
+def intact(drawn: Drawn) -> list[Planned]:
     """Generated skulls that no training saw, with nothing missing."""
-    _check_held_out(seeds)
-    return [_planned_whole(f"generated {seed}", partial(head, seed, spacing_mm)) for seed in seeds]
+    check_held_out(drawn.seeds)
+    return [_planned_whole(f"generated {seed}", partial(head, seed, drawn.spacing_mm)) for seed in drawn.seeds]
 
 
-def intact_skull(skull: BinaryVolume, name: str) -> list[Planned]:
-    """One skull with nothing missing."""
+def intact_skull(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
+    """One skull with nothing missing: one case, however many are wanted."""
     return [_planned_whole(name, lambda: skull)]
 
 
@@ -111,6 +114,7 @@ def _planned_whole(name: str, skull: Callable[[], BinaryVolume]) -> Planned:
     return Planned(name, INTACT, name, make)
 
 
-def _check_held_out(seeds: range) -> None:
+def check_held_out(seeds: range) -> None:
+    """CalvariaError BAD_OPTION for skulls that something was trained on."""
     if not seeds or seeds[0] not in EVALUATION or seeds[-1] not in EVALUATION:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"Skulls to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")

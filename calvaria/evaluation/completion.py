@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from calvaria.evaluation import cases
 from calvaria.evaluation.baselines import BASELINES, Baseline
+from calvaria.evaluation.defects import TEST_KINDS
 from calvaria.evaluation.implants import score
-from calvaria.evaluation.scoring import Case, Figure, Method, Outputs, Scoring
+from calvaria.evaluation.scoring import Assessment, Case, Figure, Method, Outputs, Scoring, Test
 from calvaria.evaluation.sheet import implant_strip
+from calvaria.tasks import Finer
 from calvaria.volume import BinaryVolume
 
 LEAST_CM3 = 0.05
@@ -14,7 +17,7 @@ LEAST_CM3 = 0.05
 
 
 def _completing(baseline: Baseline) -> Method:
-    def method(defective: BinaryVolume) -> Outputs:
+    def method(defective: BinaryVolume, finer: Finer = Finer()) -> Outputs:
         implant = baseline(defective)
         return {"completed": defective.like(defective.mask | implant.mask), "implant": implant}
 
@@ -35,7 +38,7 @@ METHODS: Mapping[str, Method] = {name: _completing(baseline) for name, baseline 
 
 DEFECTS = Scoring(
     (
-        Figure("implant_dice", "DSC"),
+        Figure("implant_dice", "DSC", better="more"),
         Figure("border_dice", "border DSC"),
         Figure("hd95_mm", "HD95 mm", "median", 2),
         Figure("nsd_1mm", "NSD 1 mm"),
@@ -58,3 +61,11 @@ DEFECTS = Scoring(
 )
 
 INTACT = Scoring((Figure("implant", "an implant", "count"), Figure("implant_cm3", "cm³")), _made_any, METHODS, implant_strip)
+
+COMPLETION = Assessment(
+    "completion",
+    "Generated skulls that no training saw",
+    TEST_KINDS,
+    Test("defects", DEFECTS, cases.generated, cases.cuts_of, cases.from_folder, spaced=True, coarsened=cases.coarsened),
+    Test("intact", INTACT, cases.intact, cases.intact_skull, spaced=True, coarsened=cases.coarsened),
+)

@@ -14,8 +14,9 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.records import FAILED, REFUSED, Record, Row
 from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
 from calvaria.evaluation.sheet import captioned, write_sheet
-from calvaria.evaluation.tables import by_kind, difference, summary
+from calvaria.evaluation.tables import by_kind, differences, summary
 from calvaria.predictor import Predictor
+from calvaria.tasks import Finer
 from calvaria.volume import BinaryVolume
 
 MODEL = "Calvaria"
@@ -59,11 +60,15 @@ class Evaluation:
 
     def _tell(self, console: Console, title: str) -> None:
         rows, figures = self.record.rows, self.scoring.figures
-        console.print(summary(rows, figures, title))
-        if len({row.kind for row in rows}) > 1:
-            console.print(by_kind(rows, figures[0]))
-        if sentence := difference(rows, figures[0], MODEL, [name for name in self.methods if name != MODEL]):
-            console.print(sentence, soft_wrap=True, highlight=False)
+        kinds = list(dict.fromkeys(row.kind for row in rows))
+        tests = {f"{title}, {kind}": [row for row in rows if row.kind == kind] for kind in kinds} if self.scoring.apart else {title: rows}
+        for name, of_test in tests.items():
+            console.print(summary(of_test, figures, name))
+            for figure in figures:
+                if len({row.kind for row in of_test}) > 1 and figure.better:
+                    console.print(by_kind(of_test, figure))
+            for sentence in differences(of_test, figures, MODEL):
+                console.print(sentence, soft_wrap=True, highlight=False)
         console.print(f"Every case: {self.record.path}", soft_wrap=True, highlight=False)
 
     def _try(self, planned: Planned, left: Sequence[str]) -> None:
@@ -80,7 +85,7 @@ class Evaluation:
     def _answered(self, row: Row, case: Case) -> Row:
         try:
             start = time.perf_counter()
-            outputs = self.methods[row.method](case.given)
+            outputs = self.methods[row.method](case.given, case.finer)
             seconds = time.perf_counter() - start
             scored = replace(row, seconds=seconds, figures=self.scoring.score(case, outputs))
         except Exception as error:
@@ -103,8 +108,8 @@ class Evaluation:
 def model(predictor: Predictor) -> dict[str, Method]:
     """A predictor as one of the methods that are compared."""
 
-    def predict(given: BinaryVolume) -> Outputs:
-        return predictor.predict([given])[0]
+    def predict(given: BinaryVolume, finer: Finer) -> Outputs:
+        return predictor.predict([given], finer)[0]
 
     return {MODEL: predict}
 

@@ -1,25 +1,31 @@
-"""What a task is judged by, as data: a case, the figures of an answer, and what the model is compared with."""
+"""What a task is judged by, as data: its cases, the figures of an answer, and what the model is compared with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from PIL.Image import Image
 
+from calvaria.tasks import Finer
 from calvaria.volume import BinaryVolume
 
 Outputs = Mapping[str, BinaryVolume]
 """A task's outputs by name, on the grid that the task says."""
 
-Method = Callable[[BinaryVolume], Outputs]
-"""What is given in, outputs out."""
+Method = Callable[[BinaryVolume, Finer], Outputs]
+"""What is given, and on what grid the answer is wanted; outputs out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What is given to a task, and the truth it should find; `kind` is the kind of defect, `skull` the head it is of.
+    """What is given to a task, and the truth it should find.
 
-    For completion, the defective skull and its implant, on one grid.
+    kind   of defect, of grid, of organ: what cases are grouped by
+    skull  whose it is: cases of one head are no independent heads
+    given  the defective skull, the coarse skull, the mask with mistakes
+    truth  the implant, the fine skull, the organ, on the grid of the answer
+    finer  what the task is told of that grid, where it is not the given one's
     """
 
     name: str
@@ -27,6 +33,7 @@ class Case:
     skull: str
     given: BinaryVolume
     truth: BinaryVolume
+    finer: Finer = field(default_factory=Finer)
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,15 @@ class Figure:
 
     statistic  what stands for many cases: their mean, their median (where single ones may be infinite), or how many are not 0
     shown      whether the summary has it, under `heading`
+    better     whether more of it is better, or less: then kinds are tabled by it, and the model is compared with the strongest baseline;
+               None: it only tells
     """
 
     name: str
     heading: str = ""
     statistic: Literal["mean", "median", "count"] = "mean"
     digits: int = 3
+    better: Literal["more", "less"] | None = None
 
     @property
     def shown(self) -> bool:
@@ -61,13 +71,64 @@ class Figure:
 class Scoring:
     """How a task is scored.
 
-    figures    of every answer, in the order of the columns; more of the first is better, and by it the strongest baseline is chosen
+    figures    of every answer, in the order of the columns; the first stands below a picture
     score      an answer's figures by name
     baselines  what the model is compared with, by name
     picture    draws a case beside an answer to it
+    apart      kinds are tests of their own: each has a summary, and there is none of all
     """
 
     figures: tuple[Figure, ...]
     score: Callable[[Case, Outputs], dict[str, float]]
     baselines: Mapping[str, Method]
     picture: Callable[[Case, Outputs], Image] | None = None
+    apart: bool = False
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Which cases are drawn: those of these seeds, of these kinds (none: the test's own choice), on voxels of about `spacing_mm`."""
+
+    seeds: range
+    kinds: tuple[str, ...] = ()
+    spacing_mm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of a task: where its cases come from, and how answers are scored. Sources may raise CalvariaError.
+
+    noun       what the cases are, in a title
+    generated  cases from seeds that no training saw
+    of_whole   cases made of one volume, which has a name
+    of_folder  cases from a folder of the user's own
+    spaced     whether generated cases heed `Drawn.spacing_mm`
+    coarsened  a case on cells of so many mm, to score a model on its working grid
+    """
+
+    noun: str
+    scoring: Scoring
+    generated: Callable[[Drawn], list[Planned]]
+    of_whole: Callable[[BinaryVolume, str, Drawn], list[Planned]]
+    of_folder: Callable[[Path], list[Planned]] | None = None
+    spaced: bool = False
+    coarsened: Callable[[Planned, float], Planned] | None = None
+
+    __test__ = False  # no class of tests, whatever pytest thinks of its name
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How a task is assessed: one row for each task.
+
+    subject  what generated cases are of, in a title
+    kinds    that may be chosen
+    usual    the test of what the task is for
+    intact   the test of what needs no change, where there is one
+    """
+
+    task: str
+    subject: str
+    kinds: tuple[str, ...]
+    usual: Test
+    intact: Test | None = None

@@ -1,6 +1,7 @@
 """Results as tables for a person."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, median
 
 from rich.table import Table
 
@@ -8,12 +9,14 @@ from calvaria.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimate, 
 from calvaria.evaluation.records import Row
 from calvaria.evaluation.scoring import Figure
 
+Answered = dict[str, Row]
+
 
 def summary(rows: Sequence[Row], figures: Sequence[Figure], title: str) -> Table:
     """One line per method, figures with their intervals below; failed cases are counted and not in the figures."""
-    table = Table(title=title, caption=_caption(rows), show_lines=True)
-    table.add_column("method", no_wrap=True)
     shown = [figure for figure in figures if figure.shown]
+    table = Table(title=title, caption=_caption(rows, shown), show_lines=True)
+    table.add_column("method", no_wrap=True)
     for heading in ("cases", *(figure.heading for figure in shown), "s"):
         table.add_column(heading, justify="right")
     for method in _in_order(row.method for row in rows):
@@ -27,7 +30,7 @@ def summary(rows: Sequence[Row], figures: Sequence[Figure], title: str) -> Table
 
 
 def by_kind(rows: Sequence[Row], figure: Figure) -> Table:
-    """One line per kind, one column per method: the mean of one figure."""
+    """One line per kind, one column per method: the mean, or median, of one figure."""
     table = Table(title=f"{figure.heading} by kind")
     methods = _in_order(row.method for row in rows)
     table.add_column("kind", no_wrap=True)
@@ -36,30 +39,43 @@ def by_kind(rows: Sequence[Row], figure: Figure) -> Table:
     for kind in _in_order(row.kind for row in rows):
         of_kind = [row for row in rows if row.kind == kind and not row.error]
         cells = [[row.figures[figure.name] for row in of_kind if row.method == method] for method in methods]
-        means = [f"{sum(values) / len(values):.{figure.digits}f}" if values else "–" for values in cells]
-        table.add_row(kind, str(max(map(len, cells))), *means)
+        table.add_row(
+            kind, str(max(map(len, cells))), *(f"{_typical(values, figure):.{figure.digits}f}" if values else "–" for values in cells)
+        )
     return table
 
 
-def difference(rows: Sequence[Row], figure: Figure, model: str, baselines: Sequence[str]) -> str | None:
-    """The model less the strongest baseline, case by case, in a sentence; None without cases that both have answered."""
+def differences(rows: Sequence[Row], figures: Iterable[Figure], model: str) -> list[str]:
+    """The model less the strongest baseline, case by case, in a sentence for each figure of which more or less is better."""
     of_model = _answered(rows, model)
-    rivals = {name: answered for name in baselines if (answered := _answered(rows, name))}
+    rivals = {name: answered for name in _in_order(row.method for row in rows) if name != model and (answered := _answered(rows, name))}
     if not of_model or not rivals:
-        return None
-    strongest = max(rivals, key=lambda name: sum(row.figures[figure.name] for row in rivals[name].values()) / len(rivals[name]))
+        return []
+    found = (_difference(of_model, rivals, figure, model) for figure in figures if figure.better)
+    return [sentence for sentence in found if sentence]
+
+
+def _difference(of_model: Answered, rivals: Mapping[str, Answered], figure: Figure, model: str) -> str | None:
+    """None without cases that both have answered."""
+    towards = -1 if figure.better == "less" else 1
+    strongest = max(rivals, key=lambda name: towards * _typical([row.figures[figure.name] for row in rivals[name].values()], figure))
     shared = [case for case in of_model if case in rivals[strongest]]
     if not shared:
         return None
-    apart = [of_model[case].figures[figure.name] - rivals[strongest][case].figures[figure.name] for case in shared]
-    found = estimate(apart, [of_model[case].skull for case in shared])
+    pairs = [(of_model[case].figures[figure.name], rivals[strongest][case].figures[figure.name]) for case in shared]
+    apart = [0.0 if one == other else one - other for one, other in pairs]  # infinite both: they do not differ
+    found = estimate(apart, [of_model[case].skull for case in shared], "median" if figure.statistic == "median" else "mean")
     return (
         f"{figure.heading}, {model} less {strongest} (the strongest baseline), case by case: "
         f"{found.value:+.{figure.digits}f} ({found.low:+.{figure.digits}f} to {found.high:+.{figure.digits}f}, {len(shared)} cases)"
     )
 
 
-def _answered(rows: Sequence[Row], method: str) -> dict[str, Row]:
+def _typical(values: Sequence[float], figure: Figure) -> float:
+    return median(values) if figure.statistic == "median" else fmean(values)
+
+
+def _answered(rows: Sequence[Row], method: str) -> Answered:
     return {row.case: row for row in rows if row.method == method and not row.error}
 
 
@@ -76,11 +92,14 @@ def _spelled(found: Estimate, digits: int) -> str:
     return f"{found.value:.{digits}f}\n{found.low:.{digits}f}–{found.high:.{digits}f}"
 
 
-def _caption(rows: Sequence[Row]) -> str:
+def _caption(rows: Sequence[Row], shown: Sequence[Figure]) -> str:
     skulls = len({row.skull for row in rows})
     cases = len({row.case for row in rows})
-    of = f"{skulls} skulls" if skulls > 1 else f"{cases} defects of one head, which say nothing about other heads"
-    return f"Means (HD95: medians), {100 * LEVEL:.0f} % bootstrap intervals over {RESAMPLES:,} resamples of {of}; shares: exact intervals."
+    of = f"{skulls} skulls" if skulls > 1 else f"{cases} cases of one head, which say nothing about other heads"
+    medians = ", ".join(figure.heading.removesuffix(" mm") for figure in shown if figure.statistic == "median")
+    means = f"Means ({medians}: medians)" if medians else "Means"
+    exact = "; shares: exact intervals" if any(figure.statistic == "count" for figure in shown) else ""
+    return f"{means}, {100 * LEVEL:.0f} % bootstrap intervals over {RESAMPLES:,} resamples of {of}{exact}."
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import coarsened, cuts_of, from_folder, generated, head, intact, intact_skull
 from calvaria.evaluation.defects import AUTOIMPLANT_KINDS, TEST_KINDS
-from calvaria.evaluation.scoring import Case, Planned
+from calvaria.evaluation.scoring import Case, Drawn, Planned
 from calvaria.io import write
 from calvaria.synthetic.seeds import EVALUATION, TRAINING, VALIDATION
 from calvaria.volume import BinaryVolume
@@ -29,19 +29,19 @@ def test_held_out_skulls_are_never_those_of_training() -> None:
     for seeds in (range(max(EVALUATION) + 1, max(EVALUATION) + 2), range(max(EVALUATION), max(EVALUATION) + 2), range(-1, 2)):
         for source in (generated, intact):
             with pytest.raises(CalvariaError, match="trained on") as refusal:
-                source(seeds, SPACING_MM)
+                source(Drawn(seeds, spacing_mm=SPACING_MM))
             assert refusal.value.code is ErrorCode.BAD_OPTION
 
 
 def test_planning_makes_nothing_and_names_everything() -> None:
-    cases = generated(range(5, 15), 0.2)
+    cases = generated(Drawn(range(5, 15), spacing_mm=0.2))
     assert [case.kind for case in cases] == [*AUTOIMPLANT_KINDS] * 2
     assert len({case.name for case in cases}) == len({case.skull for case in cases}) == 10
-    assert {case.kind for case in intact(range(3), 0.2)} == {"intact"}
+    assert {case.kind for case in intact(Drawn(range(3), spacing_mm=0.2))} == {"intact"}
 
 
 def test_generated_heads_have_voxels_of_their_own_and_the_case_its_plan() -> None:
-    one, other = generated(range(3, 5), 4.0)
+    one, other = generated(Drawn(range(3, 5), spacing_mm=4.0))
     case = one.make()
     assert (case.name, case.kind, case.skull) == (one.name, one.kind, one.skull)
     whole = head(3, 4.0)
@@ -53,13 +53,13 @@ def test_generated_heads_have_voxels_of_their_own_and_the_case_its_plan() -> Non
 
 
 def test_intact_skulls_have_an_empty_truth() -> None:
-    (planned,) = intact_skull(block().given, "mine")
+    (planned,) = intact_skull(block().given, "mine", Drawn(range(5)))
     assert planned.make().given is planned.make().given
     assert planned.make().truth.occupied == 0
 
 
 def test_cuts_of_one_skull_are_of_that_skull() -> None:
-    cases = cuts_of(block().given, range(len(TEST_KINDS)), "mine")
+    cases = cuts_of(block().given, "mine", Drawn(range(len(TEST_KINDS))))
     assert {case.skull for case in cases} == {"mine"}
     assert [case.kind for case in cases] == [*TEST_KINDS]
     with pytest.raises(CalvariaError) as refusal:

@@ -8,6 +8,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import cut, cuts_of
 from calvaria.evaluation.cavity import Cavity
 from calvaria.evaluation.defects import TEST_KINDS, removed
+from calvaria.evaluation.scoring import Drawn
 from calvaria.io import read
 from calvaria.synthetic import make_skull
 from calvaria.volume import BinaryVolume, Mask
@@ -129,6 +130,6 @@ def test_generated_skulls_can_be_cut(kind: str) -> None:
 @pytest.mark.skipif(not REAL.exists(), reason="the real volumes in ../shared/data are not here")
 def test_a_real_head_loses_twenty_different_pieces() -> None:
     skull = read(REAL).volume
-    sizes = [volume_mm3(case.make().truth.mask, skull) for case in cuts_of(skull, range(20), "real")]
+    sizes = [volume_mm3(case.make().truth.mask, skull) for case in cuts_of(skull, "real", Drawn(range(20)))]
     assert len(set(sizes)) == 20
     assert min(sizes) > 400

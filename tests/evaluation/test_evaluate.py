@@ -14,6 +14,7 @@ from calvaria.evaluation.completion import DEFECTS, INTACT
 from calvaria.evaluation.evaluate import MODEL, Evaluation
 from calvaria.evaluation.records import Record
 from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
+from calvaria.tasks import Finer
 from calvaria.volume import BinaryVolume
 
 QUICK = replace(DEFECTS, picture=None)
@@ -38,11 +39,11 @@ def planned(count: int = 3) -> list[Planned]:
     return [Planned(name, kind, skull, partial(case, name, skull)) for name, kind, skull in names]
 
 
-def perfect(given: BinaryVolume) -> Outputs:
+def perfect(given: BinaryVolume, finer: Finer) -> Outputs:
     return {"completed": bowl(), "implant": given.like(bowl().mask & ~given.mask)}
 
 
-def idle(given: BinaryVolume) -> Outputs:
+def idle(given: BinaryVolume, finer: Finer) -> Outputs:
     return {"completed": given, "implant": given.like(np.zeros_like(given.mask))}
 
 
@@ -88,7 +89,9 @@ def test_an_error_in_one_case_is_a_row_and_the_others_go_on(tmp_path: Path) -> N
 
 
 def test_an_answer_that_cannot_be_scored_is_that_cases_error(tmp_path: Path) -> None:
-    methods: dict[str, Method] = {MODEL: lambda given: {name: BinaryVolume.on_grid(given.mask, (1, 1, 1)) for name in perfect(given)}}
+    methods: dict[str, Method] = {
+        MODEL: lambda given, finer: {name: BinaryVolume.on_grid(given.mask, (1, 1, 1)) for name in perfect(given, finer)}
+    }
     evaluation(tmp_path / "scores.csv", methods).run(planned(1))
     assert [(row["error"], row["implant_dice"]) for row in read(tmp_path / "scores.csv")] == [("internal", "")]
 
@@ -150,7 +153,7 @@ def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path
     scoring = replace(INTACT, picture=None)
     whole = Case("whole", "intact", "whole", bowl(), bowl().like(np.zeros_like(bowl().mask)))
 
-    def inventive(given: BinaryVolume) -> Outputs:
+    def inventive(given: BinaryVolume, finer: Finer) -> Outputs:
         return {"completed": bowl(3), "implant": given.like(bowl(3).mask & ~given.mask)}
 
     methods = {MODEL: idle, "inventive": inventive}
