@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},
-    "evaluation": {"volume", "geometry", "datasets", "picture", "predictor", "synthetic", "tasks"},
+    "evaluation": {"volume", "geometry", "sampling", "datasets", "picture", "predictor", "synthetic", "tasks"},
     "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
 }
 ANYTHING = {"cli", "commands", "demo"}

@@ -1,5 +1,6 @@
 """Every task that can be assessed."""
 
 from calvaria.evaluation.completion import COMPLETION
+from calvaria.evaluation.super_resolution import SUPER_RESOLUTION
 
-ASSESSMENTS = {each.task: each for each in (COMPLETION,)}
+ASSESSMENTS = {each.task: each for each in (COMPLETION, SUPER_RESOLUTION)}

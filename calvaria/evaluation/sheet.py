@@ -18,7 +18,17 @@ def implant_strip(case: Case, outputs: Outputs) -> Image.Image:
     """The defective skull, its true implant and the one that was made, seen from the implant's side."""
     nothing, made = case.given.like(case.truth.mask & False), outputs["implant"]
     azimuth, elevation = viewpoint(Subject.of(case.given, case.truth if case.truth.occupied else made))
-    views = [photograph(Subject.of(case.given, piece), azimuth, elevation, TILE) for piece in (nothing, case.truth, made)]
+    return _side_by_side([photograph(Subject.of(case.given, piece), azimuth, elevation, TILE) for piece in (nothing, case.truth, made)])
+
+
+def mask_strip(case: Case, outputs: Outputs) -> Image.Image:
+    """What was given, the truth, and the task's first output."""
+    subjects = [Subject.of(volume, volume.like(volume.mask & False)) for volume in (case.given, case.truth, next(iter(outputs.values())))]
+    azimuth, elevation = viewpoint(subjects[0])
+    return _side_by_side([photograph(subject, azimuth, elevation, TILE) for subject in subjects])
+
+
+def _side_by_side(views: Sequence[Image.Image]) -> Image.Image:
     strip = Image.new("RGB", (len(views) * TILE[0], TILE[1]), BACKGROUND)
     for place, view in enumerate(views):
         strip.paste(view, (place * TILE[0], 0))

@@ -1,0 +1,49 @@
+"""Plain ways to a finer mask, which a network must beat: each takes a coarse mask and the grid that is wanted."""
+
+from math import ceil
+
+import edt
+import numpy as np
+
+from calvaria.geometry import Field, bounding_box
+from calvaria.sampling import nearest, sampled
+from calvaria.tasks import Finer
+from calvaria.tasks.super_resolution import answer_grid
+from calvaria.volume import BinaryVolume
+
+
+def nearest_neighbour(coarse: BinaryVolume, finer: Finer) -> BinaryVolume:
+    """Every fine voxel is as the coarse one that it lies in."""
+    target = answer_grid(coarse, finer)
+    return target.like(nearest(coarse.mask, coarse, target))
+
+
+def linear(coarse: BinaryVolume, finer: Finer) -> BinaryVolume:
+    """Where the trilinear interpolation of the mask exceeds a half."""
+    return _above(coarse, coarse.mask.astype(np.float32), 0.5, finer)
+
+
+def shape_based(coarse: BinaryVolume, finer: Finer) -> BinaryVolume:
+    """Where the trilinear interpolation of the signed distance to the mask's surface is positive.
+
+    Raya and Udupa, IEEE Trans Med Imaging 9 (1990), doi 10.1109/42.52980.
+    """
+    inside, outside = (edt.edt(mask, anisotropy=coarse.spacing_mm) for mask in (coarse.mask, ~coarse.mask))
+    return _above(coarse, inside - outside, 0.0, finer)
+
+
+BASELINES = {"shape-based": shape_based, "linear": linear, "nearest": nearest_neighbour}
+
+
+def _above(coarse: BinaryVolume, values: Field, threshold: float, finer: Finer) -> BinaryVolume:
+    """Nothing is above it where all coarse voxels around are empty, so only what lies near the occupied ones is looked at."""
+    target = answer_grid(coarse, finer)
+    scale = np.array(target.shape) / coarse.shape
+    near = [slice(max(axis.start - 1, 0), axis.stop + 1) for axis in bounding_box(coarse.mask)]
+    x, y, z = (slice(int(axis.start * step), ceil(axis.stop * step)) for axis, step in zip(near, scale, strict=True))
+    affine = target.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [x.start, y.start, z.start]
+    part = BinaryVolume(target.mask[x, y, z], affine)
+    mask = np.zeros(target.shape, np.bool_)
+    mask[x, y, z] = sampled(values, coarse, part) > threshold
+    return target.like(mask)

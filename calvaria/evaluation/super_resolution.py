@@ -1,0 +1,93 @@
+"""How super-resolution is scored: skulls on cubic grids, given coarse, in one row for each pair of grids."""
+
+from collections.abc import Callable
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.evaluation.cases import check_held_out
+from calvaria.evaluation.cubes import Grid, head_in_cube, placed_in_cube, question, supports
+from calvaria.evaluation.interpolation import BASELINES
+from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall, reconstruction_error
+from calvaria.evaluation.scoring import Assessment, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
+from calvaria.evaluation.sheet import mask_strip
+from calvaria.tasks import Finer
+from calvaria.volume import BinaryVolume
+
+FINE = "fine"
+
+ROWS = {"64-128": Grid(128, 64), "64-256": Grid(256, 64), "64-512": Grid(512, 64), "128-256": Grid(256, 128)}
+"""Those of Li et al., Sci Rep 13 (2023), doi 10.1038/s41598-023-47437-6."""
+
+GRIDS = (
+    ROWS
+    | {f"{name}-nearest": Grid(row.fine, row.coarse, "nearest") for name, row in ROWS.items()}
+    | {f"slices-{count}": Grid(count, None) for count in (128, 256, 512)}
+)
+
+
+def generated(drawn: Drawn) -> list[Planned]:
+    """Generated skulls that no training saw, each in every row."""
+    check_held_out(drawn.seeds)
+    return [_planned(f"generated {seed}", kind, seed, head_in_cube) for seed in drawn.seeds for kind in drawn.kinds or ROWS]
+
+
+def of_whole(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
+    """One skull, each seed placing it a little differently, in every row that its grid supports.
+
+    CalvariaError BAD_OPTION where it supports none of those that are wanted.
+    """
+    if not skull.occupied:
+        raise CalvariaError(ErrorCode.EMPTY_MASK, f"{name} is empty: there is no skull to make coarser.")
+    kinds = [kind for kind in drawn.kinds or ROWS if supports(skull, GRIDS[kind].fine)]
+    if not kinds:
+        edge = " × ".join(f"{each:.3g}" for each in skull.spacing_mm)
+        message = f"Voxels of {edge} mm support none of {', '.join(drawn.kinds or ROWS)}: heads are smaller than such a cube."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+    return [
+        _planned(f"{name}, placed {seed}", kind, seed, lambda seed, count: placed_in_cube(skull, count, seed), name)
+        for seed in drawn.seeds
+        for kind in kinds
+    ]
+
+
+def _planned(name: str, kind: str, seed: int, fine: Callable[[int, int], BinaryVolume], head: str | None = None) -> Planned:
+    case, grid = f"{name}, {kind}", GRIDS[kind]
+    return Planned(case, kind, head or name, lambda: question(case, kind, head or name, fine(seed, grid.fine), grid, seed))
+
+
+def _scores(case: Case, outputs: Outputs) -> dict[str, float]:
+    made, truth = outputs[FINE], case.truth
+    if not made.same_grid(truth):
+        raise ValueError("the answer must lie on the truth's grid")
+    between = SurfaceDistances.between(made.mask, truth.mask, truth.spacing_mm)
+    return {
+        "dice": dice(made.mask, truth.mask),
+        "hd95_mm": between.percentile(95),
+        "nsd_1mm": between.within(TOLERANCE_MM),
+        "error_percent": reconstruction_error(made.mask, truth.mask),
+        "precision": precision(made.mask, truth.mask),
+        "recall": recall(made.mask, truth.mask),
+    }
+
+
+def _fine(baseline: Callable[[BinaryVolume, Finer], BinaryVolume]) -> Method:
+    return lambda coarse, finer: {FINE: baseline(coarse, finer)}
+
+
+SKULLS = Scoring(
+    (
+        Figure("dice", "DSC", digits=4, better="more"),
+        Figure("hd95_mm", "HD95 mm", digits=3, better="less"),
+        Figure("nsd_1mm", "NSD 1 mm", digits=4, better="more"),
+        Figure("error_percent", "error %", digits=3, better="less"),
+        Figure("precision"),
+        Figure("recall"),
+    ),
+    _scores,
+    {name: _fine(baseline) for name, baseline in BASELINES.items()},
+    mask_strip,
+    apart=True,
+)
+
+SUPER_RESOLUTION = Assessment(
+    "super-resolution", "Generated skulls that no training saw", tuple(GRIDS), Test("coarse scans", SKULLS, generated, of_whole)
+)
