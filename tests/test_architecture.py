@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},
-    "evaluation": {"volume", "geometry", "sampling", "datasets", "picture", "predictor", "synthetic", "tasks"},
+    "vault": {"volume", "geometry"},
+    "evaluation": {"volume", "geometry", "sampling", "vault", "datasets", "picture", "predictor", "synthetic", "tasks"},
     "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
 }
 ANYTHING = {"cli", "commands", "demo"}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from calvaria.evaluation.cavity import Points
+from calvaria.vault.cavity import Points
 
 Distances = NDArray[np.float32]
 

@@ -6,10 +6,10 @@ from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
 from calvaria.errors import CalvariaError
-from calvaria.evaluation.cavity import Cavity, box_around
-from calvaria.evaluation.unrolled import PIXEL, Plane, Unrolled, on_map
 from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.tasks.completion import large_components, open_by_ball
+from calvaria.vault.cavity import Cavity, box_around
+from calvaria.vault.unrolled import PIXEL, Plane, Unrolled, on_map
 from calvaria.volume import BinaryVolume, Mask
 
 CELL_MM = 1.0

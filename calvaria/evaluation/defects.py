@@ -13,8 +13,8 @@ import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate
-from calvaria.evaluation.cavity import Cavity, Points, box_around, direction
 from calvaria.geometry import Box, to_canonical
+from calvaria.vault.cavity import Cavity, Points, box_around, direction
 from calvaria.volume import BinaryVolume, Mask
 
 SMALLEST_MM3 = 1000.0

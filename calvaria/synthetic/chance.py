@@ -24,6 +24,7 @@ class Part(IntEnum):
     CASE = 23
     MISTAKES = 24
     SCAN = 25
+    GRID = 26
 
 
 def generator(seed: int, part: Part) -> np.random.Generator:

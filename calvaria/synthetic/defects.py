@@ -141,7 +141,11 @@ def _two(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
 
 
 def _small(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:
-    return [_outlined(vault, rng, _anywhere(rng), size * rng.uniform(7.5, 15), waves=0.12)]
+    """One hole of 10 to 30 mm, or up to three, as burr holes are."""
+    count = int(rng.choice([1, 1, 1, 2, 3]))
+    if rng.random() < 0.3:
+        return [spheres(vault.outermost(*_anywhere(rng)), rng, size * rng.uniform(0.25, 0.45)) for _ in range(count)]
+    return [_outlined(vault, rng, _anywhere(rng), size * rng.uniform(5, 15), waves=0.12) for _ in range(count)]
 
 
 def _large(vault: VaultMap, rng: np.random.Generator, size: float) -> list[Cut]:

@@ -89,7 +89,7 @@ def draw_shape(seed: int) -> HeadShape:
     lowest = [between(-80, -48), between(-108, -76), between(-165, -108)][int(extent)]
     centre = rng.uniform(-60, 60, 3)
     odd = rng.random() < 0.2  # a side flattened by lying on it, or grown askew
-    thick = between(2.8, 5.0) if child else float(np.clip(around(6.8, 1.7, 2.2), 3.4, 10.5))
+    thick = between(3.2, 6.0) if child else float(np.clip(around(8.4, 2.0, 2.3), 4.0, 13.0))
     return HeadShape(
         length=length,
         width=width,
@@ -113,7 +113,7 @@ def draw_shape(seed: int) -> HeadShape:
         thickness=thick,
         thickness_noise=between(0.03, 0.2),
         thick_ends=between(-0.05, 0.35),
-        thin_temples=between(0.35, 0.75),
+        thin_temples=between(0.4, 0.8),
         thick_sides=around(0, 0.05),
         crest=(between(0, 9), between(2, 8)),
         sinus=0.0 if child else float(max(0.0, around(0.75, 0.4))),
@@ -122,7 +122,7 @@ def draw_shape(seed: int) -> HeadShape:
         diploe=float(max(0.0, around(0.3, 0.5))),
         roughness_mm=0.015 * 12 ** between(0, 1),
         lumps_mm=0.25 * between(0, 1) ** 2,
-        erosion_mm=min(1.2, 0.2 * thick) * between(0, 1) ** 2,
+        erosion_mm=min(0.9, 0.12 * thick) * between(0, 1) ** 2,
         threshold_mm=between(-0.3, 0.45),
         jaw=bool(rng.random() < 0.8),
         rotation=_rotation(*tilt),

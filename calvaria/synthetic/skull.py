@@ -148,7 +148,7 @@ def _slab(head: HeadShape, axes: list[Axis], split: int, vault: _Vault, lower: _
     np.minimum(depth, np.maximum(-open_marrow, np.float32(1.4) - depth), out=depth)
     if vault.surgery:
         saw = np.abs(interpolate(places, vault.surgery.inside)) - interpolate(places, vault.surgery.gap)
-        np.minimum(depth, np.minimum(saw, interpolate(places, vault.surgery.holes)), out=depth)
+        np.minimum(depth, saw, out=depth)
     return np.asarray(depth > 0)
 
 

@@ -1,4 +1,7 @@
-"""What surgeons left: a bone flap that does not quite fit any more, the line it was sawn along, and burr holes."""
+"""What surgeons left: a bone flap that does not quite fit any more, and the line it was sawn along.
+
+Burr holes are not among it: a hole of their size may as well be a defect, and nothing in a mask tells which.
+"""
 
 from dataclasses import dataclass
 
@@ -8,10 +11,8 @@ from numpy.typing import NDArray
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Field
 
-OPERATED = 0.22
+OPERATED = 0.18
 """Share of heads with a flap."""
-DRILLED = 0.06
-"""Share of heads with burr holes alone, as shunts leave them."""
 SPHERE_MM = 80.0
 """Distances along the vault are measured on a sphere of this radius."""
 
@@ -22,27 +23,22 @@ class Surgery:
 
     inside  distance from the line of the saw, positive within the flap
     gap     half the width of the gap there; negative where the bone has grown together
-    holes   distance to the burr holes, negative in them
     shift   how much the bone was pushed inwards; negative: stands out
     """
 
     inside: Field
     gap: Field
-    holes: Field
     shift: Field
 
 
 def operate(seed: int, x: Field, y: Field, z: Field) -> Surgery | None:
     """What was done to the head of a seed; None for most. x, y, z: head's frame, mm."""
     rng = generator(seed, Part.SURGERY)
-    fate = rng.random()
-    if fate > OPERATED + DRILLED:
+    if rng.random() > OPERATED:
         return None
     flap = _Flap(rng, x, y, z)
-    if fate > OPERATED:
-        return Surgery(np.full_like(x, -99), np.zeros_like(x), flap.burr_holes(1, 2), np.zeros_like(x))
     inside = flap.inside()
-    return Surgery(inside, flap.gap(), flap.burr_holes(0, 5), flap.shift(inside))
+    return Surgery(inside, flap.gap(), flap.shift(inside))
 
 
 class _Flap:
@@ -75,24 +71,12 @@ class _Flap:
     def gap(self) -> Field:
         """Wider here and there; closed where bone or a plate bridges it, so that the flap hangs together with the rest."""
         order, phase = self.rng.integers(1, 4), self.rng.uniform(0, 2 * np.pi)
-        mean, swing = self.rng.uniform(0.3, 1.6), self.rng.uniform(0.2, 1.6)
+        mean, swing = self.rng.uniform(0.3, 1.2), self.rng.uniform(0.2, 0.9)
         gap = mean + swing * np.cos(order * self.angle + phase)
         for bridge in self.rng.uniform(-np.pi, np.pi, self.rng.integers(2, 5)):
             off = np.abs((self.angle - bridge + np.pi) % (2 * np.pi) - np.pi) * self.radius
             gap = np.where(off < self.rng.uniform(3.5, 7), -2.0, gap)
         return np.asarray(gap, dtype=np.float32)
-
-    def burr_holes(self, fewest: int, most: int) -> Field:
-        """Round holes on the line of the saw."""
-        distance = np.full(self.away.shape, 20, dtype=np.float32)
-        for angle in self.rng.uniform(-np.pi, np.pi, self.rng.integers(fewest, most + 1)):
-            off = float(self.outline(np.array([angle]))[0])
-            along, past = (
-                self.away * np.cos(self.angle - np.float32(angle)) - np.float32(off),
-                self.away * np.sin(self.angle - np.float32(angle)),
-            )
-            np.minimum(distance, np.hypot(along, past) - np.float32(self.rng.uniform(3.0, 6.0)), out=distance)
-        return distance
 
     def shift(self, inside: Field) -> Field:
         sunk, tilt = self.rng.uniform(-1.5, 3.0), self.rng.uniform(-1.5, 1.5)

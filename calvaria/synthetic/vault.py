@@ -53,7 +53,7 @@ def thickness(head: HeadShape, x: Field, y: Field, z: Field) -> Field:
     """Thickness of the brain case's bone near its surface, mm. x, y, z: head's frame, mm."""
     half_length, half_width = head.length / 2, head.width / 2
     aside = np.abs(x)
-    factor = 1 + np.float32(0.12) * _bump(z - head.height, 40) + np.float32(0.15) * _bump(y + half_length, 30)
+    factor = 1 + np.float32(0.12) * _bump(z - head.height, 40) + np.float32(0.3) * _bump(y + half_length, 32)
     ends = np.square(y / np.float32(half_length)) - np.square(x / np.float32(half_width))
     factor += np.float32(head.thick_ends) * ends.clip(-1.2, 1.2)
     factor -= np.float32(head.thin_temples) * _bump(aside - half_width, 24) * _bump(y + 18, 46) * _bump(z + 30, 30)

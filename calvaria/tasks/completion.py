@@ -10,6 +10,7 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.closeup import close_up
+from calvaria.tasks.components import large_components
 from calvaria.tasks.task import CloseUp, Finer, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
@@ -154,16 +155,6 @@ def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, f
     core = edt.edt(mask, anisotropy=spacing_mm, black_border=True) > radius_mm
     opened: Mask = edt.edt(~core, anisotropy=spacing_mm) <= radius_mm
     return opened & mask
-
-
-def large_components(mask: Mask, smallest: float) -> Mask:
-    """The 26-connected components of at least `smallest` voxels."""
-    if not mask.any():
-        return mask
-    labels = cc3d.connected_components(mask, connectivity=26)
-    large = cc3d.statistics(labels, no_slice_conversion=True)["voxel_counts"] >= smallest
-    large[0] = False
-    return np.asarray(large[labels])
 
 
 HEAD_SPAN_MM = (100.0, 195.0), (130.0, 250.0), (90.0, 250.0)

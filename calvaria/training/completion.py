@@ -30,7 +30,7 @@ class Defective:
 
     def __init__(self, skulls: Skulls, settings: Settings, data: DataConfig, make: Maker):
         self.skulls, self.settings, self.data, self.make = skulls, settings, data, make
-        self.kinds = tuple(kind for kind in DEFECT_KINDS if kind not in data.without)
+        self.kinds = tuple(kind for kind in (*DEFECT_KINDS, *data.often) if kind not in data.without)
 
     def __call__(self, rng: np.random.Generator) -> Example:
         skull = self.skulls(rng)

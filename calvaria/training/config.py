@@ -18,11 +18,12 @@ PRECISIONS = ("fp32", "bf16")
 class DataConfig:
     """Where examples come from.
 
-    skulls  how many different skulls are generated; every example cuts a new defect
+    skulls  how many different skulls are generated, or other bodies that the task is about; every example cuts a new defect
     finer   skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
     intact  share of the examples from which nothing is missing, so that nothing should be added
     stretch  each axis of a skull is stretched or shrunk by up to this share
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
+    often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again, by turns mirrored; 0: every example is seen once
     """
 
@@ -31,11 +32,13 @@ class DataConfig:
     intact: float = 0.0
     stretch: float = 0.0
     without: tuple[str, ...] = ()
+    often: tuple[str, ...] = ()
     distinct: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "without", tuple(self.without))  # files know only lists
-        if unknown := set(self.without) - set(DEFECT_KINDS):
+        for name in ("without", "often"):  # files know only lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if unknown := {*self.without, *self.often} - set(DEFECT_KINDS):
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
 
 

@@ -11,6 +11,7 @@ from calvaria.tasks import TASKS
 from calvaria.training.completion import draw_completion
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
+from calvaria.training.refinement import draw_refinement
 from calvaria.training.skulls import Skulls
 from calvaria.training.super_resolution import draw_super_resolution
 
@@ -23,12 +24,14 @@ class Lesson:
     measure   (example, what the network says of each cell [x, y, z]) -> how good that is, at most 1
     measured  what that is called
     second    whether the task has a second network, which learns from the first's answers
+    skulls    whether it learns from skulls, which are made beforehand
     """
 
     draw: Callable[[TrainConfig, Skulls, Path | None], Draw]
     measure: Callable[[Example, Field], float]
     measured: str
     second: bool = False
+    skulls: bool = True
 
 
 def added_dice(example: Example, said: Field) -> float:
@@ -54,5 +57,6 @@ def given(example: Example) -> Field:
 LESSONS = {
     "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True),
     "super-resolution": Lesson(draw_super_resolution, mended, "error mended"),
+    "refinement": Lesson(draw_refinement, mended, "error mended", skulls=False),
 }
 assert LESSONS.keys() == TASKS.keys()

@@ -19,7 +19,7 @@ def run(task: str, config_path: Path, folder: Path, device: str, start: Path | N
     config = read_config(task, config_path)
     fit.training_examples(config, folder, first)  # refused before an hour of making skulls, not after
     with _bars() as bars:
-        seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)]
+        seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)] if LESSONS[task].skulls else []
         making = bars.add_task("skulls", total=len(seeds), note="")
         for _ in fit.store(config, folder).make(seeds, workers=os.cpu_count() or 1):
             bars.advance(making)

@@ -45,7 +45,7 @@ class SkullStore:
 class Skulls:
     """Skulls by chance: one of those in a store, mirrored or not, and each axis stretched or shrunk by up to a share."""
 
-    def __init__(self, store: SkullStore, seeds: Sequence[int], stretch: float):
+    def __init__(self, store: SkullStore, seeds: range, stretch: float):
         self.store, self.seeds, self.stretch = store, seeds, stretch
 
     def __call__(self, rng: np.random.Generator) -> BinaryVolume:

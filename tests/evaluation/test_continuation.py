@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from calvaria.evaluation.cavity import Cavity, direction, trimmed_sphere
 from calvaria.evaluation.continuation import continuation, holes
 from calvaria.evaluation.metrics import dice
-from calvaria.evaluation.unrolled import PIXEL, Unrolled, lattice, on_map
+from calvaria.vault.cavity import Cavity, direction, trimmed_sphere
+from calvaria.vault.unrolled import PIXEL, Unrolled, lattice, on_map
 from calvaria.volume import BinaryVolume, Mask
 
 STEP_MM = 2.0

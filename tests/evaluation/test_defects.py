@@ -6,11 +6,11 @@ import pytest
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import cut, cuts_of
-from calvaria.evaluation.cavity import Cavity
 from calvaria.evaluation.defects import TEST_KINDS, removed
 from calvaria.evaluation.scoring import Drawn
 from calvaria.io import read
 from calvaria.synthetic import make_skull
+from calvaria.vault.cavity import Cavity
 from calvaria.volume import BinaryVolume, Mask
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "seg3d_skull.nrrd"

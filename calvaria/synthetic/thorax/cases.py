@@ -1,9 +1,12 @@
 """Cases to learn refinement from: an organ, or any body, on a scan's grid, and its mask with mistakes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Axis, Field, interpolate
@@ -59,14 +62,29 @@ def make_case(
     """
     rng = generator(seed, Part.CASE)
     drawn = BODY if rng.random() < BODIES_SHARE else str(rng.choice(ORGANS))
-    organ = organ or drawn
-    spacing = draw_spacing(rng)
-    scene = _body(seed, spacing, rng, imaged) if organ == BODY else _organ(seed, organ, spacing, rng, imaged)
     wanted = 1.0 if rng.random() < right_share else float(rng.uniform(*dice))
-    given = mistaken(scene.truth, spacing, generator(seed, Part.MISTAKES), wanted, scene.others)
-    x, y, z = (float(axis[0]) for axis in scene.axes)
-    volume = BinaryVolume.on_grid(scene.truth, spacing, (x, y, z))
-    return RefinementCase(organ, volume.like(given), volume, scene.image)
+    scene = draw_scene(seed, organ or drawn, imaged=imaged)
+    truth = scene.truth
+    with threadpool_limits(1, user_api="blas"):
+        given = mistaken(truth.mask, truth.spacing_mm, generator(seed, Part.MISTAKES), wanted, scene.others)
+    return RefinementCase(organ or drawn, truth.like(given), truth, scene.image)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A body on a scan's grid, what its neighbours occupy there, bool [X, Y, Z], and the image, float32 [X, Y, Z], HU."""
+
+    truth: BinaryVolume
+    others: Mask | None
+    image: Field | None
+
+
+def draw_scene(seed: int, organ: str, most_voxels: int = MOST_VOXELS, *, imaged: bool = False) -> Scene:
+    """What a seed shows of an organ, or of a "body", on voxels by chance; `most_voxels` along an axis."""
+    rng = generator(seed, Part.GRID)
+    # Small matrix products: threads would cost more than they bring, and change the last bits with their number.
+    with threadpool_limits(1, user_api="blas"):
+        return (_body if organ == BODY else partial(_organ, organ=organ))(seed, draw_spacing(rng), rng, most_voxels, imaged=imaged)
 
 
 def draw_spacing(rng: np.random.Generator) -> Spacing:
@@ -76,40 +94,34 @@ def draw_spacing(rng: np.random.Generator) -> Spacing:
     return pixel, pixel, slices
 
 
-@dataclass(frozen=True, eq=False)
-class _Scene:
-    """What lies on a grid: the body asked about, what its neighbours occupy, and the image."""
-
-    axes: list[Axis]
-    truth: Mask
-    others: Mask | None
-    image: Field | None
-
-
-def _organ(seed: int, organ: str, spacing: Spacing, rng: np.random.Generator, imaged: bool) -> _Scene:
+def _organ(seed: int, spacing: Spacing, rng: np.random.Generator, most_voxels: int, *, organ: str, imaged: bool) -> Scene:
     thorax = make_thorax(seed)
     low, high = thorax.extent_mm(organ)
-    axes = _grid(np.array(low), np.array(high), spacing, rng)
-    neighbours = [thorax.mask(other, axes) for other in ORGANS if other != organ]
-    image = scan(thorax, axes, seed) if imaged else None
-    return _Scene(axes, thorax.mask(organ, axes), np.logical_or.reduce(neighbours), image)
+    axes = _grid(np.array(low), np.array(high), spacing, rng, most_voxels)
+    others = np.logical_or.reduce([thorax.mask(other, axes) for other in ORGANS if other != organ])
+    return Scene(_volume(thorax.mask(organ, axes), axes, spacing), others, scan(thorax, axes, seed) if imaged else None)
 
 
-def _body(seed: int, spacing: Spacing, rng: np.random.Generator, imaged: bool) -> _Scene:
+def _body(seed: int, spacing: Spacing, rng: np.random.Generator, most_voxels: int, *, imaged: bool) -> Scene:
     lattice, distance = make_body(seed)
     inside = np.argwhere(distance < 0)
     low, high = ((corner + np.array(lattice.first)) * lattice.step_mm for corner in (inside.min(0), inside.max(0)))
-    axes = _grid(low.clip(-EDGE_MM / 2, None), high.clip(None, EDGE_MM / 2), spacing, rng)
+    axes = _grid(low.clip(-EDGE_MM / 2, None), high.clip(None, EDGE_MM / 2), spacing, rng, most_voxels)
     depth = interpolate(lattice.matrices(axes), distance)
-    return _Scene(axes, np.asarray(depth < 0), None, scan_body(depth, axes, seed) if imaged else None)
+    return Scene(_volume(np.asarray(depth < 0), axes, spacing), None, scan_body(depth, axes, seed) if imaged else None)
 
 
-def _grid(low: NDArray[np.float64], high: NDArray[np.float64], spacing: Spacing, rng: np.random.Generator) -> list[Axis]:
+def _volume(mask: Mask, axes: Sequence[Axis], spacing: Spacing) -> BinaryVolume:
+    x, y, z = (float(axis[0]) for axis in axes)
+    return BinaryVolume.on_grid(mask, spacing, (x, y, z))
+
+
+def _grid(low: NDArray[np.float64], high: NDArray[np.float64], spacing: Spacing, rng: np.random.Generator, most_voxels: int) -> list[Axis]:
     """Axes over a box, patient mm, and a margin, or over a part of both."""
     axes = []
     for start, stop, mm in zip(low, high, spacing, strict=True):
         start, stop = start - rng.uniform(*MARGIN_MM), stop + rng.uniform(*MARGIN_MM)
-        count = min(int((stop - start) / mm) + 1, MOST_VOXELS)
+        count = min(int((stop - start) / mm) + 1, most_voxels)
         start = rng.uniform(start, max(start, stop - count * mm))
         axes.append((start + mm * np.arange(count)).astype(np.float32))
     return axes

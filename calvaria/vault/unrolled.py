@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from calvaria.evaluation.cavity import Cavity, Points
 from calvaria.geometry import Field
+from calvaria.vault.cavity import Cavity, Points
 from calvaria.volume import Affine, Mask
 
 Plane = NDArray[np.float64]  # [rows, columns]: one value for each direction

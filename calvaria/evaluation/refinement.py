@@ -1,0 +1,142 @@
+"""How refinement is scored: organs with drawn mistakes and with a dense network's own, masks that are right, and users' masks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.evaluation.cleaning import BASELINES
+from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall
+from calvaria.evaluation.mistakes import corrupted
+from calvaria.evaluation.organs import SOURCES, mistaken
+from calvaria.evaluation.scoring import Assessment, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
+from calvaria.evaluation.sheet import mask_strip
+from calvaria.synthetic.thorax import ORGANS
+from calvaria.tasks import Finer
+from calvaria.volume import BinaryVolume
+
+REFINED = "refined"
+DRAWN = "drawn"
+RIGHT = "right"
+
+LEAST_DICE = 0.995
+"""A mask that was right and falls below this was made worse."""
+
+
+def generated(drawn: Drawn) -> list[Planned]:
+    """Every organ of generated chests that no training saw, once with drawn mistakes and once with a dense network's own."""
+    organs, sources = ([each for each in every if each in drawn.kinds] or every for every in (ORGANS, SOURCES))
+    return mistaken(drawn.seeds, organs, sources)
+
+
+def right(drawn: Drawn) -> list[Planned]:
+    """Every organ of generated chests, given as it is."""
+    return [_untouched(planned) for planned in generated(replace(drawn, kinds=(*drawn.kinds, DRAWN)))]
+
+
+def of_whole(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
+    """Any mask, with other drawn mistakes for every seed."""
+    _check(volume, name, drawn)
+
+    def planned(seed: int) -> Planned:
+        case = f"{name}, {DRAWN} {seed}"
+        return Planned(case, DRAWN, name, lambda: Case(case, DRAWN, name, corrupted(volume, seed), volume))
+
+    return [planned(seed) for seed in drawn.seeds]
+
+
+def whole_as_it_is(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
+    """Any mask as it is: one case, however many are wanted."""
+    _check(volume, name, drawn)
+    return [Planned(name, RIGHT, name, lambda: Case(name, RIGHT, name, volume, volume))]
+
+
+def _check(volume: BinaryVolume, name: str, drawn: Drawn) -> None:
+    if not volume.occupied:
+        raise CalvariaError(ErrorCode.EMPTY_MASK, f"{name} is empty: there is no shape to make mistakes in.")
+    if set(drawn.kinds) - {DRAWN}:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"Mistakes in {name} are drawn, and which organ it is stays unknown: leave out --kinds.")
+
+
+def _untouched(planned: Planned) -> Planned:
+    organ = planned.kind.removesuffix(f", {DRAWN}")
+    name = f"{planned.skull}, {organ}, {RIGHT}"
+
+    def make() -> Case:
+        case = planned.make()
+        return replace(case, name=name, kind=organ, given=case.truth)
+
+    return replace(planned, name=name, kind=organ, make=make)
+
+
+def _scores(case: Case, outputs: Outputs) -> dict[str, float]:
+    made, truth = outputs[REFINED], case.truth
+    if not made.same_grid(truth):
+        raise ValueError("the answer must lie on the truth's grid")
+    between = SurfaceDistances.between(made.mask, truth.mask, truth.spacing_mm)
+    before, after = dice(case.given.mask, truth.mask), dice(made.mask, truth.mask)
+    return {
+        "dice": after,
+        "hd95_mm": between.percentile(95),
+        "nsd_1mm": between.within(TOLERANCE_MM),
+        "error_left": _left(1 - before, 1 - after),
+        "worse": float(after < LEAST_DICE),
+        "given_dice": before,
+        "precision": precision(made.mask, truth.mask),
+        "recall": recall(made.mask, truth.mask),
+    }
+
+
+def _left(before: float, after: float) -> float:
+    """Share of an error that is left; where there was none: 0 if there still is none, else infinite."""
+    return after / before if before else float("inf") if after else 0.0
+
+
+def _unchanged(mask: BinaryVolume) -> BinaryVolume:
+    return mask
+
+
+def _refining(baseline: Callable[[BinaryVolume], BinaryVolume]) -> Method:
+    def method(given: BinaryVolume, finer: Finer = Finer()) -> Outputs:
+        return {REFINED: baseline(given)}
+
+    return method
+
+
+METHODS = {name: _refining(baseline) for name, baseline in {**BASELINES, "input unchanged": _unchanged}.items()}
+
+MISTAKES = Scoring(
+    (
+        Figure("dice", "DSC", better="more"),
+        Figure("hd95_mm", "HD95 mm", "median", 2, better="less"),
+        Figure("nsd_1mm", "NSD 1 mm"),
+        Figure("error_left", "error left", better="less"),
+        Figure("given_dice"),
+        Figure("precision"),
+        Figure("recall"),
+    ),
+    _scores,
+    METHODS,
+    mask_strip,
+)
+"""`error_left`: what an answer leaves of the input's error, (1 − DSC) / (1 − DSC of what was given); below 0.5 the error is halved."""
+
+UNTOUCHED = Scoring(
+    (
+        Figure("dice", "DSC", digits=4, better="more"),
+        Figure("hd95_mm", "HD95 mm", "median", 2),
+        Figure("worse", f"below {LEAST_DICE:g}", "count"),
+        Figure("precision"),
+        Figure("recall"),
+    ),
+    _scores,
+    METHODS,
+    mask_strip,
+)
+
+REFINEMENT = Assessment(
+    "refinement",
+    "Generated chests that no training saw",
+    (*ORGANS, *SOURCES),
+    Test("masks with mistakes", MISTAKES, generated, of_whole),
+    Test("masks that are right", UNTOUCHED, right, whole_as_it_is),
+)

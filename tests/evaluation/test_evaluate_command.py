@@ -1,0 +1,122 @@
+"""`calvaria evaluate` for every task, with networks of random weights: what is written, and what is refused."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calvaria.cli import main
+from calvaria.evaluation.assessments import ASSESSMENTS
+from calvaria.evaluation.cubes import Grid
+from calvaria.evaluation.evaluate import MODEL
+from calvaria.evaluation.super_resolution import GRIDS
+from calvaria.io import write
+from calvaria.networks import EncoderDecoder, NetworkConfig
+from calvaria.tasks import TASKS, Settings, refinement, super_resolution
+from calvaria.volume import BinaryVolume
+from calvaria.weights import WEIGHTS, save_weights
+
+CHANNELS = (4, 4, 4, 4, 4, 4, 4)
+NETWORKS = {
+    "completion": (NetworkConfig(CHANNELS), Settings(spacing_mm=4.0)),
+    "super-resolution": (NetworkConfig(CHANNELS, grows=False, inputs=super_resolution.INPUTS), Settings(spacing_mm=0.4)),
+    "refinement": (NetworkConfig(CHANNELS, grows=False, inputs=refinement.INPUTS), Settings(spacing_mm=1.0)),
+}
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    for task, (config, settings) in NETWORKS.items():
+        (folder / task).mkdir()
+        save_weights(folder / task / WEIGHTS, EncoderDecoder(config), TASKS[task], settings)
+    return folder
+
+
+@pytest.fixture
+def evaluate(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command in a folder that holds ball.nrrd; returns its exit status and what it said on standard error."""
+    x, y, z = np.indices((32, 32, 32)) - 16
+    shell = abs(np.sqrt(x**2 + y**2 + z**2) - 11) < 2.5
+    write(tmp_path / "ball.nrrd", BinaryVolume.on_grid(shell, (2.0, 2.0, 2.0)))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["calvaria", "evaluate", *map(str, words), "--models", str(models)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), " ".join(capsys.readouterr().err.split())
+
+    return run
+
+
+def read_rows(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(Path(name).read_text().splitlines()))
+
+
+def test_every_task_has_a_row() -> None:
+    assert set(ASSESSMENTS) == set(TASKS)
+    assert all(name == assessment.task for name, assessment in ASSESSMENTS.items())
+
+
+def test_a_skull_is_made_finer_and_scored(evaluate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GRIDS, "64-128", Grid(32, 16))
+    monkeypatch.setitem(GRIDS, "slices-128", Grid(48, None))
+    words = ("super-resolution", "--cases", 1, "--kinds", "64-128,slices-128", "--out", "fine.csv", "--no-pictures")
+    assert evaluate(*words)[0] == 0
+    rows = read_rows("fine.csv")
+    assert [(row["kind"], row["method"]) for row in rows] == [
+        (kind, method) for kind in ("64-128", "slices-128") for method in (MODEL, "shape-based", "linear", "nearest")
+    ]
+    assert all(0 <= float(row["dice"]) <= 1 for row in rows)
+    before = Path("fine.csv").read_text()
+    assert evaluate(*words)[0] == 0
+    assert Path("fine.csv").read_text() == before  # nothing was left to do
+
+
+@pytest.mark.parametrize("intact", [False, True])
+def test_a_mask_is_refined_and_scored(evaluate: Command, intact: bool) -> None:
+    words = ("refinement", "--whole", "ball.nrrd", "--cases", 1, "--out", "refined.csv")
+    status, said = evaluate(*words, *(["--intact"] if intact else []))
+    assert status == 0, said
+    rows = {row["method"]: row for row in read_rows("refined.csv")}
+    assert list(rows) == [MODEL, "opening", "closing", "largest component", "Gaussian smoothing", "input unchanged"]
+    assert (float(rows["input unchanged"]["dice"]) == 1) == intact
+    assert ("error_left" in rows[MODEL]) != intact
+    assert Path("refined.png").exists()
+    assert json.loads(Path("refined.json").read_text())["from"] == "ball.nrrd"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("embalming",), "There is no task 'embalming'"),
+        (("super-resolution", "--intact"), "super-resolution has no test with nothing to change: leave out --intact"),
+        (("super-resolution", "--cases-from", "."), "Cases of super-resolution come from seeds or with --whole"),
+        (("super-resolution", "--spacing-mm", 1), "The voxels of cases of super-resolution are part of the test"),
+        (("super-resolution", "--working"), "Answers of super-resolution are scored on their own grid"),
+        (("super-resolution", "--kinds", "64-65"), "super-resolution has no kind of case '64-65'. Choose of: 64-128,"),
+        (("super-resolution", "--whole", "ball.nrrd", "--kinds", "64-512"), "Voxels of 2 × 2 × 2 mm support none of 64-512"),
+        (("super-resolution", "--seed", 900_000), "others were trained on"),
+        (("refinement", "--kinds", "64-128"), "refinement has no kind of case '64-128'. Choose of: heart, aorta,"),
+        (("refinement", "--whole", "ball.nrrd", "--kinds", "heart"), "Mistakes in ball.nrrd are drawn"),
+        (("refinement", "--seed", 900_000), "others were trained on"),
+        (("--cases-from", ".", "--kinds", "edge"), "--cases-from brings its own defects"),
+        (("--kinds", "heart"), "completion has no kind of case 'heart'"),
+    ],
+)
+def test_what_a_task_has_no_use_for_is_refused_before_anything_is_written(
+    evaluate: Command, words: tuple[object, ...], sentence: str
+) -> None:
+    status, said = evaluate(*words, "--out", "rows.csv")
+    assert status == 2, said
+    assert sentence in said
+    assert not Path("rows.csv").exists()

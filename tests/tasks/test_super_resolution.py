@@ -1,0 +1,157 @@
+"""From a coarse mask to what the network is asked, and from its probabilities to a fine mask on the grid that was wanted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import to_canonical
+from calvaria.synthetic.coarse import scan
+from calvaria.tasks import Finer, Inferred, Settings
+from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, SUPER_RESOLUTION, answer_grid, prepare
+from calvaria.volume import BinaryVolume
+
+SETTINGS = Settings(spacing_mm=0.4, occupied_share=0.01)
+task = SUPER_RESOLUTION
+
+
+def shell(spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> BinaryVolume:
+    """A hollow sphere in a box of 96 mm."""
+    axes = [np.arange(round(96 / mm)) * mm - 48 + mm / 2 for mm in spacing_mm]
+    distance = np.sqrt(sum(axis**2 for axis in np.ix_(*axes)))
+    return BinaryVolume.on_grid((distance > 30) & (distance < 38), spacing_mm, (5.0, -7.0, 11.0))
+
+
+def corners(volume: BinaryVolume) -> np.ndarray:
+    """Of the field of view, mm."""
+    ends = np.array([[-0.5, count - 0.5] for count in volume.shape])
+    return volume.affine @ np.vstack([np.stack(np.meshgrid(*ends, indexing="ij")).reshape(3, -1), np.ones(8)])
+
+
+def dice(a: BinaryVolume, b: BinaryVolume) -> float:
+    return 2 * int(np.count_nonzero(a.mask & b.mask)) / (a.occupied + b.occupied)
+
+
+def oriented(volume: BinaryVolume, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> BinaryVolume:
+    """The same anatomy on a grid whose axes are permuted and reversed."""
+    affine, mask = volume.affine[:, [*axes, 3]].copy(), volume.mask.transpose(axes)
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (mask.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            mask = np.flip(mask, axis)
+    return BinaryVolume(np.ascontiguousarray(mask), affine)
+
+
+@given(
+    st.tuples(*[st.integers(1, 40)] * 3),
+    st.tuples(*[st.floats(0.5, 5)] * 3),
+    st.one_of(st.floats(1.1, 8).map(lambda f: Finer(factor=f)), st.just(Finer())),
+)
+def test_a_factor_keeps_the_field_of_view(shape, spacing_mm, finer):
+    volume = BinaryVolume.on_grid(np.ones(shape, np.bool_), spacing_mm, (1.0, 2.0, 3.0))
+    answer = answer_grid(volume, finer)
+    assert np.allclose(corners(answer), corners(volume), atol=1e-6)
+    assert np.allclose(np.array(answer.shape) / shape, finer.factor or 2, atol=0.5)
+
+
+def test_a_whole_factor_divides_every_voxel():
+    volume = oriented(shell((4.0, 2.0, 3.0)), (2, 0, 1), (True, False, True))
+    answer = answer_grid(volume, Finer(factor=4))
+    assert answer.shape == tuple(4 * count for count in volume.shape)
+    assert np.allclose(answer.affine[:3, :3], volume.affine[:3, :3] / 4)
+
+
+@given(st.tuples(*[st.integers(3, 30)] * 3), st.tuples(*[st.floats(1, 5)] * 3), st.floats(0.3, 0.9))
+def test_a_spacing_is_met_exactly_about_the_same_centre(shape, spacing_mm, wanted_mm):
+    volume = BinaryVolume.on_grid(np.ones(shape, np.bool_), spacing_mm)
+    answer = answer_grid(volume, Finer(spacing_mm=wanted_mm))
+    assert answer.spacing_mm == pytest.approx((wanted_mm,) * 3)
+    assert np.allclose(corners(answer).mean(axis=1), corners(volume).mean(axis=1))
+    assert (abs(corners(answer) - corners(volume)).max(axis=1)[:3] <= wanted_mm / 2 + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("finer", "code"),
+    [
+        (Finer(2.0, 2.0), ErrorCode.BAD_OPTION),
+        (Finer(spacing_mm=4.0), ErrorCode.BAD_OPTION),
+        (Finer(factor=1.0), ErrorCode.BAD_OPTION),
+        (Finer(factor=16.0), ErrorCode.TOO_LARGE),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused(finer, code):
+    coarse = scan(shell(), (2, 2, 2), "mean")
+    large = BinaryVolume.on_grid(np.broadcast_to(coarse.mask[:1, :1, :1], (48, 48, 48)), (2, 2, 2))
+    assert MOST_VOXELS < 48**3 * 16**3
+    with pytest.raises(CalvariaError) as caught:
+        answer_grid(large, finer)
+    assert caught.value.code is code
+
+
+@pytest.mark.parametrize("mask", [np.zeros((4, 4, 4), np.bool_), np.ones((4, 4, 4), np.bool_)])
+def test_a_mask_without_a_surface_is_refused(mask):
+    with pytest.raises(CalvariaError, match="mask"):
+        prepare(BinaryVolume.on_grid(mask, (2, 2, 2)), SETTINGS)
+
+
+@pytest.mark.parametrize(("coarse_mm", "factor"), [((4, 4, 4), 2), ((4, 4, 4), 4), ((4, 4, 4), 8), ((1, 1, 4), 2), ((3, 3, 3), 3)])
+def test_true_probabilities_give_the_true_mask_on_the_wanted_grid(coarse_mm, factor):
+    fine = shell(tuple(mm / factor for mm in coarse_mm))
+    prepared = prepare(scan(fine, coarse_mm, "mean"), SETTINGS, Finer(factor=factor))
+    truth = to_canonical(fine.mask, fine.affine)
+    wanted = prepared.grid.above(truth.volume).coarsen(truth.mask)
+    answer = prepared.answered(task.finish(prepared, Inferred(np.where(prepared.sites, wanted, 0)), SETTINGS)["fine"])
+    assert answer.same_grid(fine)
+    assert dice(answer, fine) > (0.995 if prepared.grid.spacing_mm <= min(fine.spacing_mm) else 0.98)
+
+
+def test_cells_that_are_voxels_are_answered_to_the_last_one():
+    fine = shell()
+    prepared = prepare(scan(fine, (4, 4, 4), "mean"), SETTINGS, Finer(factor=4))
+    assert prepared.grid.spacing_mm == 1.0
+    wanted = prepared.grid.above(fine).coarsen(fine.mask)
+    assert set(np.unique(wanted)) == {0.0, 1.0}
+    assert np.array_equal(prepared.answered(task.finish(prepared, Inferred(wanted), SETTINGS)["fine"]).mask, fine.mask)
+
+
+def test_the_features_are_plain_interpolations_of_the_coarse_mask():
+    coarse = scan(shell(), (4, 4, 4), "mean")
+    prepared = prepare(coarse, SETTINGS, Finer(factor=4))
+    assert prepared.features.shape == (np.count_nonzero(prepared.sites), INPUTS)
+    assert prepared.features.dtype == np.float32
+    first = [round((axis.start_mm + axis.cell_mm / 2) / 1.0 - 0.5) for axis in prepared.grid.axes]
+    at = np.argwhere(prepared.sites) + first
+    places = (at.T + 0.5) / 4 - 0.5
+    linear = ndimage.map_coordinates(coarse.mask.astype(np.float64), places, order=1, mode="nearest")
+    assert np.allclose(prepared.features[:, 1], linear, atol=1e-5)
+    assert np.array_equal(prepared.features[:, 0], coarse.mask[tuple((at // 4).T)])
+
+
+def test_beyond_the_surfaces_reach_the_coarse_mask_decides():
+    """Whatever a network might say there, which it is not asked."""
+    solid = BinaryVolume.on_grid(ndimage.binary_fill_holes(scan(shell(), (4, 4, 4), "mean").mask), (4, 4, 4))
+    prepared = prepare(solid, SETTINGS, Finer(factor=2))
+    nothing = task.finish(prepared, Inferred(np.zeros(prepared.grid.shape, np.float32)), SETTINGS)["fine"]
+    assert nothing.any()
+    assert not (nothing & ~prepared.answer.like(np.kron(solid.mask, np.ones((2, 2, 2), np.bool_))).mask).any()
+
+
+@given(st.permutations([0, 1, 2]), st.tuples(st.booleans(), st.booleans(), st.booleans()))
+@settings(max_examples=10)
+def test_one_anatomy_gives_one_answer_however_its_axes_run(axes, flips):
+    coarse = scan(shell((1.0, 1.0, 1.0)), (4, 4, 3), "mean")
+    turned = oriented(coarse, tuple(axes), flips)
+    one, other = (prepare(volume, SETTINGS, Finer(factor=2)) for volume in (coarse, turned))
+    assert np.array_equal(one.features, other.features)
+    fields = (task.finish(each, Inferred(each.shares), SETTINGS)["fine"] for each in (one, other))
+    answers = [each.answered(mask) for each, mask in zip((one, other), fields, strict=True)]
+    assert np.array_equal(oriented(answers[0], tuple(axes), flips).mask, answers[1].mask)
+    assert answers[1].affine == pytest.approx(answer_grid(turned, Finer(factor=2)).affine)
+
+
+def test_an_unusual_spacing_is_said():
+    assert task.unlike(prepare(scan(shell(), (4, 4, 4), "mean"), SETTINGS)) is None
+    assert "9 mm" in (task.unlike(prepare(scan(shell(), (9, 9, 9), "mean"), SETTINGS)) or "")
