@@ -47,11 +47,11 @@ def _logging(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show
 
 @app.command()
 def predict(
-    task: Annotated[str, typer.Argument(help="What to do: completion.")],
+    task: Annotated[str, typer.Argument(help="What to do: completion, super-resolution or refinement.")],
     volume: Annotated[Path, typer.Argument(help="A binary volume: .nrrd, .nii or .nii.gz.")],
     out: Annotated[Path, typer.Option(help="Where the answer goes; its suffix chooses the format, .zip for several outputs.")],
     output: Annotated[
-        str | None, typer.Option(help="The task's outputs, with commas; for completion: completed (default), implant.")
+        str | None, typer.Option(help="The task's outputs, with commas; of completion: completed (default), implant.")
     ] = None,
     format: Annotated[str | None, typer.Option(help="Of the files in a ZIP; default: the input's own.")] = None,
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
@@ -59,6 +59,7 @@ def predict(
     smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant.")] = None,
     spacing_mm: Annotated[float | None, typer.Option(help="Edge of the answer's voxels, for tasks that refine them.")] = None,
     factor: Annotated[float | None, typer.Option(help="How many times finer the answer's voxels are, for such tasks.")] = None,
+    image: Annotated[Path | None, typer.Option(help="The scan that the mask was drawn in, on its grid, for tasks that use it.")] = None,
     report: Annotated[Path | None, typer.Option(help="JSON file for what was measured and what to mind.")] = None,
     models: Models = None,
     device: Device = "cpu",
@@ -67,16 +68,16 @@ def predict(
     """Answer for one volume, without any server."""
     from calvaria.commands.predict import answer_file, write_report
 
-    finer = {"spacing_mm": spacing_mm, "factor": factor}
+    extras = {"spacing_mm": spacing_mm, "factor": factor}
     options = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
-    found = answer_file(task, volume, out, models, device, engine, **options, **finer)
+    found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)
     if report:
         write_report(report, found)
 
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Argument(help="What to learn: completion.")],
+    task: Annotated[str, typer.Argument(help="What to learn: completion, super-resolution or refinement.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the weights; a run found there is continued.")],
     config: Annotated[Path | None, typer.Option(help="TOML file; default: the one the shipped weights were made with.")] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of the weights that a new run starts from; default: random ones.")] = None,

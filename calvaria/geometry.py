@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, permutations
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,10 @@ class Canonical:
     @property
     def volume(self) -> BinaryVolume:
         return BinaryVolume(self.mask, self.affine)
+
+    def seen(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values on the file's grid seen along the patient's axes, as the mask is (a view)."""
+        return values.transpose(self.axes)[_reversing(self.flips)]
 
     def from_canonical(self, mask: Mask) -> Mask:
         """A mask on the canonical grid [X, Y, Z], seen along the file's axes again (a view)."""
@@ -183,11 +188,12 @@ class WorkingGrid:
         x, y, z = self.axes
         return x.source_mm, y.source_mm, z.source_mm
 
-    def coarsen(self, mask: Mask) -> Field:
+    def coarsen(self, mask: NDArray[Any]) -> Field:
         """Share of each cell that is occupied, float32 [x, y, z]; what lies outside the source counts as empty.
 
-        `mask` is bool [X, Y, Z] on the source grid. Edges are rounded to 1/65536 of a cell, so that sums are exact: the slowest axis
-        in memory is reduced first, and the order still cannot show in the result. Extra memory: a few planes in float64.
+        `mask` is bool [X, Y, Z] on the source grid; of real numbers, each cell gets the mean, zeros lying outside. Edges are rounded to
+        1/65536 of a cell, so that sums are exact: the slowest axis in memory is reduced first, and the order still cannot show in the
+        result. Extra memory: a few planes in float64.
         """
         self._check(mask.shape, self.source_shape)
         order, in_memory = _memory_order(mask)

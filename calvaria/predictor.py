@@ -2,21 +2,24 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.inference import BUDGET_BYTES, ENGINES, Inference
+from calvaria.labels import LabelMap, Part
 from calvaria.networks import EncoderDecoder
-from calvaria.tasks import Finer, Inferred, Prepared, Settings, Task
+from calvaria.tasks import Extras, Inferred, Prepared, Settings, Task
 from calvaria.volume import BinaryVolume
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ENGINES", "Inferred", "Predictor", "Trained"]
+__all__ = ["ENGINES", "Asked", "Inferred", "Predictor", "Trained"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,14 @@ class Trained:
 
     network: EncoderDecoder
     settings: Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A question for the network, about a volume or a `part` of it that is answered singly."""
+
+    prepared: Prepared
+    part: Part | None = None
 
 
 class Predictor:
@@ -74,9 +85,43 @@ class Predictor:
         distance = np.sqrt(x**2 + y**2 + z**2)
         self.predict([BinaryVolume.on_grid((abs(distance - 40) < 4) & (x**2 + y**2 + (z - 40) ** 2 > 400), (2.0, 2.0, 2.0))])
 
-    def prepare(self, volume: BinaryVolume, finer: Finer = Finer()) -> Prepared:
+    def ask(self, volume: BinaryVolume, extras: Extras = Extras()) -> list[Asked]:
+        """What the network is asked about a volume: one question, or one for each label of a map where the task takes labels singly.
+
+        Labels too small for the working grid are left out. CalvariaError as `prepare`.
+        """
+        margin_mm = self.task.label_margin_mm
+        if margin_mm is None or not isinstance(volume, LabelMap):
+            return [Asked(self.prepare(volume, extras))]
+        asked, refusal = [], None
+        for part in volume.parts(margin_mm):
+            image = None if extras.image is None else extras.image[part.box]
+            try:
+                asked.append(Asked(self.prepare(part.volume, replace(extras, image=image)), part))
+            except CalvariaError as error:
+                if error.code is not ErrorCode.EMPTY_MASK:
+                    raise
+                refusal = error
+        if refusal and not asked:
+            raise refusal
+        return asked
+
+    def answer(
+        self, volume: BinaryVolume, asked: Sequence[Asked], inferred: Sequence[Inferred], settings: Settings | None = None
+    ) -> dict[str, BinaryVolume]:
+        """The task's outputs by name for a volume, from what the network says of each question; see `finish`."""
+        outputs = [self.finish(each.prepared, answer, settings) for each, answer in zip(asked, inferred, strict=True)]
+        if not isinstance(volume, LabelMap) or asked[0].part is None:
+            return outputs[0]
+        parts = [each.part for each in asked if each.part]
+        return {
+            name: volume.redrawn([replace(part, volume=found[name]) for part, found in zip(parts, outputs, strict=True)])
+            for name in self.task.outputs
+        }
+
+    def prepare(self, volume: BinaryVolume, extras: Extras = Extras()) -> Prepared:
         """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE or, of the wanted grid, BAD_OPTION."""
-        return self.task.prepare(volume, self.settings, finer)
+        return self.task.prepare(volume, self.settings, extras)
 
     def infer(self, batch: Sequence[Prepared]) -> list[Inferred]:
         """What the networks say of volumes of any sizes, in one call each for ordinary heads; each answer is what it would be alone."""
@@ -98,7 +143,10 @@ class Predictor:
         masks = self.task.finish(prepared, inferred, settings or self.settings)
         return {name: prepared.answered(mask) for name, mask in masks.items()}
 
-    def predict(self, volumes: Sequence[BinaryVolume], finer: Finer = Finer()) -> list[dict[str, BinaryVolume]]:
+    def predict(self, volumes: Sequence[BinaryVolume], extras: Extras = Extras()) -> list[dict[str, BinaryVolume]]:
         """All outputs for each volume. Bad volumes raise CalvariaError."""
-        batch = [self.prepare(volume, finer) for volume in volumes]
-        return [self.finish(item, answer) for item, answer in zip(batch, self.infer(batch), strict=True)]
+        asked = [self.ask(volume, extras) for volume in volumes]
+        inferred = iter(self.infer([each.prepared for questions in asked for each in questions]))
+        return [
+            self.answer(volume, questions, list(islice(inferred, len(questions)))) for volume, questions in zip(volumes, asked, strict=True)
+        ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,11 @@ class BinaryVolume:
         if mask.shape != self.mask.shape:
             raise ValueError(f"a mask of shape {mask.shape} does not lie on a grid of shape {self.mask.shape}")
         return BinaryVolume(mask, self.affine)
+
+    @property
+    def samples(self) -> NDArray[Any]:
+        """What a file of this volume holds, one byte a voxel [X, Y, Z]: 0 where it is empty."""
+        return self.mask
 
     @property
     def shape(self) -> tuple[int, int, int]:

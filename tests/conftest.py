@@ -12,8 +12,9 @@ import torch
 from hypothesis import settings
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.predictor import Asked
 from calvaria.server.server import Server
-from calvaria.tasks import Finer, Settings
+from calvaria.tasks import Extras, Settings
 from calvaria.tasks.completion import COMPLETION
 from calvaria.volume import BinaryVolume
 
@@ -55,20 +56,21 @@ class FakePredictor:
     def warm_up(self) -> None:
         """It is always warm."""
 
-    def prepare(self, volume: BinaryVolume, finer: Finer) -> FakePrepared:
+    def ask(self, volume: BinaryVolume, extras: Extras) -> list[Asked]:
         if not volume.occupied:
             raise CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty.")
-        return FakePrepared(volume)
+        return [Asked(FakePrepared(volume))]
 
     def infer(self, batch: Sequence[FakePrepared]) -> list[np.ndarray]:
         self.batches.append(len(batch))
         self.fail([prepared.volume for prepared in batch])
         return [prepared.volume.mask[::-1] for prepared in batch]
 
-    def finish(self, prepared: FakePrepared, inferred: np.ndarray, settings: Settings) -> dict[str, BinaryVolume]:
-        volume = prepared.volume
-        inferred = inferred & (settings.threshold <= 0.9)
-        return {"completed": volume.like(volume.mask | inferred), "implant": volume.like(inferred & ~volume.mask)}
+    def answer(
+        self, volume: BinaryVolume, asked: Sequence[Asked], inferred: Sequence[np.ndarray], settings: Settings
+    ) -> dict[str, BinaryVolume]:
+        added = inferred[0] & (settings.threshold <= 0.9)
+        return {"completed": volume.like(volume.mask | added), "implant": volume.like(added & ~volume.mask)}
 
 
 @pytest.fixture

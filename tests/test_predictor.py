@@ -149,7 +149,7 @@ def test_warming_up_takes_both_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = shipped()
     finished: list[Inferred] = []
     finish = predictor.finish
-    monkeypatch.setattr(predictor, "finish", lambda item, answer: finished.append(answer) or finish(item, answer))
+    monkeypatch.setattr(predictor, "finish", lambda item, answer, *rest: finished.append(answer) or finish(item, answer, *rest))
     predictor.warm_up()
     (inferred,) = finished
     assert inferred.closer is not None

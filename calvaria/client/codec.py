@@ -20,6 +20,9 @@ from calvaria.volume import BinaryVolume
 Source = BinaryVolume | Path | str | bytes
 """A volume, the path of its file, or the file's bytes."""
 
+Scan = Path | str | bytes
+"""The path of a scan's file, or the file's bytes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -58,7 +61,7 @@ class Answer:
     def volume(self) -> BinaryVolume:
         """The one output asked for. BAD_OPTION where there are several."""
         if self.report is None:
-            return decode(self.body).volume
+            return decode(self.body, keep_labels=True).volume
         if len(self.report.files) > 1:
             raise CalvariaError(ErrorCode.BAD_OPTION, "The answer holds several outputs; ask for one, or use predict_several.")
         return next(iter(self.prediction.volumes.values()))
@@ -68,7 +71,8 @@ class Answer:
         """The outputs of a ZIP. BAD_OPTION where there is none."""
         if self.files is None or self.report is None:
             raise CalvariaError(ErrorCode.BAD_OPTION, "The answer is a file without a report; ask for report=True or several outputs.")
-        return Prediction({output: decode(self.files[name]).volume for output, name in self.report.files.items()}, self.report)
+        volumes = {output: decode(self.files[name], keep_labels=True).volume for output, name in self.report.files.items()}
+        return Prediction(volumes, self.report)
 
 
 class Caller(ABC):
@@ -88,30 +92,53 @@ class Caller(ABC):
         self.retry = retry
 
     def predict(
-        self, model: str, source: Source, *, output: str | None = None, progress: Watch | None = None, **options: Unpack[AnswerOptions]
+        self,
+        model: str,
+        source: Source,
+        *,
+        image: Scan | None = None,
+        output: str | None = None,
+        progress: Watch | None = None,
+        **options: Unpack[AnswerOptions],
     ) -> BinaryVolume:
-        """One of the model's outputs as a volume; options: see RequestOptions. CalvariaError if it is refused."""
-        return self.request(model, source, progress=progress, output=output, format="nrrd", **options).volume
+        """One of the model's outputs as a volume; options: see RequestOptions. CalvariaError if it is refused.
+
+        image: the scan that the mask was drawn in, for a model that makes use of it.
+        """
+        return self.request(model, source, image=image, progress=progress, output=output, format="nrrd", **options).volume
 
     def predict_several(
-        self, model: str, source: Source, outputs: Sequence[str], *, progress: Watch | None = None, **options: Unpack[AnswerOptions]
+        self,
+        model: str,
+        source: Source,
+        outputs: Sequence[str],
+        *,
+        image: Scan | None = None,
+        progress: Watch | None = None,
+        **options: Unpack[AnswerOptions],
     ) -> Prediction:
         """Some of the model's outputs from one request, and its report."""
-        return self.request(model, source, progress=progress, output=outputs, format="nrrd", report=True, **options).prediction
+        asked = self.request(model, source, image=image, progress=progress, output=outputs, format="nrrd", report=True, **options)
+        return asked.prediction
 
-    def request(self, model: str, source: Source, *, progress: Watch | None = None, **options: Unpack[Options]) -> Answer:
+    def request(
+        self, model: str, source: Source, *, image: Scan | None = None, progress: Watch | None = None, **options: Unpack[Options]
+    ) -> Answer:
         """The same as files, in the input's format unless another is asked for, with the server's stage times."""
-        return self.send(model, encode_source(source), encode_options(**options), progress)
+        scan = None if image is None else encode_source(image)
+        return self.send(model, encode_source(source), encode_options(**options), progress, scan)
 
-    def send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None = None) -> Answer:
+    def send(
+        self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None = None, image: bytes | None = None
+    ) -> Answer:
         """A body and options as they are; the answer or, raised, the refusal."""
-        return self.retry.call(lambda: self._send(model, body, options, progress))
+        return self.retry.call(lambda: self._send(model, body, options, progress, image))
 
     def read_token(self) -> str | None:
         return self.token or find_token(self.key_file)
 
     @abstractmethod
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None) -> Answer:
+    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
         """Once."""
 
     @abstractmethod

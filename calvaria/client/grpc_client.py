@@ -9,7 +9,7 @@ from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.retry import Progress, Retry, Watch
-from calvaria.serving.wire import VOLUME_PART
+from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 NO_LIMIT = -1
@@ -39,8 +39,9 @@ class GrpcClient(Caller):
         self._channel = grpc.insecure_channel(target, options)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None) -> Answer:
+    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
         parts = {VOLUME_PART: body} | {name: text.encode() for name, text in options.items()}
+        parts |= {} if image is None else {IMAGE_PART: image}
         token = self.read_token()
         metadata = [("authorization", f"Bearer {token}")] if token else []
         if progress:

@@ -9,7 +9,7 @@ import httpx
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept
 from calvaria.client.retry import Progress, Retry, Watch
-from calvaria.serving.wire import WARNING_HEADER, header_of
+from calvaria.serving.wire import IMAGE_PART, VOLUME_PART, WARNING_HEADER, header_of
 
 CHUNK_BYTES = 2**18
 """Sent between two reports of progress."""
@@ -37,9 +37,10 @@ class Client(Caller):
         self.url = url.rstrip("/")
         self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), transport=transport, trust_env=False)
 
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None) -> Answer:
+    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
         token = self.read_token()
-        headers = {b"content-type": b"application/octet-stream", b"content-length": str(len(body)).encode()}
+        body, kind = (body, b"application/octet-stream") if image is None else _form({VOLUME_PART: body, IMAGE_PART: image})
+        headers = {b"content-type": kind, b"content-length": str(len(body)).encode()}
         headers |= {b"authorization": f"Bearer {token}".encode()} if token else {}
         headers |= {header_of(name).encode(): text.encode() for name, text in options.items()}
         content = _sent(body, progress) if progress else body
@@ -57,6 +58,12 @@ class Client(Caller):
 
     def close(self) -> None:
         self._http.close()
+
+
+def _form(files: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    """A multipart form of files by name, and its content type."""
+    form = httpx.Request("POST", "http://form", files={name: (name, content) for name, content in files.items()})
+    return form.read(), form.headers["content-type"].encode()
 
 
 def _sent(body: bytes, progress: Watch) -> Iterator[bytes]:

@@ -16,10 +16,10 @@ class LocalClient(Caller):
         super().__init__(None, None, float("inf"), NEVER)
         self._service = Service(predictor, Limits(max_answer_mib=float("inf")), model)
 
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None) -> Answer:
+    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
         if model != self._service.predictor.task.name:
             raise CalvariaError(ErrorCode.UNKNOWN_MODEL, f"These weights are for {self._service.predictor.task.name}, not for {model}.")
-        (response,) = self._service.handle([Request(body, options)])
+        (response,) = self._service.handle([Request(body, options, image)])
         return accept(Answer(response.body, response.seconds, " ".join(notice.message for notice in response.warnings)))
 
     def close(self) -> None:

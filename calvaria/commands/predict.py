@@ -17,15 +17,18 @@ from calvaria.weights import model_folder, weights_sha256
 ZIP = ".zip"
 
 
-def answer_file(task: str, volume: Path, out: Path, models: Path | None, device: str, engine: str, **options: object) -> Report:
+def answer_file(
+    task: str, volume: Path, out: Path, models: Path | None, device: str, engine: str, image: Path | None = None, **options: object
+) -> Report:
     """Write the answer for a file to `out`: one output in the format that its suffix names, or a ZIP with a report.
 
-    `options`: see Options; what stands in the way of writing the answer is refused before any work is done.
+    `image`: of the scan that the mask was drawn in. `options`: see Options; what stands in the way of writing the answer is refused
+    before any work is done.
     """
     asked = Options(**{**options, "report": True, "format": _format(out, options)})  # type: ignore[typeddict-item]
     folder = model_folder(task, models)
     client = LocalClient(Predictor.load(folder, device=device, engine=engine), Model("", weights_sha256(folder)))
-    answer = client.request(task, volume, **asked)
+    answer = client.request(task, volume, image=image, **asked)
     assert answer.report is not None
     assert answer.files is not None
     _write(out, answer.body if out.suffix.lower() == ZIP else answer.files[next(iter(answer.report.files.values()))])

@@ -9,7 +9,7 @@ from calvaria.evaluation.defects import TEST_KINDS
 from calvaria.evaluation.implants import score
 from calvaria.evaluation.scoring import Assessment, Case, Figure, Method, Outputs, Scoring, Test
 from calvaria.evaluation.sheet import implant_strip
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 LEAST_CM3 = 0.05
@@ -17,7 +17,7 @@ LEAST_CM3 = 0.05
 
 
 def _completing(baseline: Baseline) -> Method:
-    def method(defective: BinaryVolume, finer: Finer = Finer()) -> Outputs:
+    def method(defective: BinaryVolume, extras: Extras = Extras()) -> Outputs:
         implant = baseline(defective)
         return {"completed": defective.like(defective.mask | implant.mask), "implant": implant}
 

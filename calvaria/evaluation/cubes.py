@@ -13,7 +13,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.scoring import Case
 from calvaria.geometry import GridAxis, WorkingGrid, to_canonical
 from calvaria.synthetic import make_skull
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 WIDEST_MM = 300.0
@@ -87,11 +87,11 @@ def question(name: str, kind: str, head: str, fine: BinaryVolume, grid: Grid, se
     """A case of a row: a skull on its cube, coarsened, and what the task is asked for."""
     if grid.coarse:
         factor = grid.fine // grid.coarse
-        return Case(name, kind, head, coarsened(fine, (factor, factor, factor), grid.method), fine, Finer(factor=factor))
+        return Case(name, kind, head, coarsened(fine, (factor, factor, factor), grid.method), fine, Extras(factor=factor))
     fine_mm = fine.spacing_mm[2]
     step = max(round(float(np.random.default_rng([seed, fine.shape[2]]).uniform(*SLICES_MM)) / fine_mm), 2)
     whole = BinaryVolume(fine.mask[:, :, : fine.shape[2] // step * step], fine.affine)  # as many slices as fit
-    return Case(name, kind, head, coarsened(whole, (1, 1, step), grid.method), whole, Finer(spacing_mm=fine_mm))
+    return Case(name, kind, head, coarsened(whole, (1, 1, step), grid.method), whole, Extras(spacing_mm=fine_mm))
 
 
 def coarsened(fine: BinaryVolume, steps: tuple[int, int, int], method: Literal["mean", "nearest"]) -> BinaryVolume:

@@ -16,7 +16,7 @@ from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
 from calvaria.evaluation.sheet import captioned, write_sheet
 from calvaria.evaluation.tables import by_kind, differences, summary
 from calvaria.predictor import Predictor
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 MODEL = "Calvaria"
@@ -85,7 +85,7 @@ class Evaluation:
     def _answered(self, row: Row, case: Case) -> Row:
         try:
             start = time.perf_counter()
-            outputs = self.methods[row.method](case.given, case.finer)
+            outputs = self.methods[row.method](case.given, case.extras)
             seconds = time.perf_counter() - start
             scored = replace(row, seconds=seconds, figures=self.scoring.score(case, outputs))
         except Exception as error:
@@ -108,8 +108,8 @@ class Evaluation:
 def model(predictor: Predictor) -> dict[str, Method]:
     """A predictor as one of the methods that are compared."""
 
-    def predict(given: BinaryVolume, finer: Finer) -> Outputs:
-        return predictor.predict([given], finer)[0]
+    def predict(given: BinaryVolume, extras: Extras) -> Outputs:
+        return predictor.predict([given], extras)[0]
 
     return {MODEL: predict}
 

@@ -7,37 +7,37 @@ import numpy as np
 
 from calvaria.geometry import Field, bounding_box
 from calvaria.sampling import nearest, sampled
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.tasks.super_resolution import answer_grid
 from calvaria.volume import BinaryVolume
 
 
-def nearest_neighbour(coarse: BinaryVolume, finer: Finer) -> BinaryVolume:
+def nearest_neighbour(coarse: BinaryVolume, extras: Extras) -> BinaryVolume:
     """Every fine voxel is as the coarse one that it lies in."""
-    target = answer_grid(coarse, finer)
+    target = answer_grid(coarse, extras)
     return target.like(nearest(coarse.mask, coarse, target))
 
 
-def linear(coarse: BinaryVolume, finer: Finer) -> BinaryVolume:
+def linear(coarse: BinaryVolume, extras: Extras) -> BinaryVolume:
     """Where the trilinear interpolation of the mask exceeds a half."""
-    return _above(coarse, coarse.mask.astype(np.float32), 0.5, finer)
+    return _above(coarse, coarse.mask.astype(np.float32), 0.5, extras)
 
 
-def shape_based(coarse: BinaryVolume, finer: Finer) -> BinaryVolume:
+def shape_based(coarse: BinaryVolume, extras: Extras) -> BinaryVolume:
     """Where the trilinear interpolation of the signed distance to the mask's surface is positive.
 
     Raya and Udupa, IEEE Trans Med Imaging 9 (1990), doi 10.1109/42.52980.
     """
     inside, outside = (edt.edt(mask, anisotropy=coarse.spacing_mm) for mask in (coarse.mask, ~coarse.mask))
-    return _above(coarse, inside - outside, 0.0, finer)
+    return _above(coarse, inside - outside, 0.0, extras)
 
 
 BASELINES = {"shape-based": shape_based, "linear": linear, "nearest": nearest_neighbour}
 
 
-def _above(coarse: BinaryVolume, values: Field, threshold: float, finer: Finer) -> BinaryVolume:
+def _above(coarse: BinaryVolume, values: Field, threshold: float, extras: Extras) -> BinaryVolume:
     """Nothing is above it where all coarse voxels around are empty, so only what lies near the occupied ones is looked at."""
-    target = answer_grid(coarse, finer)
+    target = answer_grid(coarse, extras)
     scale = np.array(target.shape) / coarse.shape
     near = [slice(max(axis.start - 1, 0), axis.stop + 1) for axis in bounding_box(coarse.mask)]
     x, y, z = (slice(int(axis.start * step), ceil(axis.stop * step)) for axis, step in zip(near, scale, strict=True))

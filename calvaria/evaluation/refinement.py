@@ -11,7 +11,7 @@ from calvaria.evaluation.organs import SOURCES, mistaken
 from calvaria.evaluation.scoring import Assessment, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
 from calvaria.evaluation.sheet import mask_strip
 from calvaria.synthetic.thorax import ORGANS
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 REFINED = "refined"
@@ -96,7 +96,7 @@ def _unchanged(mask: BinaryVolume) -> BinaryVolume:
 
 
 def _refining(baseline: Callable[[BinaryVolume], BinaryVolume]) -> Method:
-    def method(given: BinaryVolume, finer: Finer = Finer()) -> Outputs:
+    def method(given: BinaryVolume, extras: Extras = Extras()) -> Outputs:
         return {REFINED: baseline(given)}
 
     return method

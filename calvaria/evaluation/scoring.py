@@ -7,13 +7,13 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 Outputs = Mapping[str, BinaryVolume]
 """A task's outputs by name, on the grid that the task says."""
 
-Method = Callable[[BinaryVolume, Finer], Outputs]
+Method = Callable[[BinaryVolume, Extras], Outputs]
 """What is given, and on what grid the answer is wanted; outputs out."""
 
 
@@ -25,7 +25,7 @@ class Case:
     skull  whose it is: cases of one head are no independent heads
     given  the defective skull, the coarse skull, the mask with mistakes
     truth  the implant, the fine skull, the organ, on the grid of the answer
-    finer  what the task is told of that grid, where it is not the given one's
+    extras  what the task is told beside it, such as what grid is wanted
     """
 
     name: str
@@ -33,7 +33,7 @@ class Case:
     skull: str
     given: BinaryVolume
     truth: BinaryVolume
-    finer: Finer = field(default_factory=Finer)
+    extras: Extras = field(default_factory=Extras)
 
 
 @dataclass(frozen=True)

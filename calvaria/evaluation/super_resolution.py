@@ -9,7 +9,7 @@ from calvaria.evaluation.interpolation import BASELINES
 from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall, reconstruction_error
 from calvaria.evaluation.scoring import Assessment, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
 from calvaria.evaluation.sheet import mask_strip
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 FINE = "fine"
@@ -69,8 +69,8 @@ def _scores(case: Case, outputs: Outputs) -> dict[str, float]:
     }
 
 
-def _fine(baseline: Callable[[BinaryVolume, Finer], BinaryVolume]) -> Method:
-    return lambda coarse, finer: {FINE: baseline(coarse, finer)}
+def _fine(baseline: Callable[[BinaryVolume, Extras], BinaryVolume]) -> Method:
+    return lambda coarse, extras: {FINE: baseline(coarse, extras)}
 
 
 SKULLS = Scoring(

@@ -6,8 +6,9 @@ from pathlib import Path
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import mesh, nifti, nrrd
 from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
-from calvaria.io.masks import to_mask
+from calvaria.io.masks import to_labels, to_mask
 from calvaria.io.streams import is_gzip, open_stream, refusing_bad_gzip
+from calvaria.labels import LabelMap
 from calvaria.volume import BinaryVolume
 
 VOLUME_FORMATS = ("nrrd", "nii", "nii.gz")
@@ -26,19 +27,24 @@ class Decoded:
     warnings: tuple[str, ...]
 
 
-def decode(data: bytes | bytearray | memoryview, *, label: int | None = None, max_voxels: int = DEFAULT_MAX_VOXELS) -> Decoded:
+def decode(
+    data: bytes | bytearray | memoryview, *, label: int | None = None, keep_labels: bool = False, max_voxels: int = DEFAULT_MAX_VOXELS
+) -> Decoded:
     """A mask from the content of an NRRD or NIfTI file, told apart by their first bytes.
 
-    label       take the voxels that equal this value; by default everything above zero is occupied
-    max_voxels  more are refused, from the header, before memory is taken for them
+    label        take the voxels that equal this value; by default everything above zero is occupied
+    keep_labels  where there are several labels and none is chosen, the volume is a LabelMap
+    max_voxels   more are refused, from the header, before memory is taken for them
 
     The mask is bool [X, Y, Z] in Fortran order. Raises CalvariaError; the data must end where the header says it does.
     """
-    return as_mask(decode_image(data, max_voxels=max_voxels), label)
+    return as_mask(decode_image(data, max_voxels=max_voxels), label, keep_labels=keep_labels)
 
 
-def as_mask(image: Image, label: int | None = None) -> Decoded:
+def as_mask(image: Image, label: int | None = None, *, keep_labels: bool = False) -> Decoded:
     """The mask in an image; see `decode`. CalvariaError NOT_BINARY or LABEL_ABSENT."""
+    if keep_labels and label is None and (labels := to_labels(image.samples)) is not None:
+        return Decoded(LabelMap(labels > 0, image.affine, labels), image.format, image.warnings)
     return Decoded(BinaryVolume(to_mask(image.samples, label), image.affine), image.format, image.warnings)
 
 

@@ -11,6 +11,7 @@ from calvaria.volume import Mask
 _MOST_VALUES = 64  # more distinct values are an image, not labels
 _WHOLE = 1e-3  # masks stored as scaled integers come back as 0.9999999
 _CHUNK = 2**20
+_LARGEST_LABEL = 255
 
 
 def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
@@ -38,6 +39,22 @@ def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
         )
     mask: Mask = samples > 0.5
     return mask
+
+
+def to_labels(samples: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """Samples [X, Y, Z] as labels from 1 to 255, 0 being nothing; None where there are fewer than two labels.
+
+    Raises NOT_BINARY as `to_mask` does, and for labels above 255.
+    """
+    if samples.dtype == np.uint8 and samples.max() <= 1:
+        return None
+    to_mask(samples, None)
+    labels = samples if samples.dtype == np.uint8 else np.rint(samples)
+    if labels.max() > _LARGEST_LABEL:
+        message = f"The volume holds the label {labels.max():g}; labels go up to {_LARGEST_LABEL}. Choose one with the option label."
+        raise CalvariaError(ErrorCode.NOT_BINARY, message)
+    found = labels.astype(np.uint8, copy=False)
+    return found if np.count_nonzero(np.bincount(found.ravel(order="K"))[1:]) > 1 else None
 
 
 def _labelled(samples: NDArray[Any], label: int) -> Mask:

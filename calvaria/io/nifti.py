@@ -66,7 +66,7 @@ def serialise(volume: BinaryVolume, *, compress: bool) -> bytes:
     header.set_qform(LPS_FROM_RAS @ volume.affine, code=_SCANNER)
     no_extensions = bytes(4)
     header["vox_offset"] = header.sizeof_hdr + len(no_extensions)
-    content = b"".join([header.binaryblock, no_extensions, in_file_order(volume.mask)])
+    content = b"".join([header.binaryblock, no_extensions, in_file_order(volume.samples)])
     return compressed(content) if compress else content
 
 

@@ -88,7 +88,7 @@ def serialise(volume: BinaryVolume) -> bytes:
         "encoding: gzip",
         "space origin: " + _vector(volume.affine[:3, 3]),
     ]
-    return "\n".join([*header, "", ""]).encode() + compressed(in_file_order(volume.mask))
+    return "\n".join([*header, "", ""]).encode() + compressed(in_file_order(volume.samples))
 
 
 def _vector(numbers: Affine) -> str:

@@ -12,7 +12,6 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.volume import Mask
 
 _CHUNK_BYTES = 2**17  # the reader unpacks into bytes of its own first: these stay in cache; with 64 MiB, decoding takes 2.5 times as long
 _SLAB = 16
@@ -33,14 +32,14 @@ def expanding(stream: BufferedIOBase) -> BufferedIOBase:
     return igzip.IGzipFile(fileobj=stream, mode="rb")
 
 
-def in_file_order(mask: Mask) -> memoryview:
-    """The samples of a mask [X, Y, Z] as they lie in a file, X the fastest."""
-    if not mask.flags.f_contiguous:
-        ordered = np.empty(mask.shape, np.bool_, order="F")
-        for x in range(0, len(mask), _SLAB):  # numpy's transposing copy of a whole 512³ mask takes six times as long
-            ordered[x : x + _SLAB] = mask[x : x + _SLAB]
-        mask = ordered
-    return mask.reshape(-1, order="F").view(np.uint8).data
+def in_file_order(samples: NDArray[Any]) -> memoryview:
+    """Samples of one byte each [X, Y, Z] as they lie in a file, X the fastest."""
+    if not samples.flags.f_contiguous:
+        ordered = np.empty(samples.shape, samples.dtype, order="F")
+        for x in range(0, len(samples), _SLAB):  # numpy's transposing copy of a whole 512³ mask takes six times as long
+            ordered[x : x + _SLAB] = samples[x : x + _SLAB]
+        samples = ordered
+    return samples.reshape(-1, order="F").view(np.uint8).data
 
 
 def compressed(data: bytes | memoryview) -> bytes:

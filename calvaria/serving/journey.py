@@ -9,12 +9,11 @@ import torch
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import Decoded
-from calvaria.predictor import Inferred
+from calvaria.predictor import Asked, Inferred
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.report import Notice
 from calvaria.serving.wire import JSON_TYPE, encode_refusal
-from calvaria.tasks import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +23,8 @@ class Journey:
 
     options: RequestOptions
     decoded: Decoded
-    prepared: Prepared
-    inferred: Inferred
+    asked: list[Asked]
+    inferred: list[Inferred]
     body: bytes
     content_type: str
 
@@ -50,7 +49,7 @@ class Journey:
 
     def forget(self) -> None:
         """Let go of everything large but the answer."""
-        for name in ("decoded", "prepared", "inferred"):
+        for name in ("decoded", "asked", "inferred"):
             self.__dict__.pop(name, None)
         if self.error:
             self.__dict__.pop("body", None)

@@ -5,24 +5,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calvaria.serving.report import Notice
-from calvaria.serving.wire import VOLUME_PART, option_of
+from calvaria.serving.wire import IMAGE_PART, VOLUME_PART, option_of
 
 
 @dataclass(frozen=True)
 class Request:
-    """A volume's file, and options as text by name (see RequestOptions)."""
+    """A volume's file, options as text by name (see RequestOptions), and the file of the scan, where it comes along."""
 
     body: bytes | bytearray | memoryview
     options: Mapping[str, str] = field(default_factory=dict)
+    image: bytes | bytearray | None = None
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, bytes | bytearray | str], headers: Mapping[str, Any]) -> "Request":
-        """From what a server hands over: `body` or the part `volume` is the file, other parts and our headers are options."""
-        body = parts.get(VOLUME_PART, parts.get("body", b""))
+        """From what a server hands over: `body` or the part `volume`, the part `image`; all others, and our headers, are options."""
+        body, image = parts.get(VOLUME_PART, parts.get("body", b"")), parts.get(IMAGE_PART)
         ours = {option_of(name): value for name, value in headers.items() if isinstance(value, str)}
         options = {name: _header_text(value) for name, value in ours.items() if name is not None}
-        options |= {name: _text(value) for name, value in parts.items() if name not in (VOLUME_PART, "body")}
-        return cls(body.encode() if isinstance(body, str) else body, options)
+        options |= {name: _text(value) for name, value in parts.items() if name not in (VOLUME_PART, IMAGE_PART, "body")}
+        return cls(_bytes(body), options, None if image is None else _bytes(image))
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Response:
     seconds: Mapping[str, float]
     occupied: int
     warnings: Sequence[Notice]
+
+
+def _bytes(value: bytes | bytearray | str) -> bytes | bytearray:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _header_text(value: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import FORMATS
-from calvaria.tasks import Finer, Settings, Task
+from calvaria.tasks import Extras, Settings, Task
 
 JSON_FIELD = "options"
 """Instead of one field each, all options may come as one JSON object under this name."""
@@ -76,9 +76,9 @@ class RequestOptions:
         return replace(settings, **{name: value for name, value in wanted.items() if value is not None})
 
     @property
-    def finer(self) -> Finer:
-        """On what grid the answer is wanted."""
-        return Finer(self.spacing_mm, self.factor)
+    def extras(self) -> Extras:
+        """What a task may make use of beside the mask."""
+        return Extras(self.spacing_mm, self.factor)
 
     def given(self) -> dict[str, Any]:
         """The options by name, without those left to their defaults."""

@@ -3,10 +3,14 @@
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from time import perf_counter
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import DEFAULT_MAX_VOXELS, as_mask, open_image
@@ -18,6 +22,8 @@ from calvaria.serving.journey import Journey
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.room import Room
+from calvaria.serving.wire import IMAGE_PART
+from calvaria.volume import BinaryVolume
 
 __all__ = ["STAGES", "Limits", "Model", "Request", "Response", "Service"]
 
@@ -86,18 +92,34 @@ class Service:
                 "There is no volume. Send the file as the raw body (curl -T file; --data-binary is read as a form) or as the part `volume`."
             )
             raise CalvariaError(ErrorCode.EMPTY_BODY, message)
-        journey.options = RequestOptions.parse(request.options, self.predictor.task)
+        task = self.predictor.task
+        journey.options = RequestOptions.parse(request.options, task)
         with journey.timed("decode"):
             promise = open_image(request.body, max_voxels=self.limits.max_voxels)
             journey.sample_bytes = promise.sample_bytes
             with self._room.holding(promise.sample_bytes):
-                journey.decoded = as_mask(promise.read(), journey.options.label)
-        volume = journey.decoded.volume
+                journey.decoded = as_mask(promise.read(), journey.options.label, keep_labels=task.label_margin_mm is not None)
+            volume = journey.decoded.volume
+            image = self._image(journey, volume) if request.image is not None else None
         journey.occupied = volume.occupied
         journey.warn(*assumptions(journey.decoded.warnings))
         with journey.timed("prepare"):
-            journey.prepared = self.predictor.prepare(volume, journey.options.finer)
-            journey.warn(*about_input(self.predictor.task, journey.prepared))
+            journey.asked = self.predictor.ask(volume, replace(journey.options.extras, image=image))
+            journey.warn(*{notice.message: notice for each in journey.asked for notice in about_input(task, each.prepared)}.values())
+
+    def _image(self, journey: Journey, volume: BinaryVolume) -> NDArray[Any]:
+        """The scan that came with a mask. CalvariaError BAD_GEOMETRY where it lies on another grid, or as its file deserves."""
+        task, body = self.predictor.task, journey.request.image
+        if not task.imaged:
+            raise CalvariaError(ErrorCode.UNKNOWN_OPTION, f"{task.name} takes no {IMAGE_PART} beside the volume. Leave it out.")
+        promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
+        journey.sample_bytes += promise.sample_bytes
+        with self._room.holding(promise.sample_bytes):
+            image = promise.read()
+        if not BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine).same_grid(volume):
+            message = "The image does not lie on the mask's grid. Resample one onto the other, and send both with the same geometry."
+            raise CalvariaError(ErrorCode.BAD_GEOMETRY, message)
+        return image.samples
 
     def _infer(self, journeys: Sequence[Journey]) -> None:
         """One network call; should it fail, one for each half of the batch: less memory at once, and a failure meets whom it belongs to."""
@@ -115,18 +137,18 @@ class Service:
 
     def _infer_together(self, journeys: Sequence[Journey]) -> None:
         start = perf_counter()
-        answers = self.predictor.infer([journey.prepared for journey in journeys])
+        answers = iter(self.predictor.infer([each.prepared for journey in journeys for each in journey.asked]))
         seconds = perf_counter() - start
-        for journey, answer in zip(journeys, answers, strict=True):
-            journey.inferred = answer
+        for journey in journeys:
+            journey.inferred = list(islice(answers, len(journey.asked)))
             journey.seconds["network"] = seconds
 
     def _close(self, journey: Journey) -> None:
         given = journey.decoded.volume
-        with self._room.holding(FINISHING_BYTES * journey.prepared.answer.mask.size):
+        with self._room.holding(FINISHING_BYTES * sum(each.prepared.answer.mask.size for each in journey.asked)):
             with journey.timed("finish"):
                 settings = journey.options.settings(self.predictor.settings)
-                volumes = self.predictor.finish(journey.prepared, journey.inferred, settings)
+                volumes = self.predictor.answer(given, journey.asked, journey.inferred, settings)
                 journey.warn(*about_answer(given, volumes, journey.options.output))
             close(journey, volumes, self.predictor, self.model)
         check_size(journey.body, self.limits.max_answer_mib)

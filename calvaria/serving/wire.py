@@ -26,6 +26,9 @@ WARNING_HEADER = "X-Calvaria-Warning"
 VOLUME_PART = "volume"
 """Name of the volume in a multipart form and in a gRPC input map."""
 
+IMAGE_PART = "image"
+"""Likewise of the scan that a mask was drawn in, for tasks that make use of it."""
+
 _COMPRESSED = ".nrrd", ".nii.gz"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same files
 

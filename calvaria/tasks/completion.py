@@ -11,7 +11,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import large_components
-from calvaria.tasks.task import CloseUp, Finer, Inferred, Prepared, Settings, Task, check_mask, too_large
+from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
 SKULL = "a skull"
@@ -41,7 +41,7 @@ LOOK_CELLS = 2
 """Cells of the first network around what it added that the second judges anew."""
 
 
-def prepare(volume: BinaryVolume, settings: Settings, finer: Finer = Finer()) -> Prepared:
+def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
     """Lay a working grid over a volume.
 
     Raises CalvariaError EMPTY_MASK or FULL_MASK where there is no shape to work on, TOO_LARGE where there is more work than any

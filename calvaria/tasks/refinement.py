@@ -1,7 +1,8 @@
 """Refinement: a rough mask of an organ in, a better one out, on the same grid.
 
-A network judges the cells on both sides of the mask's surface; deep inside and far away the mask is left as it is. Where the network
-agrees with the mask nothing is redrawn: a voxel changes only where what it says of the cells differs from how full they are.
+A network judges the cells on both sides of the mask's surface, with the scan around it where that came along; deep inside and far away
+the mask is left as it is. Where the network agrees with the mask nothing is redrawn: a voxel changes only where what it says of the
+cells differs from how full they are.
 """
 
 from math import prod
@@ -11,9 +12,9 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.geometry import Canonical, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.components import large_components
-from calvaria.tasks.task import Finer, Inferred, Prepared, Settings, Task, check_mask, too_large
+from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
 ORGAN = "an organ"
@@ -27,18 +28,21 @@ HALF = 0.5
 CHANGED = 0.3
 """Voxels near cells that the network finds fuller, or emptier, by more than this are drawn anew."""
 
+CELLS_ALONG = 42.0
+"""Edge of a cube of the mask's volume, in cells: mistakes, and what is judged around the surface, grow with what they are made in."""
+
 LARGEST_CELL_MM = 4.0
 """A body is no organ: what does not fit into cells of this size is refused."""
 
 MOST_CELLS = 2**23
 MOST_SITES = 2**22
-"""Of a working grid. Cells of larger organs are larger, up to LARGEST_CELL_MM."""
+"""Of a working grid. Cells of what reaches far are larger, up to LARGEST_CELL_MM."""
 
-INPUTS = 4
-"""Numbers that come with a cell: how full it is, its distance to the mask's surface, its edge, how coarse the voxels are."""
+INPUTS = 7
+"""Numbers that come with a cell: see `_of_mask` and `_of_image`."""
 
 
-def prepare(volume: BinaryVolume, settings: Settings, finer: Finer = Finer()) -> Prepared:
+def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
     """Lay a working grid over the mask's surroundings. CalvariaError EMPTY_MASK, FULL_MASK or TOO_LARGE."""
     check_mask(volume, ORGAN)
     canonical = to_canonical(volume.mask, volume.affine)
@@ -54,18 +58,15 @@ def prepare(volume: BinaryVolume, settings: Settings, finer: Finer = Finer()) ->
     count = int(np.count_nonzero(sites))
     if count > MOST_SITES:
         raise too_large(f"The mask's surface spans {count:,} cells of {grid.spacing_mm:.2g} mm, more than {MOST_SITES:,}", ORGAN)
-    columns = [
-        shares[sites],
-        distance[sites] / REACH_CELLS,
-        *(np.full(count, number) for number in (grid.spacing_mm / 2, max(canonical.volume.spacing_mm) / grid.spacing_mm / 2)),
-    ]
-    return Prepared(volume, canonical, grid, shares, sites, np.stack(columns, axis=1, dtype=np.float32), volume)
+    features = np.concatenate([_of_mask(canonical, grid, shares, distance, sites), _of_image(canonical, grid, shares, sites, extras)], 1)
+    return Prepared(volume, canonical, grid, shares, sites, features, volume)
 
 
 def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
-    """Cells as small as the voxels, if that is not too many, over the occupied box of a canonical volume and what is judged around it."""
+    """Cells by the mask's size, no smaller than its voxels, over its box in a canonical volume and what is judged around it."""
     extents = [(axis.stop - axis.start) * mm for axis, mm in zip(bounding_box(volume.mask), volume.spacing_mm, strict=True)]
-    cell_mm = max(smallest_mm, min(volume.spacing_mm))
+    by_size_mm = round((volume.occupied * volume.voxel_mm3) ** (1 / 3) / CELLS_ALONG, 2)  # the same however axes are flipped
+    cell_mm = max(smallest_mm, min(volume.spacing_mm), min(by_size_mm, LARGEST_CELL_MM))
     while prod(extent / cell_mm + 2 * REACH_CELLS + 1 for extent in extents) > MOST_CELLS:
         cell_mm *= 1.1
     if cell_mm > LARGEST_CELL_MM:
@@ -77,6 +78,28 @@ def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
 def signed_distance_cells(mask: Mask) -> Field:
     """float32 [x, y, z]: of each cell's centre to the nearest one on the other side, positive inside."""
     return np.asarray(edt.edt(mask) - edt.edt(~mask), np.float32)
+
+
+def _of_mask(canonical: Canonical, grid: WorkingGrid, shares: Field, distance: Field, sites: Mask) -> Field:
+    """[N, 4]: how full a cell is, its distance to the mask's surface, its edge, and how coarse the voxels are."""
+    features = np.empty((int(np.count_nonzero(sites)), 4), np.float32)
+    features[:, 0] = shares[sites]
+    features[:, 1] = distance[sites] / REACH_CELLS
+    features[:, 2] = grid.spacing_mm / 2
+    features[:, 3] = max(canonical.volume.spacing_mm) / grid.spacing_mm / 2
+    return features
+
+
+def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mask, extras: Extras) -> Field:
+    """[N, 3]: whether there is a scan, how bright it is in a cell, and how much brighter than in the middle of what the mask holds."""
+    features = np.zeros((int(np.count_nonzero(sites)), 3), np.float32)
+    if extras.image is not None:
+        brightness = grid.coarsen(canonical.seen(np.nan_to_num(extras.image)))
+        inside = np.median(brightness[shares > HALF])
+        features[:, 0] = 1
+        features[:, 1] = ((brightness[sites] - 50) / 400).clip(-2.5, 1.5)
+        features[:, 2] = ((brightness[sites] - inside) / 100).clip(-3, 3)
+    return features
 
 
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
@@ -93,4 +116,4 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     return {"refined": large_components(refined, settings.smallest_mm3 / prod(grid.source_mm))}
 
 
-REFINEMENT = Task("refinement", ("refined",), prepare, finish)
+REFINEMENT = Task("refinement", ("refined",), prepare, finish, imaged=True, label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM)

@@ -12,7 +12,7 @@ import numpy as np
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Canonical, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.sampling import nearest, sampled
-from calvaria.tasks.task import Finer, Inferred, Prepared, Settings, Task, check_mask, too_large
+from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
 SKULL = "a skull"
@@ -39,10 +39,10 @@ INPUTS = 7
 """Numbers that come with a cell; see `_features`."""
 
 
-def prepare(volume: BinaryVolume, settings: Settings, finer: Finer = Finer()) -> Prepared:
-    """Lay a working grid over the coarse surface. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE, or BAD_OPTION for a grid not finer."""
+def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
+    """Lay a working grid over the coarse surface. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE, or BAD_OPTION for a grid not extras."""
     check_mask(volume, SKULL)
-    answer = answer_grid(volume, finer)
+    answer = answer_grid(volume, extras)
     canonical, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
     grid = working_grid(canonical, target, settings.spacing_mm)
     coarse_mm = np.array(canonical.volume.spacing_mm)
@@ -62,15 +62,15 @@ def prepare(volume: BinaryVolume, settings: Settings, finer: Finer = Finer()) ->
     return Prepared(volume, canonical, grid, shares, sites, features, answer)
 
 
-def answer_grid(volume: BinaryVolume, finer: Finer) -> BinaryVolume:
+def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
     """The grid that is wanted over the field of view of a volume, along the same axes; its mask is empty and takes no memory.
 
     With a factor each axis has `factor` times as many voxels; with a spacing, as many as fill the field of view best, on its centre.
     """
-    if finer.factor and finer.spacing_mm:
+    if extras.factor and extras.spacing_mm:
         raise CalvariaError(ErrorCode.BAD_OPTION, "A factor and a spacing cannot both be met. Give one of factor and spacing_mm.")
     coarse_mm = np.array(volume.spacing_mm)
-    wanted_mm = np.full(3, finer.spacing_mm) if finer.spacing_mm else coarse_mm / (finer.factor or DEFAULT_FACTOR)
+    wanted_mm = np.full(3, extras.spacing_mm) if extras.spacing_mm else coarse_mm / (extras.factor or DEFAULT_FACTOR)
     if wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6):
         edge = " x ".join(f"{each:.3g}" for each in coarse_mm)
         raise CalvariaError(
@@ -81,7 +81,7 @@ def answer_grid(volume: BinaryVolume, finer: Finer) -> BinaryVolume:
         asked = " x ".join(map(str, counts))
         message = f"The answer would have {asked} voxels, more than the {MOST_VOXELS:,} that are sent. Ask for a smaller factor."
         raise CalvariaError(ErrorCode.TOO_LARGE, message)
-    if not finer.spacing_mm:
+    if not extras.spacing_mm:
         wanted_mm = coarse_mm * volume.shape / counts  # a factor that is no whole number: the field of view is filled exactly
     affine = volume.affine.copy()
     affine[:3, :3] = volume.direction * wanted_mm

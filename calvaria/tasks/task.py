@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Canonical, Field, WorkingGrid, to_canonical
@@ -32,16 +35,18 @@ class Settings:
     mirrored: bool = False
 
 
-@dataclass(frozen=True)
-class Finer:
-    """On what grid an answer is wanted, of tasks that let one choose: at most one of both.
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """What may come with a mask, for tasks that make use of it.
 
-    spacing_mm  edge of its voxels
+    spacing_mm  edge of the answer's voxels, or
     factor      how many times smaller than the input's they are along every axis
+    image       the scan that the mask was drawn in, on the mask's grid: real numbers [X, Y, Z], HU
     """
 
     spacing_mm: float | None = None
     factor: float | None = None
+    image: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,21 +126,26 @@ class Inferred:
 class Task:
     """A task as data: its name, its outputs (the first is the default), its way to a network, and its way back from the answer.
 
-    prepare  (volume, settings, the answer's grid) -> what the network is asked; CalvariaError where there is nothing to ask
+    prepare  (volume, settings, what came with it) -> what the network is asked; CalvariaError where there is nothing to ask
     finish   (prepared, probability float32 [x, y, z] on the working grid, settings) -> one mask per output, on the answer's grid along
              the patient's axes
     look     what a second network is asked, after the first
     options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
+    imaged   whether the scan may come with the mask
+    label_margin_mm  each label of a map of labels is a mask of its own, and what lies up to here around it matters; None: all labels
+             together are the mask
     unlike   what is unusual about a volume, compared with those that the network learned from, as a sentence in ASCII; None: nothing
     """
 
     name: str
     outputs: tuple[str, ...]
-    prepare: Callable[[BinaryVolume, Settings, Finer], Prepared]
+    prepare: Callable[[BinaryVolume, Settings, Extras], Prepared]
     finish: Callable[[Prepared, Inferred, Settings], dict[str, Mask]]
     look: Callable[[Prepared, Field, Settings, Settings], CloseUp | None] | None = None
     options: tuple[str, ...] = ("threshold", "smallest_mm3")
     unlike: Callable[[Prepared], str | None] = lambda prepared: None
+    imaged: bool = False
+    label_margin_mm: float | None = None
 
 
 def check_mask(volume: BinaryVolume, subject: str) -> None:

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.geometry import to_canonical
-from calvaria.synthetic.thorax import make_case
-from calvaria.tasks import Settings
+from calvaria.synthetic.thorax import RefinementCase, make_case
+from calvaria.tasks import Extras, Settings
 from calvaria.tasks.refinement import HALF, prepare
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.skulls import Skulls
-from calvaria.volume import BinaryVolume
+
+IMAGED = 0.4
+"""Share of the examples with which the scan comes."""
 
 
 class Mistaken:
@@ -21,14 +23,14 @@ class Mistaken:
         self.seeds, self.settings = seeds, settings
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        case = make_case(int(rng.choice(self.seeds)))
-        return mended_example(case.given, case.truth, self.settings)
+        case = make_case(int(rng.choice(self.seeds)), imaged=rng.random() < IMAGED)
+        return mended_example(case, self.settings)
 
 
-def mended_example(given: BinaryVolume, truth: BinaryVolume, settings: Settings) -> Example:
+def mended_example(case: RefinementCase, settings: Settings) -> Example:
     """Cells near the given mask's surface, and how full they are in truth."""
-    prepared = prepare(given, settings)
-    wanted = prepared.grid.coarsen(to_canonical(truth.mask, truth.affine).mask)
+    prepared = prepare(case.given, settings, Extras(image=case.image))
+    wanted = prepared.grid.coarsen(to_canonical(case.truth.mask, case.truth.affine).mask)
     wanted[~prepared.sites] = 0
     return Example(prepared.sites, prepared.sites & (prepared.shares > HALF), prepared.features, wanted)
 

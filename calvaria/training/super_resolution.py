@@ -7,7 +7,7 @@ import numpy as np
 
 from calvaria.geometry import to_canonical
 from calvaria.synthetic.coarse import METHODS, scan
-from calvaria.tasks import Finer, Settings
+from calvaria.tasks import Extras, Settings
 from calvaria.tasks.super_resolution import prepare
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
@@ -44,7 +44,7 @@ class CoarseSkulls:
         part = around_bone(skull, CELLS * cell_mm, rng)
         shift = rng.random(3) * (np.array(part.shape) * part.spacing_mm > 3 * np.array(coarse_mm))
         coarse = scan(part, coarse_mm, METHODS[int(rng.random() > BY_MEAN)], shift)
-        prepared = prepare(coarse, self.settings, Finer(spacing_mm=cell_mm))
+        prepared = prepare(coarse, self.settings, Extras(spacing_mm=cell_mm))
         truth = to_canonical(part.mask, part.affine)
         wanted = prepared.grid.above(truth.volume).coarsen(truth.mask)
         wanted[~prepared.sites] = 0

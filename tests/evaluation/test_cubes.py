@@ -51,7 +51,7 @@ def test_voxels_that_do_not_fill_the_field_of_view_are_refused() -> None:
 def test_the_answer_that_is_asked_for_lies_on_the_truths_grid(grid: Grid) -> None:
     for seed in range(3):
         case = question("a, b", "b", "a", head_in_cube(seed, grid.fine), grid, seed)
-        assert answer_grid(case.given, case.finer).same_grid(case.truth)
+        assert answer_grid(case.given, case.extras).same_grid(case.truth)
         assert (case.name, case.kind, case.skull) == ("a, b", "b", "a")
         assert case.given.occupied
 

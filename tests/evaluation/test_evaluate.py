@@ -14,7 +14,7 @@ from calvaria.evaluation.completion import DEFECTS, INTACT
 from calvaria.evaluation.evaluate import MODEL, Evaluation
 from calvaria.evaluation.records import Record
 from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 QUICK = replace(DEFECTS, picture=None)
@@ -39,11 +39,11 @@ def planned(count: int = 3) -> list[Planned]:
     return [Planned(name, kind, skull, partial(case, name, skull)) for name, kind, skull in names]
 
 
-def perfect(given: BinaryVolume, finer: Finer) -> Outputs:
+def perfect(given: BinaryVolume, extras: Extras) -> Outputs:
     return {"completed": bowl(), "implant": given.like(bowl().mask & ~given.mask)}
 
 
-def idle(given: BinaryVolume, finer: Finer) -> Outputs:
+def idle(given: BinaryVolume, extras: Extras) -> Outputs:
     return {"completed": given, "implant": given.like(np.zeros_like(given.mask))}
 
 
@@ -153,7 +153,7 @@ def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path
     scoring = replace(INTACT, picture=None)
     whole = Case("whole", "intact", "whole", bowl(), bowl().like(np.zeros_like(bowl().mask)))
 
-    def inventive(given: BinaryVolume, finer: Finer) -> Outputs:
+    def inventive(given: BinaryVolume, extras: Extras) -> Outputs:
         return {"completed": bowl(3), "implant": given.like(bowl(3).mask & ~given.mask)}
 
     methods = {MODEL: idle, "inventive": inventive}

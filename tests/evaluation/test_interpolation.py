@@ -6,7 +6,7 @@ from scipy import ndimage
 from calvaria.evaluation.cubes import coarsened
 from calvaria.evaluation.interpolation import BASELINES, linear, nearest_neighbour, shape_based
 from calvaria.evaluation.metrics import dice
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume, Mask
 
 
@@ -34,7 +34,7 @@ def agree(made: Mask, values: np.ndarray, threshold: float) -> bool:
 
 @given(coarse_masks(), st.sampled_from([2, 3, 4]))
 def test_interpolations_agree_with_scipys(coarse: BinaryVolume, factor: int) -> None:
-    finer = Finer(factor=factor)
+    finer = Extras(factor=factor)
     repeated = coarse.mask.repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)
     np.testing.assert_array_equal(nearest_neighbour(coarse, finer).mask, repeated)
     assert agree(linear(coarse, finer).mask, zoomed(coarse.mask, factor), 0.5)
@@ -44,7 +44,7 @@ def test_interpolations_agree_with_scipys(coarse: BinaryVolume, factor: int) -> 
 
 @given(coarse_masks(), st.sampled_from([0.4, 0.5, 0.7]))
 def test_a_spacing_is_as_good_as_a_factor(coarse: BinaryVolume, spacing_mm: float) -> None:
-    made = {name: baseline(coarse, Finer(spacing_mm=spacing_mm)) for name, baseline in BASELINES.items()}
+    made = {name: baseline(coarse, Extras(spacing_mm=spacing_mm)) for name, baseline in BASELINES.items()}
     one, *others = made.values()
     assert all(one.same_grid(other) for other in others)
     extent = np.array(coarse.shape) * coarse.spacing_mm
@@ -60,6 +60,6 @@ def test_shape_based_is_the_best_of_a_slanted_bar_between_distant_slices() -> No
     x, _, z = np.meshgrid(*[np.arange(60)] * 3, indexing="ij")
     bar = BinaryVolume.on_grid(abs(x - 10 - 0.6 * z) < 4, (1.0, 1.0, 1.0))
     coarse = coarsened(bar, (1, 1, 6), "mean")
-    scores = {name: dice(baseline(coarse, Finer(spacing_mm=1.0)).mask, bar.mask) for name, baseline in BASELINES.items()}
+    scores = {name: dice(baseline(coarse, Extras(spacing_mm=1.0)).mask, bar.mask) for name, baseline in BASELINES.items()}
     assert max(scores, key=lambda name: scores[name]) == "shape-based"
     assert scores["shape-based"] > scores["nearest"] + 0.05

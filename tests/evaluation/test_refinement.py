@@ -18,7 +18,7 @@ from calvaria.evaluation.refinement import METHODS, MISTAKES, REFINEMENT, UNTOUC
 from calvaria.evaluation.scoring import Case, Drawn, Outputs, Planned, Scoring
 from calvaria.io import read
 from calvaria.synthetic.seeds import EVALUATION
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -29,7 +29,7 @@ def ball(radius: float = 12.0) -> BinaryVolume:
     return BinaryVolume.on_grid(x**2 + y**2 + z**2 < radius**2, (1.0, 1.0, 1.5))
 
 
-def knowing(given: BinaryVolume, finer: Finer) -> Outputs:
+def knowing(given: BinaryVolume, extras: Extras) -> Outputs:
     return {"refined": ball()}
 
 
@@ -142,4 +142,4 @@ def test_real_masks_are_corrupted_and_the_largest_component_mends_little(name: s
     for planned in of_whole(volume, name, Drawn(range(2))):
         case = planned.make()
         assert 0.7 < dice(case.given.mask, volume.mask) <= 0.9
-        assert MISTAKES.score(case, METHODS["largest component"](case.given, case.finer))["error_left"] > 0.75
+        assert MISTAKES.score(case, METHODS["largest component"](case.given, case.extras))["error_left"] > 0.75

@@ -17,12 +17,12 @@ from calvaria.evaluation.records import Record
 from calvaria.evaluation.scoring import Drawn, Outputs
 from calvaria.evaluation.super_resolution import GRIDS, ROWS, SKULLS, generated, of_whole
 from calvaria.synthetic.seeds import EVALUATION
-from calvaria.tasks import Finer
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 
-def stand_in(given: BinaryVolume, finer: Finer) -> Outputs:
-    return {"fine": linear(given, finer)}
+def stand_in(given: BinaryVolume, extras: Extras) -> Outputs:
+    return {"fine": linear(given, extras)}
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_file_is_asked_only_what_its_voxels_support() -> None:
 def test_figures_are_the_metrics_of_the_fine_mask() -> None:
     (planned,) = generated(Drawn(range(1), ("64-128",)))
     case = planned.make()
-    outputs = stand_in(case.given, case.finer)
+    outputs = stand_in(case.given, case.extras)
     made, truth, spacing_mm = outputs["fine"].mask, case.truth.mask, case.truth.spacing_mm
     scores = SKULLS.score(case, outputs)
     assert scores["dice"] == dice(made, truth)

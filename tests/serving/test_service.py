@@ -137,7 +137,7 @@ def test_what_was_assumed_is_told_without_a_word_of_the_clients(predictor, caplo
     assert "Jane" not in caplog.text
 
 
-@pytest.mark.parametrize("stage", ["prepare", "finish"])
+@pytest.mark.parametrize("stage", ["ask", "answer"])
 def test_an_unexpected_failure_elsewhere_is_confined_too(predictor, stage, monkeypatch):
     calls, real = itertools.count(), getattr(predictor, stage)
 
@@ -285,23 +285,23 @@ def test_any_mixture_gets_what_each_gets_alone(kinds):
     ]
 
 
-@pytest.mark.parametrize("ends", ["well", "prepare", "finish"])
+@pytest.mark.parametrize("ends", ["well", "ask", "answer"])
 def test_nothing_of_a_request_is_kept(predictor, monkeypatch, ends):
     """Without the collector's help: an error's traceback would hold every array until it came by."""
-    kept, real = [], predictor.prepare
+    kept, real = [], predictor.ask
 
-    def prepare(volume, finer):
+    def ask(volume, extras):
         kept.append(weakref.ref(volume.mask))
-        if ends == "prepare":
+        if ends == "ask":
             raise CalvariaError(ErrorCode.EMPTY_MASK, "as if")
-        return real(volume, finer)
+        return real(volume, extras)
 
-    def finish(*_):
+    def answer(*_):
         raise MemoryError
 
-    monkeypatch.setattr(predictor, "prepare", prepare)
-    if ends == "finish":
-        monkeypatch.setattr(predictor, "finish", finish)
+    monkeypatch.setattr(predictor, "ask", ask)
+    if ends == "answer":
+        monkeypatch.setattr(predictor, "answer", answer)
     gc.disable()
     logging.disable()  # pytest keeps what is logged
     try:
@@ -316,19 +316,19 @@ def test_nothing_of_a_request_is_kept(predictor, monkeypatch, ends):
 
 def test_threads_hold_no_more_than_there_is_room_for(predictor, monkeypatch):
     held, most, lock = 0, [], threading.Lock()
-    real = predictor.finish
+    real = predictor.answer
 
-    def finish(prepared, *rest):
+    def answer(volume, *rest):
         nonlocal held
         with lock:
-            held += prepared.volume.mask.size
+            held += volume.mask.size
             most.append(held)
         time.sleep(0.02)
         with lock:
-            held -= prepared.volume.mask.size
-        return real(prepared, *rest)
+            held -= volume.mask.size
+        return real(volume, *rest)
 
-    monkeypatch.setattr(predictor, "finish", finish)
+    monkeypatch.setattr(predictor, "answer", answer)
     requests = [request((10, 10, 10), seed) for seed in range(6)]
     Service(predictor, Limits(max_working_mib=8 * 2500 / 2**20), threads=6).handle(requests)
     assert max(most) == 2000, "two of 1000 voxels fit, and are worked on at once"

@@ -9,7 +9,7 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.synthetic.coarse import scan
-from calvaria.tasks import Finer, Inferred, Settings
+from calvaria.tasks import Extras, Inferred, Settings
 from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, SUPER_RESOLUTION, answer_grid, prepare
 from calvaria.volume import BinaryVolume
 
@@ -48,7 +48,7 @@ def oriented(volume: BinaryVolume, axes: tuple[int, int, int], flips: tuple[bool
 @given(
     st.tuples(*[st.integers(1, 40)] * 3),
     st.tuples(*[st.floats(0.5, 5)] * 3),
-    st.one_of(st.floats(1.1, 8).map(lambda f: Finer(factor=f)), st.just(Finer())),
+    st.one_of(st.floats(1.1, 8).map(lambda f: Extras(factor=f)), st.just(Extras())),
 )
 def test_a_factor_keeps_the_field_of_view(shape, spacing_mm, finer):
     volume = BinaryVolume.on_grid(np.ones(shape, np.bool_), spacing_mm, (1.0, 2.0, 3.0))
@@ -59,7 +59,7 @@ def test_a_factor_keeps_the_field_of_view(shape, spacing_mm, finer):
 
 def test_a_whole_factor_divides_every_voxel():
     volume = oriented(shell((4.0, 2.0, 3.0)), (2, 0, 1), (True, False, True))
-    answer = answer_grid(volume, Finer(factor=4))
+    answer = answer_grid(volume, Extras(factor=4))
     assert answer.shape == tuple(4 * count for count in volume.shape)
     assert np.allclose(answer.affine[:3, :3], volume.affine[:3, :3] / 4)
 
@@ -67,7 +67,7 @@ def test_a_whole_factor_divides_every_voxel():
 @given(st.tuples(*[st.integers(3, 30)] * 3), st.tuples(*[st.floats(1, 5)] * 3), st.floats(0.3, 0.9))
 def test_a_spacing_is_met_exactly_about_the_same_centre(shape, spacing_mm, wanted_mm):
     volume = BinaryVolume.on_grid(np.ones(shape, np.bool_), spacing_mm)
-    answer = answer_grid(volume, Finer(spacing_mm=wanted_mm))
+    answer = answer_grid(volume, Extras(spacing_mm=wanted_mm))
     assert answer.spacing_mm == pytest.approx((wanted_mm,) * 3)
     assert np.allclose(corners(answer).mean(axis=1), corners(volume).mean(axis=1))
     assert (abs(corners(answer) - corners(volume)).max(axis=1)[:3] <= wanted_mm / 2 + 1e-9).all()
@@ -76,10 +76,10 @@ def test_a_spacing_is_met_exactly_about_the_same_centre(shape, spacing_mm, wante
 @pytest.mark.parametrize(
     ("finer", "code"),
     [
-        (Finer(2.0, 2.0), ErrorCode.BAD_OPTION),
-        (Finer(spacing_mm=4.0), ErrorCode.BAD_OPTION),
-        (Finer(factor=1.0), ErrorCode.BAD_OPTION),
-        (Finer(factor=16.0), ErrorCode.TOO_LARGE),
+        (Extras(2.0, 2.0), ErrorCode.BAD_OPTION),
+        (Extras(spacing_mm=4.0), ErrorCode.BAD_OPTION),
+        (Extras(factor=1.0), ErrorCode.BAD_OPTION),
+        (Extras(factor=16.0), ErrorCode.TOO_LARGE),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(finer, code):
@@ -100,7 +100,7 @@ def test_a_mask_without_a_surface_is_refused(mask):
 @pytest.mark.parametrize(("coarse_mm", "factor"), [((4, 4, 4), 2), ((4, 4, 4), 4), ((4, 4, 4), 8), ((1, 1, 4), 2), ((3, 3, 3), 3)])
 def test_true_probabilities_give_the_true_mask_on_the_wanted_grid(coarse_mm, factor):
     fine = shell(tuple(mm / factor for mm in coarse_mm))
-    prepared = prepare(scan(fine, coarse_mm, "mean"), SETTINGS, Finer(factor=factor))
+    prepared = prepare(scan(fine, coarse_mm, "mean"), SETTINGS, Extras(factor=factor))
     truth = to_canonical(fine.mask, fine.affine)
     wanted = prepared.grid.above(truth.volume).coarsen(truth.mask)
     answer = prepared.answered(task.finish(prepared, Inferred(np.where(prepared.sites, wanted, 0)), SETTINGS)["fine"])
@@ -110,7 +110,7 @@ def test_true_probabilities_give_the_true_mask_on_the_wanted_grid(coarse_mm, fac
 
 def test_cells_that_are_voxels_are_answered_to_the_last_one():
     fine = shell()
-    prepared = prepare(scan(fine, (4, 4, 4), "mean"), SETTINGS, Finer(factor=4))
+    prepared = prepare(scan(fine, (4, 4, 4), "mean"), SETTINGS, Extras(factor=4))
     assert prepared.grid.spacing_mm == 1.0
     wanted = prepared.grid.above(fine).coarsen(fine.mask)
     assert set(np.unique(wanted)) == {0.0, 1.0}
@@ -119,7 +119,7 @@ def test_cells_that_are_voxels_are_answered_to_the_last_one():
 
 def test_the_features_are_plain_interpolations_of_the_coarse_mask():
     coarse = scan(shell(), (4, 4, 4), "mean")
-    prepared = prepare(coarse, SETTINGS, Finer(factor=4))
+    prepared = prepare(coarse, SETTINGS, Extras(factor=4))
     assert prepared.features.shape == (np.count_nonzero(prepared.sites), INPUTS)
     assert prepared.features.dtype == np.float32
     first = [round((axis.start_mm + axis.cell_mm / 2) / 1.0 - 0.5) for axis in prepared.grid.axes]
@@ -133,7 +133,7 @@ def test_the_features_are_plain_interpolations_of_the_coarse_mask():
 def test_beyond_the_surfaces_reach_the_coarse_mask_decides():
     """Whatever a network might say there, which it is not asked."""
     solid = BinaryVolume.on_grid(ndimage.binary_fill_holes(scan(shell(), (4, 4, 4), "mean").mask), (4, 4, 4))
-    prepared = prepare(solid, SETTINGS, Finer(factor=2))
+    prepared = prepare(solid, SETTINGS, Extras(factor=2))
     nothing = task.finish(prepared, Inferred(np.zeros(prepared.grid.shape, np.float32)), SETTINGS)["fine"]
     assert nothing.any()
     assert not (nothing & ~prepared.answer.like(np.kron(solid.mask, np.ones((2, 2, 2), np.bool_))).mask).any()
@@ -144,12 +144,12 @@ def test_beyond_the_surfaces_reach_the_coarse_mask_decides():
 def test_one_anatomy_gives_one_answer_however_its_axes_run(axes, flips):
     coarse = scan(shell((1.0, 1.0, 1.0)), (4, 4, 3), "mean")
     turned = oriented(coarse, tuple(axes), flips)
-    one, other = (prepare(volume, SETTINGS, Finer(factor=2)) for volume in (coarse, turned))
+    one, other = (prepare(volume, SETTINGS, Extras(factor=2)) for volume in (coarse, turned))
     assert np.array_equal(one.features, other.features)
     fields = (task.finish(each, Inferred(each.shares), SETTINGS)["fine"] for each in (one, other))
     answers = [each.answered(mask) for each, mask in zip((one, other), fields, strict=True)]
     assert np.array_equal(oriented(answers[0], tuple(axes), flips).mask, answers[1].mask)
-    assert answers[1].affine == pytest.approx(answer_grid(turned, Finer(factor=2)).affine)
+    assert answers[1].affine == pytest.approx(answer_grid(turned, Extras(factor=2)).affine)
 
 
 def test_an_unusual_spacing_is_said():

@@ -1,0 +1,93 @@
+"""A map of labels: several masks that do not overlap, in one volume."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import edt
+import numpy as np
+from numpy.typing import NDArray
+
+from calvaria.geometry import Box, bounding_box
+from calvaria.volume import BinaryVolume, Mask
+
+Labels = NDArray[np.uint8]
+
+NEAR_MM = 20.0
+"""How far from a voxel that several labels claim the nearest mask is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap(BinaryVolume):
+    """A volume whose occupied voxels have a label each: uint8 [X, Y, Z], 0 where `mask` is empty."""
+
+    labels: Labels
+
+    @classmethod
+    def of(cls, labels: Labels, grid: BinaryVolume) -> "LabelMap":
+        """Labels on a volume's grid."""
+        return cls(labels > 0, grid.affine, labels)
+
+    @property
+    def samples(self) -> Labels:
+        return self.labels
+
+    @property
+    def present(self) -> list[int]:
+        """The labels that any voxel has, in order."""
+        return [label for label in np.flatnonzero(np.bincount(self.labels.ravel(order="K"), minlength=256)).tolist() if label]
+
+    def parts(self, margin_mm: float) -> Iterator["Part"]:
+        """Each label by itself, with a margin, as far as the field of view goes."""
+        for label in self.present:
+            mask = self.labels == label
+            margins = [ceil(margin_mm / mm) for mm in self.spacing_mm]
+            box = _grown(bounding_box(mask), margins, self.shape)
+            affine = self.affine.copy()
+            affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
+            yield Part(label, box, BinaryVolume(np.asfortranarray(mask[box]), affine))
+
+    def redrawn(self, parts: Sequence["Part"]) -> "LabelMap":
+        """Where these parts are; their own labels go elsewhere, all others stay. No voxel gets two labels.
+
+        What several claim stays what it was if that is among them; else the one has it whose mask in this map is nearest, the smaller
+        label where none is near.
+        """
+        drawn = np.where(np.isin(self.labels, [part.label for part in parts]), np.uint8(0), self.labels)
+        claims = np.zeros(self.shape, np.uint8)
+        for part in sorted(parts, key=lambda each: -each.label):  # the smaller label is written last
+            drawn[part.box][part.volume.mask] = part.label
+            claims[part.box] += part.volume.mask
+        contested = claims > 1
+        if contested.any():
+            self._settle(drawn, contested, parts)
+        return LabelMap.of(drawn, self)
+
+    def _settle(self, drawn: Labels, contested: Mask, parts: Sequence["Part"]) -> None:
+        box = _grown(bounding_box(contested), [ceil(NEAR_MM / mm) for mm in self.spacing_mm], self.shape)
+        voxels = contested[box]
+        nearest = np.full(np.count_nonzero(voxels), np.inf)
+        best = drawn[box][voxels]
+        for part in sorted(parts, key=lambda each: each.label):
+            claimed = np.zeros(self.shape, np.bool_)
+            claimed[part.box] = part.volume.mask
+            away = edt.edt(np.asfortranarray(self.labels[box] != part.label), anisotropy=self.spacing_mm)[voxels]  # 0 where it was
+            nearer = claimed[box][voxels] & (away < nearest)
+            best[nearer], nearest[nearer] = part.label, away[nearer]
+        drawn[box][voxels] = best
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One label's mask in a box [X, Y, Z] of its map."""
+
+    label: int
+    box: Box
+    volume: BinaryVolume
+
+
+def _grown(box: Box, margins: Sequence[int], shape: tuple[int, int, int]) -> Box:
+    x, y, z = (
+        slice(max(axis.start - margin, 0), min(axis.stop + margin, count)) for axis, margin, count in zip(box, margins, shape, strict=True)
+    )
+    return x, y, z

@@ -1,0 +1,129 @@
+"""What may come with a mask, or be in it: the scan that it was drawn in, several labels."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from calvaria.client.local import LocalClient
+from calvaria.io import decode, encode
+from calvaria.io.streams import compressed
+from calvaria.labels import LabelMap
+from calvaria.networks import EncoderDecoder, NetworkConfig
+from calvaria.predictor import Predictor
+from calvaria.serving.service import Request, Response, Service
+from calvaria.tasks import TASKS, Settings
+from calvaria.tasks.refinement import INPUTS
+from calvaria.volume import BinaryVolume
+
+SHAPE = (30, 26, 22)
+GRID = BinaryVolume.on_grid(np.zeros(SHAPE, np.bool_), (1.5, 1.5, 2.0), (1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def refining() -> Predictor:
+    torch.manual_seed(3)
+    network = EncoderDecoder(NetworkConfig((4, 4, 4, 4, 4, 4, 4), grows=False, inputs=INPUTS))
+    torch.nn.init.normal_(network.decoder[-1].head.weight, std=2.0)  # so that it says something of its own
+    return Predictor(network, TASKS["refinement"], Settings(spacing_mm=1.5, smallest_mm3=0))
+
+
+def block(start: int, stop: int) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[start:stop, 6:20, 5:17] = True
+    return mask
+
+
+def scan(values: np.ndarray, origin: str = "(1,2,3)") -> bytes:
+    sizes = " ".join(map(str, values.shape))
+    header = (
+        f"NRRD0004\ntype: short\nendian: little\ndimension: 3\nspace: left-posterior-superior\nsizes: {sizes}\n"
+        f"space directions: (1.5,0,0) (0,1.5,0) (0,0,2)\nencoding: gzip\nspace origin: {origin}\n\n"
+    )
+    return header.encode() + compressed(np.asfortranarray(values, np.int16).reshape(-1, order="F").tobytes())
+
+
+def code_of(response: Response) -> str:
+    assert response.code == "ok" or json.loads(response.body)["error"]["code"] == response.code
+    return response.code
+
+
+def test_labels_come_back_refined_one_by_one(refining: Predictor) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[block(4, 12)], labels[block(12, 20)] = 9, 4
+    given = LabelMap.of(labels, GRID)
+    (response,) = Service(refining).handle([Request(encode(given, "nrrd"))])
+    answer = decode(response.body, keep_labels=True).volume
+    assert isinstance(answer, LabelMap)
+    assert answer.same_grid(given)
+    assert answer.present == [4, 9]
+    for label in answer.present:
+        alone = refining.predict([GRID.like(labels == label)])[0]["refined"].mask
+        ours, claimed = answer.labels == label, (answer.labels > 0) | alone
+        assert not (ours & ~alone).any(), "no voxel that the label alone would not have"
+        assert (ours | (answer.labels > 0))[alone].all(), "what it lost, the other has"
+        assert claimed.any()
+    np.testing.assert_array_equal(refining.predict([given])[0]["refined"].labels, answer.labels)  # type: ignore[attr-defined]
+
+
+def test_a_label_may_still_be_chosen(refining: Predictor) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[block(4, 12)], labels[block(12, 20)] = 9, 4
+    body = encode(LabelMap.of(labels, GRID), "nrrd")
+    (response,) = Service(refining).handle([Request(body, {"label": "9"})])
+    alone = refining.predict([GRID.like(labels == 9)])[0]["refined"].mask
+    np.testing.assert_array_equal(decode(response.body).volume.mask, alone)
+
+
+def test_a_label_too_small_to_judge_stays_as_it_is(refining: Predictor) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[block(4, 12)] = 1
+    labels[27, 3, 3] = 2
+    answer = refining.predict([LabelMap.of(labels, GRID)])[0]["refined"]
+    assert isinstance(answer, LabelMap)
+    np.testing.assert_array_equal(answer.labels == 2, labels == 2)
+
+
+def test_a_scan_makes_a_difference_and_stays_with_its_own_mask(refining: Predictor) -> None:
+    body = encode(GRID.like(block(4, 15)), "nrrd")
+    image = scan(np.where(block(4, 12), 200, -100))
+    alone = [Service(refining).handle([each])[0].body for each in (Request(body), Request(body, image=image))]
+    assert alone[0] != alone[1]
+    together = Service(refining).handle([Request(body), Request(body, image=image), Request(body)])
+    masks = [decode(each.body).volume.mask for each in together]
+    for mask, expected in zip(masks, (alone[0], alone[1], alone[0]), strict=True):
+        np.testing.assert_array_equal(mask, decode(expected).volume.mask)
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (scan(np.zeros((30, 26, 21))), "bad-geometry"),
+        (scan(np.zeros(SHAPE), "(1,2,9)"), "bad-geometry"),
+        (b"", "not-a-volume"),
+        (b"garbage", "not-a-volume"),
+        (scan(np.zeros(SHAPE))[:-20], "truncated"),
+    ],
+)
+def test_a_scan_that_does_not_fit_is_refused(refining: Predictor, image: bytes, code: str) -> None:
+    body = encode(GRID.like(block(4, 15)), "nrrd")
+    good, bad = Service(refining).handle([Request(body), Request(body, image=image)])
+    assert [code_of(good), code_of(bad)] == ["ok", code]
+
+
+def test_a_task_that_uses_no_scan_says_so(predictor) -> None:
+    (response,) = Service(predictor).handle([Request(encode(GRID.like(block(4, 15)), "nrrd"), image=scan(np.zeros(SHAPE)))])
+    assert code_of(response) == "unknown-option"
+    assert b"image" in response.body
+
+
+def test_parts_of_a_form_are_told_apart() -> None:
+    request = Request.from_parts({"volume": bytearray(b"v"), "image": bytearray(b"i"), "label": bytearray(b"3")}, {})
+    assert (request.body, request.image, request.options) == (b"v", b"i", {"label": "3"})
+
+
+def test_the_local_client_takes_a_scan(refining: Predictor) -> None:
+    volume, image = GRID.like(block(4, 15)), scan(np.where(block(4, 12), 200, -100))
+    client = LocalClient(refining)
+    assert client.predict("refinement", volume, image=image).same_grid(volume)

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.evaluation.metrics import dice
+from calvaria.geometry import to_canonical
+from calvaria.synthetic.thorax import make_case
+from calvaria.tasks import TASKS, Extras, Inferred, Settings
+from calvaria.tasks.refinement import INPUTS, LARGEST_CELL_MM, REACH_CELLS, finish, prepare
+from calvaria.volume import BinaryVolume, Mask
+
+SETTINGS = Settings(spacing_mm=1.5, smallest_mm3=50)
+
+
+def ball(radius_mm: float, shape: tuple[int, int, int] = (40, 36, 30), spacing_mm: tuple[float, float, float] = (1.0, 1.2, 2.0)) -> Mask:
+    axes = [(np.arange(count) - (count - 1) / 2) * mm for count, mm in zip(shape, spacing_mm, strict=True)]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    return np.asarray(x**2 + y**2 + z**2 < radius_mm**2)
+
+
+def volume(mask: Mask, spacing_mm: tuple[float, float, float] = (1.0, 1.2, 2.0)) -> BinaryVolume:
+    return BinaryVolume.on_grid(mask, spacing_mm)
+
+
+def refined(given: BinaryVolume, field: NDArray[np.float32] | None = None) -> Mask:
+    """What becomes of a mask where the network says this of the cells; by default, that they are as full as they are."""
+    prepared = prepare(given, SETTINGS)
+    said = prepared.shares if field is None else field
+    return finish(prepared, Inferred(said), SETTINGS)["refined"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_the_network_agrees_with_is_not_redrawn(seed: int) -> None:
+    case = make_case(seed, "aorta")
+    assert dice(refined(case.truth), case.truth.mask) == 1
+
+
+@pytest.mark.parametrize(("seed", "organ"), [(0, "heart"), (1, "oesophagus"), (2, "body"), (3, "trachea")])
+def test_a_network_that_knows_the_truth_mends_nearly_all(seed: int, organ: str) -> None:
+    """So that what is left on real questions is the network's doing, not that of the cells or of where they are judged."""
+    case = make_case(seed, organ, (0.8, 0.85), 0.0)
+    prepared = prepare(case.given, SETTINGS)
+    truth = prepared.grid.coarsen(to_canonical(case.truth.mask, case.truth.affine).mask)
+    before, after = dice(case.given.mask, case.truth.mask), dice(refined(case.given, truth), case.truth.mask)
+    assert 1 - after < 0.25 * (1 - before)
+
+
+def test_stray_pieces_that_the_network_denies_go_and_crumbs_of_its_own_too() -> None:
+    mask = ball(12)
+    mask[2:5, 2:5, 2:4] = True
+    prepared = prepare(volume(mask), SETTINGS)
+    said = prepared.grid.coarsen(ball(12))
+    crumb = np.unravel_index(np.argmax(prepared.sites & (prepared.shares == 0)), said.shape)
+    said[crumb] = 1
+    np.testing.assert_array_equal(refined(volume(mask), said), ball(12))
+
+
+def test_every_flip_and_order_of_axes_asks_the_same() -> None:
+    case = make_case(5, "heart", imaged=True)
+    assert case.image is not None
+    expected = prepare(case.given, SETTINGS, Extras(image=case.image))
+    mask, image, affine = case.given.mask, case.image, case.given.affine
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = mask.shape[0] - 1
+    order = [2, 0, 1]
+    turned = (affine @ flip)[:, [*order, 3]]
+    again = prepare(BinaryVolume(mask[::-1].transpose(order), turned), SETTINGS, Extras(image=image[::-1].transpose(order)))
+    np.testing.assert_array_equal(again.sites, expected.sites)
+    np.testing.assert_allclose(again.features, expected.features, atol=1e-5)
+
+
+def test_a_scan_is_told_where_it_comes_and_only_there() -> None:
+    mask = ball(12)
+    image = np.where(mask, 150, -50).astype(np.int16)
+    without, given = (prepare(volume(mask), SETTINGS, extras) for extras in (Extras(), Extras(image=image)))
+    assert without.features.shape[1] == given.features.shape[1] == INPUTS
+    assert not without.features[:, 4:].any()
+    np.testing.assert_array_equal(without.features[:, :4], given.features[:, :4])
+    inside = given.features[:, 0] == 1
+    np.testing.assert_allclose(given.features[inside, 4:], [[1, 0.25, 0]] * np.count_nonzero(inside), atol=1e-6)
+    assert np.median(given.features[given.features[:, 0] == 0, 6]) == -2
+
+
+def test_cells_grow_with_the_mask_and_everything_near_its_surface_is_judged() -> None:
+    small, large = (prepare(volume(ball(radius, (90, 90, 90), (2, 2, 2)), (2, 2, 2)), SETTINGS) for radius in (10, 85))
+    assert small.grid.spacing_mm == 2
+    assert 3 < large.grid.spacing_mm < LARGEST_CELL_MM
+    assert abs(large.features[:, 1]).max() <= 1
+    assert np.count_nonzero(large.sites) > REACH_CELLS * np.count_nonzero(abs(large.features[:, 1]) <= 1 / REACH_CELLS) / 3
+
+
+@pytest.mark.parametrize(
+    ("mask", "spacing_mm", "code"),
+    [
+        (np.zeros((4, 4, 4), np.bool_), (1, 1, 1), ErrorCode.EMPTY_MASK),
+        (np.ones((4, 4, 4), np.bool_), (1, 1, 1), ErrorCode.FULL_MASK),
+        (np.eye(4, dtype=np.bool_)[..., None] & [True, False], (0.2, 0.2, 0.2), ErrorCode.EMPTY_MASK),
+        (ball(3) | np.roll(ball(3), 15, axis=0), (100, 100, 100), ErrorCode.TOO_LARGE),
+    ],
+)
+def test_what_shows_no_organ_is_refused(mask: Mask, spacing_mm: tuple[float, float, float], code: ErrorCode) -> None:
+    with pytest.raises(CalvariaError) as refusal:
+        prepare(volume(mask, spacing_mm), SETTINGS)
+    assert refusal.value.code is code
+
+
+def test_a_mask_that_is_refined_into_nothing_is_empty() -> None:
+    mask = ball(12)
+    assert not refined(volume(mask), np.zeros_like(prepare(volume(mask), SETTINGS).shares)).any()
+
+
+def test_the_task_is_listed() -> None:
+    assert TASKS["refinement"].outputs == ("refined",)

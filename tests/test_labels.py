@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from calvaria.io import decode, encode
+from calvaria.labels import LabelMap, Part
+from calvaria.volume import BinaryVolume
+
+SPACING_MM = (1.0, 2.0, 0.5)
+
+
+def label_map(labels: np.ndarray) -> LabelMap:
+    return LabelMap.of(labels, BinaryVolume.on_grid(labels > 0, SPACING_MM, (3, -4, 5)))
+
+
+def claiming(part: Part, mask: np.ndarray) -> Part:
+    """The same part, with what of a mask on the whole grid lies in its box."""
+    return Part(part.label, part.box, part.volume.like(mask[part.box]))
+
+
+labels_3d = arrays(np.uint8, st.tuples(*[st.integers(1, 7)] * 3), elements=st.sampled_from([0, 0, 1, 2, 9, 255]))
+
+
+@given(labels_3d, st.floats(0, 4))
+def test_what_nobody_moves_stays(labels: np.ndarray, margin_mm: float) -> None:
+    volume = label_map(labels)
+    again = volume.redrawn(list(volume.parts(margin_mm)))
+    np.testing.assert_array_equal(again.labels, labels)
+    assert again.same_grid(volume)
+
+
+@given(labels_3d)
+def test_parts_lie_where_they_lay(labels: np.ndarray) -> None:
+    volume = label_map(labels)
+    for part in volume.parts(2.0):
+        voxel = np.argwhere(part.volume.mask)[0]
+        there = voxel + [axis.start for axis in part.box]
+        assert labels[tuple(there)] == part.label
+        place, expected = (v.affine @ [*index, 1] for v, index in ((part.volume, voxel), (volume, there)))
+        np.testing.assert_allclose(place, expected)
+
+
+@given(labels_3d)
+def test_labels_survive_files_of_either_kind(labels: np.ndarray) -> None:
+    volume = label_map(labels)
+    for format in ("nrrd", "nii.gz"):
+        again = decode(encode(volume, format), keep_labels=True).volume
+        if len(volume.present) > 1:
+            assert isinstance(again, LabelMap)
+            np.testing.assert_array_equal(again.labels, labels)
+        np.testing.assert_array_equal(again.mask, labels > 0)
+
+
+def test_what_two_claim_stays_with_whoever_had_it_and_else_goes_to_the_nearest() -> None:
+    labels = np.zeros((12, 1, 1), np.uint8)
+    labels[2:4], labels[8:10] = 5, 3
+    volume = label_map(labels)
+    three, five = volume.parts(20.0)
+    assert (three.label, five.label) == (3, 5)
+    everything = np.ones(labels.shape, np.bool_)
+    drawn = volume.redrawn([claiming(three, everything), claiming(five, everything)]).labels[:, 0, 0]
+    assert drawn.tolist() == [5] * 6 + [3] * 6
+
+
+def test_where_nobody_is_near_the_smaller_label_has_it() -> None:
+    labels = np.zeros((60, 1, 1), np.uint8)
+    labels[0], labels[1] = 7, 2
+    volume = label_map(labels)
+    parts = list(volume.parts(100.0))
+    far = np.zeros(labels.shape, np.bool_)
+    far[50:] = True
+    assert set(volume.redrawn([claiming(part, far) for part in parts]).labels[50:].ravel()) == {2}
+
+
+def test_labels_without_a_part_stay_though_others_move() -> None:
+    labels = np.zeros((6, 1, 1), np.uint8)
+    labels[0], labels[3] = 1, 2
+    volume = label_map(labels)
+    first = next(iter(volume.parts(9.0)))
+    moved = np.roll(labels == 1, 1, axis=0)
+    assert volume.redrawn([claiming(first, moved)]).labels[:, 0, 0].tolist() == [0, 1, 0, 2, 0, 0]
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0, 4, 4]])
+def test_one_label_is_a_mask(labels: list[int]) -> None:
+    samples = np.array(labels, np.uint8).reshape(-1, 1, 1)
+    body = encode(label_map(samples), "nrrd")
+    assert not isinstance(decode(body, keep_labels=True).volume, LabelMap)
