@@ -1,15 +1,12 @@
-"""One skull through a running TorchServe, over both transports, to an implant on disk, a picture and its scores."""
+"""One skull through a running TorchServe, over both transports, to an implant on disk, a picture and its scores; then the other tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from calvaria.client import Client, GrpcClient
-from calvaria.client.codec import Answer, Caller
 from calvaria.console import Report, read_volume
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import cut
@@ -17,6 +14,7 @@ from calvaria.evaluation.implants import Scores, score
 from calvaria.io import encode, write
 from calvaria.picture import render_implant
 from calvaria.server.server import Server
+from calvaria.showcase import EXHIBITS, both_ways, show
 from calvaria.synthetic import make_skull
 from calvaria.volume import BinaryVolume
 
@@ -37,6 +35,8 @@ class DemoCase:
 def demonstrate(folder: Path, out: Path, volume: Path | None = None, truth: Path | None = None, seed: int | None = None) -> None:
     """Complete a skull through the server configured in `folder`, and write completed.nrrd, implant.nrrd and implant.png to `out`.
 
+    With the generated skull, a case of each other task follows (`calvaria.showcase`).
+
     volume  a defective skull; a whole one with `seed`, which decides the defect cut into it; a generated one by default
     truth   the true implant, or the whole skull, on the volume's grid
 
@@ -52,11 +52,13 @@ def demonstrate(folder: Path, out: Path, volume: Path | None = None, truth: Path
     with report.stage("Starting TorchServe, until its worker is ready"):
         server.start()
     try:
-        completed, implant = ask_both_ways(server, body, report)
+        outputs = both_ways(server, MODEL, body, OUTPUTS, report)
+        write_results(case, outputs, out, report)
+        for task in EXHIBITS if volume is None else ():
+            show(task, server, out, report)
     finally:
         with report.stage("Stopping TorchServe"):
             server.stop()
-    write_results(case, {"completed": completed, "implant": implant}, out, report)
 
 
 def load_case(volume: Path | None, truth: Path | None, seed: int | None) -> DemoCase:
@@ -80,35 +82,6 @@ def load_truth(path: Path, defective: BinaryVolume) -> BinaryVolume:
     if not truth.same_grid(defective):
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"{path} does not lie on the volume's grid. Resample one onto the other.")
     return defective.like(truth.mask & ~defective.mask)
-
-
-def ask_both_ways(server: Server, body: bytes, report: Report) -> tuple[BinaryVolume, BinaryVolume]:
-    """Ask for both outputs over HTTP and again over gRPC, and make sure that the answers are the same volumes."""
-    with (
-        Client(server.settings.url("inference"), key_file=server.key_file) as http,
-        GrpcClient(server.settings.grpc_target, key_file=server.key_file) as grpc,
-    ):
-        over_http = [ask(http, "HTTP", body, output, report) for output in OUTPUTS]
-        over_grpc = [ask(grpc, "gRPC", body, output, report) for output in OUTPUTS]
-    for output, one, other in zip(OUTPUTS, over_http, over_grpc, strict=True):
-        require_same(output, one.volume, other.volume)
-    report.say("HTTP and gRPC gave the same voxels and the same geometry.")
-    completed, implant = (answer.volume for answer in over_http)
-    return completed, implant
-
-
-def require_same(output: str, one: BinaryVolume, other: BinaryVolume) -> None:
-    """CalvariaError INTERNAL unless two volumes hold the same voxels and geometry."""
-    if not (one.same_grid(other) and np.array_equal(one.mask, other.mask)):
-        raise CalvariaError(ErrorCode.INTERNAL, f"HTTP and gRPC gave different volumes for {output}: please report this.")
-
-
-def ask(caller: Caller, transport: str, body: bytes, output: str, report: Report) -> Answer:
-    with report.stage(f"Asking over {transport} for {output} ({len(body) / 1e6:.1f} MB)"):
-        answer = caller.request(MODEL, body, output=output, format="nrrd")
-    if answer.seconds:
-        report.say("  in the server: " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in answer.seconds.items()))
-    return answer
 
 
 def write_results(case: DemoCase, outputs: Mapping[str, BinaryVolume], out: Path, report: Report) -> None:

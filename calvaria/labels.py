@@ -53,11 +53,13 @@ class LabelMap(BinaryVolume):
         What several claim stays what it was if that is among them; else the one has it whose mask in this map is nearest, the smaller
         label where none is near.
         """
-        drawn = np.where(np.isin(self.labels, [part.label for part in parts]), np.uint8(0), self.labels)
+        free = np.isin(self.labels, [0, *(part.label for part in parts)])
+        drawn = np.where(free, np.uint8(0), self.labels)
         claims = np.zeros(self.shape, np.uint8)
         for part in sorted(parts, key=lambda each: -each.label):  # the smaller label is written last
-            drawn[part.box][part.volume.mask] = part.label
-            claims[part.box] += part.volume.mask
+            claimed = part.volume.mask & free[part.box]
+            drawn[part.box][claimed] = part.label
+            claims[part.box] += claimed
         contested = claims > 1
         if contested.any():
             self._settle(drawn, contested, parts)

@@ -22,7 +22,7 @@ class Lattice(Protocol):
 
 def sampled(values: Field, source: Lattice, target: Lattice) -> Field:
     """Values [x, y, z] on one lattice, linearly interpolated at the points of another of the same orientation."""
-    for axis, position in enumerate(_positions(source, target)):
+    for axis, position in enumerate(positions(source, target)):
         below = np.floor(position).astype(np.intp)
         shape = [-1 if along == axis else 1 for along in range(3)]
         weight = (position - below).astype(np.float32).reshape(shape)
@@ -36,12 +36,12 @@ def sampled(values: Field, source: Lattice, target: Lattice) -> Field:
 
 def nearest(mask: Mask, source: Lattice, target: Lattice) -> Mask:
     """A mask [x, y, z] on one lattice at the points of another of the same orientation."""
-    for axis, position in reversed(list(enumerate(_positions(source, target)))):  # whole planes last, when there are most
+    for axis, position in reversed(list(enumerate(positions(source, target)))):  # whole planes last, when there are most
         mask = mask.take(np.rint(position).astype(np.intp), axis)
     return mask
 
 
-def _positions(source: Lattice, target: Lattice) -> Iterator[NDArray[np.float64]]:
+def positions(source: Lattice, target: Lattice) -> Iterator[NDArray[np.float64]]:
     """Where the target's points lie along each axis of the source, in its steps, held at its border."""
     back = np.linalg.inv(source.affine) @ target.affine
     for axis, count in enumerate(target.shape):

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "evaluation": {"volume", "geometry", "sampling", "vault", "datasets", "picture", "predictor", "synthetic", "tasks"},
     "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
 }
-ANYTHING = {"cli", "commands", "demo"}
+ANYTHING = {"cli", "commands", "demo", "showcase"}
 
 
 def room(path: Path) -> str:

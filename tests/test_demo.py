@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calvaria.demo import demonstrate, load_case, require_same
+from calvaria.demo import demonstrate, load_case
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read, write
 from calvaria.server.server import Server
+from calvaria.showcase import require_same
 from calvaria.synthetic import make_skull
 from calvaria.volume import BinaryVolume
 

@@ -12,6 +12,7 @@ import numpy as np
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Canonical, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.sampling import nearest, sampled
+from calvaria.tasks.blocks import settle
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
@@ -119,10 +120,16 @@ def signed_distance_mm(canonical: Canonical) -> Field:
 
 
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
-    """The fine mask: near the surface where the interpolated probability exceeds the threshold, elsewhere as the coarse mask has it."""
+    """The fine mask: near the surface where the interpolated probability exceeds the threshold, elsewhere as the coarse mask has it.
+
+    Within each coarse voxel it agrees with that, whatever the threshold; see `calvaria.tasks.blocks`.
+    """
     field = np.where(prepared.sites, inferred.field, prepared.shares)
     solid, box = prepared.grid.refine(field, settings.threshold)
-    return {"fine": _placed(solid, box, prepared.grid.source_shape)}
+    fine = _placed(solid, box, prepared.grid.source_shape)
+    target = to_canonical(prepared.answer.mask, prepared.answer.affine).volume
+    settle(fine, prepared.canonical.mask, prepared.canonical.volume, target, field, prepared.grid)
+    return {"fine": fine}
 
 
 def _placed(mask: Mask, box: Box, shape: tuple[int, int, int]) -> Mask:

@@ -42,9 +42,9 @@ def added_dice(example: Example, said: Field) -> float:
 
 
 def mended(example: Example, said: Field) -> float:
-    """The share of the error that is mended: 1 where nothing is wrong any more, 0 where as much is wrong as before, or less than 0."""
+    """The share of the error that is mended: 1 where nothing is wrong any more, 0 where as much is wrong as before; -1 at the least."""
     before, after = (float(abs(field - example.wanted)[example.sites].sum()) for field in (given(example), said))
-    return 1 - after / max(before, 1.0)
+    return max(1 - after / max(before, 1.0), -1.0)
 
 
 def given(example: Example) -> Field:

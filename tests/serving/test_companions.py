@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from scans import scan_file
 
 from calvaria.client.local import LocalClient
 from calvaria.io import decode, encode
-from calvaria.io.streams import compressed
 from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
@@ -35,13 +35,8 @@ def block(start: int, stop: int) -> np.ndarray:
     return mask
 
 
-def scan(values: np.ndarray, origin: str = "(1,2,3)") -> bytes:
-    sizes = " ".join(map(str, values.shape))
-    header = (
-        f"NRRD0004\ntype: short\nendian: little\ndimension: 3\nspace: left-posterior-superior\nsizes: {sizes}\n"
-        f"space directions: (1.5,0,0) (0,1.5,0) (0,0,2)\nencoding: gzip\nspace origin: {origin}\n\n"
-    )
-    return header.encode() + compressed(np.asfortranarray(values, np.int16).reshape(-1, order="F").tobytes())
+def scan(values: np.ndarray, origin_mm: tuple[float, float, float] = GRID.origin_mm) -> bytes:
+    return scan_file(values, origin_mm, GRID.spacing_mm)
 
 
 def code_of(response: Response) -> str:
@@ -79,8 +74,9 @@ def test_a_label_may_still_be_chosen(refining: Predictor) -> None:
 def test_a_label_too_small_to_judge_stays_as_it_is(refining: Predictor) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[block(4, 12)] = 1
-    labels[27, 3, 3] = 2
-    answer = refining.predict([LabelMap.of(labels, GRID)])[0]["refined"]
+    labels[15, 6, 5] = 2  # where the other may want to go
+    coarse = Predictor(refining.network, refining.task, Settings(spacing_mm=4.0, smallest_mm3=0))
+    answer = coarse.predict([LabelMap.of(labels, GRID)])[0]["refined"]
     assert isinstance(answer, LabelMap)
     np.testing.assert_array_equal(answer.labels == 2, labels == 2)
 
@@ -100,7 +96,7 @@ def test_a_scan_makes_a_difference_and_stays_with_its_own_mask(refining: Predict
     ("image", "code"),
     [
         (scan(np.zeros((30, 26, 21))), "bad-geometry"),
-        (scan(np.zeros(SHAPE), "(1,2,9)"), "bad-geometry"),
+        (scan(np.zeros(SHAPE), (1, 2, 9)), "bad-geometry"),
         (b"", "not-a-volume"),
         (b"garbage", "not-a-volume"),
         (scan(np.zeros(SHAPE))[:-20], "truncated"),

@@ -1,0 +1,81 @@
+from itertools import pairwise
+from math import ceil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calvaria.geometry import WorkingGrid
+from calvaria.tasks.blocks import Runs, settle
+from calvaria.volume import BinaryVolume, Mask
+
+
+def grids(coarse: tuple[int, int, int], factors: tuple[float, float, float]) -> tuple[BinaryVolume, BinaryVolume]:
+    """Two empty grids over one field of view; fine voxels as near to `factors` times smaller as fill it."""
+    counts = [max(1, round(count * factor)) for count, factor in zip(coarse, factors, strict=True)]
+    low = BinaryVolume.on_grid(np.zeros(coarse, np.bool_), (4.0, 4.0, 4.0), (2.0, 2.0, 2.0))
+    x, y, z = (4.0 * count / many for count, many in zip(coarse, counts, strict=True))
+    return low, BinaryVolume.on_grid(np.zeros(counts, np.bool_), (x, y, z), (x / 2, y / 2, z / 2))
+
+
+def blocks_of(coarse: BinaryVolume, fine: BinaryVolume) -> list[tuple[tuple[int, int, int], Mask]]:
+    """Each coarse voxel with the mask of fine voxels whose centres lie in it: by looking at each."""
+    index = [
+        np.floor((np.arange(many) + 0.5) * count / many - 1e-9).astype(int) for count, many in zip(coarse.shape, fine.shape, strict=True)
+    ]
+    x, y, z = np.meshgrid(*index, indexing="ij")
+    return [(place, (x == place[0]) & (y == place[1]) & (z == place[2])) for place in np.ndindex(coarse.shape)]
+
+
+@given(
+    st.tuples(*[st.integers(1, 4)] * 3),
+    st.sampled_from([(2.0, 2.0, 2.0), (4.0, 4.0, 4.0), (1.0, 1.0, 5.0), (2.5, 3.0, 1.7)]),
+    st.integers(0, 2**32 - 1),
+)
+def test_every_block_agrees_with_its_coarse_voxel_and_others_stay(
+    shape: tuple[int, int, int], factors: tuple[float, float, float], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    coarse, fine = grids(shape, factors)
+    occupied = rng.random(shape) < 0.5
+    grid = WorkingGrid.filling(fine, 1.0)
+    field = rng.random(grid.shape, dtype=np.float32)
+    before = rng.random(fine.shape) < rng.random()
+    after = before.copy()
+    settle(after, occupied, coarse, fine, field, grid)
+    for place, block in blocks_of(coarse, fine):
+        size, was, full = (int(np.count_nonzero(each)) for each in (block, block & before, block & after))
+        least, most = (size // 2, size) if occupied[place] else (0, ceil(size / 2))
+        assert full == min(max(was, least), most)
+        if full == was:
+            np.testing.assert_array_equal(after[block], before[block])
+
+
+def test_the_surest_voxels_are_chosen() -> None:
+    coarse, fine = grids((1, 1, 2), (4.0, 4.0, 4.0))
+    grid = WorkingGrid.filling(fine, 1.0)
+    field = np.linspace(0, 1, 4, dtype=np.float32)[:, None, None] * np.ones(grid.shape, np.float32)
+    mask = np.zeros(fine.shape, np.bool_)
+    mask[:, :, 4:] = True
+    settle(mask, np.array([[[True, False]]]), coarse, fine, field, grid)
+    held = mask.reshape(4, 4, 2, 4).sum(axis=(1, 3))
+    assert held.T.tolist() == [[0, 0, 16, 16], [0, 0, 16, 16]]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_blocks_too_small_for_a_half_are_free(count: int) -> None:
+    coarse, fine = grids((3, 1, 1), (1.0, 1.0, float(count)))
+    grid = WorkingGrid.filling(fine, 1.0)
+    half = np.zeros(fine.shape, np.bool_)
+    half[:, :, 0] = True
+    after = half.copy()
+    settle(after, np.array([True, False, True])[:, None, None], coarse, fine, np.zeros(grid.shape, np.float32), grid)
+    np.testing.assert_array_equal(after, half)
+
+
+def test_runs_are_of_what_lies_together() -> None:
+    runs = Runs.of(np.array([-0.4, 0.1, 0.4, 0.6, 1.2, 2.9]))
+    assert runs.coarse.tolist() == [0, 1, 3]
+    assert [*pairwise([*runs.start.tolist(), 6])] == [(0, 3), (3, 5), (5, 6)]
+    assert runs.count.tolist() == [3, 2, 1]
