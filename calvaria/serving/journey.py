@@ -32,6 +32,7 @@ class Journey:
     def __init__(self, request: Request):
         self.request = request
         self.seconds: dict[str, float] = {}
+        self.network_share_s = 0.0
         self.sample_bytes = self.occupied = 0
         self.warnings: list[Notice] = []
         self.error: CalvariaError | None = None
@@ -67,7 +68,7 @@ class Journey:
         self.warnings += notices
 
     def response(self) -> Response:
-        measured = self.seconds, self.occupied, tuple(self.warnings)
+        measured = self.seconds, self.occupied, tuple(self.warnings), self.network_share_s
         if self.error is None:
             return Response(self.body, 200, "ok", self.content_type, *measured)
         code = self.error.code

@@ -120,6 +120,7 @@ class Service:
         for journey, answer in zip(journeys, answers, strict=True):
             journey.inferred = answer
             journey.seconds["network"] = seconds
+            journey.network_share_s = seconds / len(journeys)
 
     def _close(self, journey: Journey) -> None:
         given = journey.decoded.volume
