@@ -1,6 +1,9 @@
 """A real Prometheus server on a free port, with the project's configuration but for what a test cannot wait for."""
 
+import os
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +18,14 @@ Samples = dict[tuple[tuple[str, str], ...], float]
 """Values by those labels that were asked for."""
 
 START_S = 60.0
+
+
+def find(program: str) -> str:
+    """`prometheus` or `promtool`, on the path or beside this Python; empty if there is none."""
+    return shutil.which(program) or shutil.which(program, path=os.path.dirname(sys.executable)) or ""
+
+
+MISSING = "Prometheus is not installed: `apt-get install --no-install-recommends prometheus`, or what .ci/run does"
 
 
 class Prometheus:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 from observed import Observed, observe, waited_s
-from prometheus_server import Prometheus, Samples
+from prometheus_server import MISSING, Prometheus, Samples, find
 from queries import MONITORING, alerts, over, panels, recorded
 from traffic import BATCHED, SINGLE, until
 
@@ -19,10 +19,10 @@ from calvaria.server.archive import CONFIG, build_archives
 from calvaria.server.server import Server
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
-PROGRAM = shutil.which("prometheus") or ""
+PROGRAM = find("prometheus")
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.skipif(not PROGRAM, reason="Prometheus is not installed: apt-get install --no-install-recommends prometheus"),
+    pytest.mark.skipif(not PROGRAM, reason=MISSING),
     pytest.mark.skipif(torch.cuda.is_available(), reason="expects what a server without a GPU shows"),
 ]
 
