@@ -135,7 +135,7 @@ def observe(server: Server, prometheus: Prometheus) -> Observed:
         crowd_start_s = _settled(prometheus, traffic)
         traffic.send_crowd([skull_like(48, seed) for seed in range(14)])
         crowd_end_s = _settled(prometheus, traffic)
-        traffic.kill_workers_at_work(skull_like(256, 0, spacing_mm=0.8))
+        traffic.kill_workers_at_work(skull_like(200, 0, spacing_mm=1.0))
         traffic.send(SINGLE, [skull_like(24, 1)] * 2)
         end_s = _settled(prometheus, traffic)
         return Observed(prometheus, traffic, traffic.seen[warming:], end_s, end_s - start_s, (crowd_start_s, crowd_end_s))

@@ -110,6 +110,7 @@ def test_queue_time_is_the_time_that_clients_wait(known: Observed) -> None:
         shown[what] = after - before
     assert shown["count"] == len(answered)
     waited = waited_s(answered)
+    print(f"{len(answered)} requests waited {waited:.2f} s in all as their clients saw it, {shown['sum'] / 1000:.2f} s by QueueTime")
     assert 0.8 * waited <= shown["sum"] / 1000 <= waited
     assert waited > 3 * sum(answered[0].stages.values()), "nobody waited for others, so this test saw nothing"
 

@@ -1,7 +1,5 @@
 """Traffic over both transports on a server with two models and three workers, and what its client knows of it without any metric."""
 
-import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
+import psutil
 
 from calvaria.client import NEVER, Busy, Client, GrpcClient
 from calvaria.client.codec import Caller
@@ -24,6 +23,8 @@ LOST = "lost"
 """Instead of a code: no worker answered."""
 
 DEADLINE_S = 120.0
+AT_WORK_S = 0.2
+"""Processor time that a worker takes only for requests, and for a large one much more."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ class Traffic:
 
     def send(self, model: str, volumes: Sequence[BinaryVolume]) -> list[Seen]:
         """All at once, over HTTP and gRPC in turn."""
-        bodies = [encode(volume, "nrrd") for volume in volumes]
+        bodies = {id(volume): encode(volume, "nrrd") for volume in volumes}
         turns = [("http", "grpc")[i % 2] for i in range(len(volumes))]
         asked = {"report": "1", "format": "nrrd"}
-        calls = zip(turns, volumes, bodies, strict=True)
-        futures = [self._pool.submit(self._ask, model, turn, body, volume.occupied, asked) for turn, volume, body in calls]
+        calls = [(model, turn, bodies[id(volume)], volume.occupied, asked) for turn, volume in zip(turns, volumes, strict=True)]
+        futures = [self._pool.submit(self._ask, *call) for call in calls]
         return self._note([future.result() for future in futures])
 
     def send_bad(self, model: str) -> None:
@@ -85,20 +86,18 @@ class Traffic:
         self.crowd = self.send(SINGLE, volumes)
 
     def kill_workers_at_work(self, volume: BinaryVolume) -> None:
-        """Both workers of the batched model, until a request was lost with one; afterwards they are ready again."""
-        for _ in range(3):
-            dying = [worker.pid for worker in self.server.workers() if worker.model == BATCHED]
-            sent = self._pool.submit(self.send, BATCHED, [volume] * 6)
-            time.sleep(0.4)
-            start = time.monotonic()
-            for pid in dying:
-                os.kill(pid, signal.SIGKILL)
-            until(lambda dying=dying: self._replaced(dying), "workers that are ready again")
-            self.killed += len(dying)
-            self.missing_s += len(dying) * (time.monotonic() - start)
-            if any(each.code == LOST for each in sent.result()):
-                return
-        raise AssertionError("no request was lost with its worker, so this test saw nothing")
+        """Both workers of the batched model, while one at least is busy with requests that are lost with it; until both are replaced."""
+        dying = [psutil.Process(worker.pid) for worker in self.server.workers() if worker.model == BATCHED]
+        idle_s = [_cpu_s(process) for process in dying]
+        sent = self._pool.submit(self.send, BATCHED, [volume] * 6)
+        until(lambda: any(_cpu_s(process) > idle + AT_WORK_S for process, idle in zip(dying, idle_s, strict=True)), "a worker is at work")
+        start = time.monotonic()
+        for process in dying:
+            process.kill()
+        until(lambda: self._replaced([process.pid for process in dying]), "workers are ready again")
+        self.killed = len(dying)
+        self.missing_s = len(dying) * (time.monotonic() - start)
+        sent.result()
 
     def _ask(self, model: str, transport: str, body: bytes, voxels: int, options: dict[str, str]) -> Seen:
         start = time.monotonic()
@@ -129,6 +128,11 @@ def skull_like(edge: int, seed: int, spacing_mm: float = 4.0) -> BinaryVolume:
     corner = np.random.default_rng(seed).integers(0, edge // 2, 3)
     mask[tuple(slice(i, i + edge // 3) for i in corner)] = False
     return BinaryVolume.on_grid(mask, (spacing_mm,) * 3)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    spent = process.cpu_times()
+    return float(spent.user + spent.system)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_S) -> None:

@@ -98,6 +98,11 @@ def test_whatever_a_batch_adds_to_began_at_zero(gpu):
     assert any("gpu" in increment.name for increment in beginning) == gpu
 
 
+def test_a_request_adds_about_a_hundred_lines_at_most():
+    """TorchServe reads one for each increment."""
+    assert len(of_batch([response("ok", 7, 0.5, **dict.fromkeys(STAGES, 1e-4))])) <= 110
+
+
 def test_bounds_fit_milliseconds_to_a_minute_and_a_whole_gpu():
     assert (STAGE_SECONDS.bounds[0], STAGE_SECONDS.bounds[-1]) == (0.001, 60)
     assert all(later <= 3 * earlier for earlier, later in zip(STAGE_SECONDS.bounds, STAGE_SECONDS.bounds[1:], strict=False))
