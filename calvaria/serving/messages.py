@@ -29,11 +29,11 @@ class Request:
 class Response:
     """A file, a ZIP of files, or a refusal.
 
-    code             "ok" or the refusal's ErrorCode value
-    seconds          by stage, as far as the request came; network is that of the call the request shared with its batch
-    occupied         occupied voxels of the volume that came in; 0 if it could not be read
-    warnings         about that volume and the answer
-    network_share_s  the network call's seconds, divided evenly among the requests that shared it
+    code            "ok" or the refusal's ErrorCode value
+    seconds         by stage, as far as the request came; network is that of the call the request shared with its batch
+    network_share_s that call's seconds, divided evenly among the requests that shared it
+    occupied        occupied voxels of the volume that came in; 0 if it could not be read
+    warnings        about that volume and the answer
     """
 
     body: bytes
@@ -41,9 +41,9 @@ class Response:
     code: str
     content_type: str
     seconds: Mapping[str, float]
+    network_share_s: float = field(default=0.0, kw_only=True)
     occupied: int
     warnings: Sequence[Notice]
-    network_share_s: float = 0.0
 
 
 def _header_text(value: str) -> str:

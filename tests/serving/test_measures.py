@@ -30,7 +30,7 @@ def key(increment) -> tuple:
 
 
 def response(code: str = "ok", occupied: int = 0, share_s: float = 0.0, **seconds: float) -> Response:
-    return Response(b"", 200, code, "", seconds, occupied, (), share_s)
+    return Response(b"", 200, code, "", seconds, occupied, (), network_share_s=share_s)
 
 
 @pytest.mark.parametrize("histogram", HISTOGRAMS, ids=lambda histogram: histogram.name)
