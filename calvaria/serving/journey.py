@@ -72,7 +72,9 @@ class Journey:
         if self.error is None:
             return Response(self.body, 200, "ok", self.content_type, *measured, network_share_s=self.network_share_s)
         code = self.error.code
-        return Response(encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured, network_share_s=self.network_share_s)
+        return Response(
+            encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured, network_share_s=self.network_share_s
+        )
 
 
 def _refusal(error: Exception) -> CalvariaError:
