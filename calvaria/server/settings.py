@@ -38,7 +38,7 @@ class ServerSettings:
 
     def elsewhere(self, store: Path | None = None) -> "ServerSettings":
         """The same on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
-        ports = iter(free_ports(len(URLS) + len(GRPC_PORTS)))
+        ports = iter(_free_ports(len(URLS) + len(GRPC_PORTS)))
         values = {**self.values, "model_store": str((store or self.model_store).resolve()), "grpc_inference_address": LOOPBACK}
         if "metrics_config" in values:
             values["metrics_config"] = str(self.folder / values["metrics_config"])
@@ -84,7 +84,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
+def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_server import Prometheus, Samples
 from queries import over
-from traffic import BATCHED, LOST, SINGLE, Seen, Traffic, skull_like, until
+from traffic import BATCH_LIMIT, BATCHED, LOST, SINGLE, Seen, Traffic, skull_like, until
 
 from calvaria.server.server import Server
 from calvaria.serving.measures import STAGE_SECONDS
@@ -99,8 +99,7 @@ class Observed:
         return pytest.approx(len(answered) / (len(calls(seen)) + sum(each.code != "ok" for each in answered)))
 
     def occupancy(self) -> Samples:
-        limits = {BATCHED: 4, SINGLE: 1}
-        return {(("ModelName", model),): pytest.approx(self.batch(self.of(model)).expected / limit) for model, limit in limits.items()}
+        return {(("ModelName", model),): pytest.approx(self.batch(self.of(model)).expected / limit) for model, limit in BATCH_LIMIT.items()}
 
     def network(self, seen: list[Seen]) -> Any:
         """Seconds per million voxels."""

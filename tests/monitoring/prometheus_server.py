@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +12,6 @@ from typing import Any
 
 import httpx
 import yaml
-
-from calvaria.server.settings import free_ports
 
 Samples = dict[tuple[tuple[str, str], ...], float]
 """Values by those labels that were asked for."""
@@ -38,7 +37,9 @@ class Prometheus:
         config["scrape_configs"][0]["static_configs"] = [{"targets": [address]}]
         folder.mkdir()
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        (port,) = free_ports(1)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self._log = (folder / "log").open("wb")
         self._command = [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]

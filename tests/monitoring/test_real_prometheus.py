@@ -10,12 +10,13 @@ from typing import Any
 import psutil
 import pytest
 import torch
+import yaml
 from observed import Observed, observe, waited_s
 from prometheus_server import MISSING, Prometheus, Samples, find
 from queries import MONITORING, alerts, over, panels, recorded
-from traffic import BATCHED, SINGLE, until
+from traffic import BATCH_LIMIT, BATCHED, SINGLE, until
 
-from calvaria.server.archive import CONFIG, build_archives
+from calvaria.server.archive import build_archives
 from calvaria.server.server import Server
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
@@ -56,16 +57,14 @@ def store(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two_models")
     shutil.unpack_archive(model_store / "completion.mar", folder / "weights", "zip")
     changes = {
-        BATCHED: {"minWorkers: 1": "minWorkers: 2", "maxWorkers: 1": "maxWorkers: 2"},
-        SINGLE: {"batchSize: 4": "batchSize: 1", "jobQueueSize: 32": "jobQueueSize: 8"},
+        BATCHED: {"minWorkers": 2, "maxWorkers": 2, "batchSize": BATCH_LIMIT[BATCHED], "maxBatchDelay": 20},
+        SINGLE: {"minWorkers": 1, "maxWorkers": 1, "batchSize": BATCH_LIMIT[SINGLE], "jobQueueSize": 8},
     }
-    for model, replacements in changes.items():
+    for model, change in changes.items():
         shutil.copytree(ROOT / "models" / "completion", folder / "models" / model, ignore=shutil.ignore_patterns(CLOSE_UP, WEIGHTS))
         shutil.copy(folder / "weights" / WEIGHTS, folder / "models" / model)
-        config = folder / "models" / model / CONFIG
-        for old, new in replacements.items():
-            assert old in config.read_text()
-            config.write_text(config.read_text().replace(old, new))
+        config = folder / "models" / model / "model-config.yaml"
+        config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | change))
     build_archives(folder / "models", ROOT / "handlers" / "calvaria_handler.py", folder / "store")
     return folder / "store"
 

@@ -19,6 +19,8 @@ from calvaria.volume import BinaryVolume
 BATCHED, SINGLE = "completion", "single"
 """Models: one of two workers, whose batches hold up to four requests, and one of a single worker that takes one request at a time."""
 
+BATCH_LIMIT = {BATCHED: 4, SINGLE: 1}
+
 LOST = "lost"
 """Instead of a code: no worker answered."""
 
