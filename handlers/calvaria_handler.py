@@ -4,12 +4,14 @@ TorchServe wants exactly one class in this module.
 """
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from ts.arg_parser import ArgParser
 from ts.context import Context
 from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
@@ -18,7 +20,9 @@ import calvaria
 from calvaria.inference import BUDGET_BYTES
 from calvaria.predictor import Predictor
 from calvaria.server.archive import VERSION_FILE
-from calvaria.serving.service import Limits, Model, Request, Response, Service
+from calvaria.serving.measures import Increment, at_start, of_batch
+from calvaria.serving.pulse import Pulse
+from calvaria.serving.service import STAGES, Limits, Model, Request, Response, Service
 from calvaria.serving.wire import WARNING_HEADER
 from calvaria.weights import weights_sha256
 
@@ -29,6 +33,7 @@ class CalvariaHandler:
     """One worker's service."""
 
     service: Service
+    pulse: Pulse
 
     def initialize(self, context: Context) -> None:
         """Load the weights. An archive beside another version of the library is refused."""
@@ -44,16 +49,19 @@ class CalvariaHandler:
         predictor = Predictor.load(folder, device=_device(context), engine=config.get("engine", "auto"), budget_bytes=budget_bytes)
         predictor.warm_up()
         self.service = Service(predictor, Limits(**config["limits"]), Model(_version(context), weights_sha256(folder)))
+        self.pulse = _start_measuring(context, _gpu(predictor.device))
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[bytes]:
         """One answer per request, in order; each with its own status and headers."""
         headers = (context.get_all_request_header(i) for i in range(len(data)))
         requests = [Request.from_parts(parts, header) for parts, header in zip(data, headers, strict=True)]
+        gpu = _gpu(self.service.predictor.device)
+        if gpu:
+            torch.cuda.reset_peak_memory_stats(gpu)
         responses = self.service.handle(requests)
         for i, response in enumerate(responses):
             _describe(response, context, i)
-            _measure_request(response, context, i)
-        _measure_batch(len(data), self.service.predictor.device, context)
+        _count(context, *of_batch(responses, torch.cuda.max_memory_allocated(gpu) if gpu else None))
         return [response.body for response in responses]
 
 
@@ -65,6 +73,10 @@ def _device(context: Context) -> str:
         )
         return "cpu"
     return "cpu" if gpu is None else f"cuda:{gpu}"
+
+
+def _gpu(device: torch.device) -> torch.device | None:
+    return device if device.type == "cuda" else None
 
 
 def _version(context: Context) -> str:
@@ -83,23 +95,38 @@ def _describe(response: Response, context: Context, i: int) -> None:
         context.set_response_header(i, WARNING_HEADER, " ".join(notice.message for notice in response.warnings))
 
 
-def _measure_request(response: Response, context: Context, i: int) -> None:
-    for stage, seconds in response.seconds.items():
-        _emit(context, "calvaria_stage_seconds", seconds, "s", MetricTypes.HISTOGRAM, i, Stage=stage)
-    _emit(context, "calvaria_requests_total", 1, "count", MetricTypes.COUNTER, i, Code=response.code)
-    if response.occupied:
-        _emit(context, "calvaria_occupied_voxels_total", response.occupied, "count", MetricTypes.COUNTER, i)
+def _start_measuring(context: Context, gpu: torch.device | None) -> Pulse:
+    """Counters from zero, one start more, and a worker that says from now on that it lives."""
+    worker = _worker_name(context)
+    _show(context, "calvaria_batch_limit", context.system_properties["batch_size"])
+    _count(context, *at_start(STAGES, gpu is not None), Increment("calvaria_worker_starts_total", 1, {"WorkerName": worker}))
+
+    def beat(seconds: float) -> None:
+        _count(context, Increment("calvaria_worker_alive_seconds_total", seconds, {"WorkerName": worker}))
+        _show(context, "calvaria_worker_memory_bytes", psutil.Process().memory_info().rss, WorkerName=worker)
+        if gpu:
+            _show(context, "calvaria_worker_gpu_memory_bytes", torch.cuda.memory_reserved(gpu), WorkerName=worker)
+
+    beat(0.0)
+    return Pulse(beat)
 
 
-def _measure_batch(size: int, device: torch.device, context: Context) -> None:
-    worker = str(psutil.Process().pid)
-    _emit(context, "calvaria_batch_size", size, "count", MetricTypes.HISTOGRAM)
-    _emit(context, "calvaria_worker_memory_bytes", psutil.Process().memory_info().rss, "B", MetricTypes.GAUGE, Worker=worker)
-    if device.type == "cuda":
-        _emit(context, "calvaria_gpu_memory_bytes", torch.cuda.max_memory_reserved(device), "B", MetricTypes.GAUGE, Worker=worker)
+def _worker_name(context: Context) -> str:
+    """As TorchServe's log has it, from the number of its socket. A worker that takes a dead one's place has its name, so its gauges too."""
+    arguments, _ = ArgParser.model_service_worker_args().parse_known_args()
+    number = arguments.port if arguments.sock_name is None else arguments.sock_name.rsplit(".", 1)[-1]
+    return f"W-{number}-{context.model_name}_{_version(context)}"
 
 
-def _emit(context: Context, name: str, value: float, unit: str, kind: MetricTypes, i: int = 0, **dimensions: str) -> None:
-    """One line of metrics. The dimensions are those of metrics.yaml, in its order; TorchServe appends ModelName and Level to this list."""
-    labels = [Dimension(label, text) for label, text in dimensions.items()]
-    context.metrics.add_metric(name, value, unit, i, labels, kind)
+def _count(context: Context, *increments: Increment) -> None:
+    for each in increments:
+        _emit(context, each.name, each.value, MetricTypes.COUNTER, each.labels)
+
+
+def _show(context: Context, name: str, value: float, **labels: str) -> None:
+    _emit(context, name, value, MetricTypes.GAUGE, labels)
+
+
+def _emit(context: Context, name: str, value: float, kind: MetricTypes, labels: Mapping[str, str]) -> None:
+    """One line of metrics. Unit and dimensions are those of metrics.yaml, in its order; TorchServe appends ModelName and Level."""
+    context.metrics.add_metric(name, value, "", None, [Dimension(label, text) for label, text in labels.items()], kind)

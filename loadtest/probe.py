@@ -46,7 +46,9 @@ class Probe:
 def sums(exposition: str) -> dict[str, float]:
     """Every metric of a Prometheus exposition by name, summed over its labels; buckets of histograms are left out."""
     totals: defaultdict[str, float] = defaultdict(float)
-    for family in text_string_to_metric_families(exposition):
+    # Without the types: a counter's sample must be called _total for this reader, which renames those that make up our histograms.
+    samples = "".join(line for line in exposition.splitlines(keepends=True) if not line.startswith("#"))
+    for family in text_string_to_metric_families(samples):
         for sample in family.samples:
             if not sample.name.endswith(("_bucket", "_created")):
                 totals[sample.name] += sample.value

@@ -30,6 +30,7 @@ class Journey:
 
     def __init__(self, request: Request):
         self.request = request
+        self.network_share_s = 0.0
         self.seconds: dict[str, float] = {}
         self.sample_bytes = self.occupied = 0
         self.warnings: list[Notice] = []
@@ -68,9 +69,11 @@ class Journey:
     def response(self) -> Response:
         measured = self.seconds, self.occupied, tuple(self.warnings)
         if self.error is None:
-            return Response(self.body, 200, "ok", self.content_type, *measured)
+            return Response(self.body, 200, "ok", self.content_type, *measured, network_share_s=self.network_share_s)
         code = self.error.code
-        return Response(encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured)
+        return Response(
+            encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured, network_share_s=self.network_share_s
+        )
 
 
 def _refusal(error: Exception) -> CalvariaError:

@@ -32,6 +32,7 @@ class Response:
 
     code            "ok" or the refusal's ErrorCode value
     seconds         by stage, as far as the request came; network is that of the call the request shared with its batch
+    network_share_s that call's seconds, divided evenly among the requests that shared it
     occupied        occupied voxels of the volume that came in; 0 if it could not be read
     warnings        about that volume and the answer
     """
@@ -41,6 +42,7 @@ class Response:
     code: str
     content_type: str
     seconds: Mapping[str, float]
+    network_share_s: float = field(default=0.0, kw_only=True)
     occupied: int
     warnings: Sequence[Notice]
 

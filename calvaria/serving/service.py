@@ -142,6 +142,7 @@ class Service:
         for journey in journeys:
             journey.inferred = list(islice(answers, len(journey.asked)))
             journey.seconds["network"] = seconds
+            journey.network_share_s = seconds / len(journeys)
 
     def _close(self, journey: Journey) -> None:
         given = journey.decoded.volume

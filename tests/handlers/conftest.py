@@ -17,3 +17,9 @@ def module() -> ModuleType:
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+@pytest.fixture(autouse=True)
+def _arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What TorchServe starts a worker with."""
+    monkeypatch.setattr("sys.argv", ["worker", "--sock-type", "unix", "--sock-name", "/tmp/.ts.sock.9003", "--metrics-config", "m.yaml"])

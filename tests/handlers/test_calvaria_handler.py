@@ -50,7 +50,8 @@ def context(headers: list[Mapping[str, object]], folder: Path = ROOT) -> Context
         "completion", str(folder), manifest, 4, None, "0.12.0", metrics=metrics, model_yaml_config={"limits": {"max_voxels": 1000}}
     )
     made.request_processor = [RequestProcessor(dict(each)) for each in headers]
-    made.request_ids = metrics.request_ids = {i: f"request-{i}" for i in range(len(headers))}
+    made.request_ids = {i: f"request-{i}" for i in range(len(headers))}
+    metrics.request_ids = made.request_ids or "a request to load"
     return made
 
 
@@ -110,32 +111,80 @@ def test_phrases_are_one_line_of_ascii():
         assert HTTPStatus(code.status).phrase.isprintable()
 
 
-def test_metrics_are_lines_that_torchserve_can_read_and_metrics_yaml_declares(handler, caplog):
+@pytest.fixture
+def on_a_gpu(module, monkeypatch):
+    """What PyTorch says of a worker's own GPU, number 1."""
+    peaks = iter([1000, 3000])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None if device.index == 1 else pytest.fail("another GPU"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: next(peaks) if device.index == 1 else 0)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5000 + device.index)
+
+
+@pytest.fixture
+def started(module, predictor, tmp_path, monkeypatch):
+    """A handler that TorchServe has started as the worker of socket 9003."""
+    monkeypatch.setattr(module.Predictor, "load", lambda folder, **_: predictor)
+    (tmp_path / "calvaria-version.txt").write_text(calvaria.__version__)
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
+    handlers = []
+
+    def start():
+        handlers.append(module.CalvariaHandler())
+        handlers[-1].initialize(context([], tmp_path))
+        return handlers[-1]
+
+    yield start
+    for handler in handlers:
+        handler.pulse.stop()
+
+
+def emitted(caplog):
+    """Every line of metrics so far, as TorchServe reads it: name, type, dimensions, value."""
+    lines = [record.message.removeprefix("[METRICS]") for record in caplog.records if record.message.startswith("[METRICS]")]
+    matches = [METRIC_LINE.fullmatch(line) for line in lines]
+    assert all(matches), lines
+    return [(match[1], match[6].lower(), dict(each.split(":") for each in match[4].split(",")), float(match[3])) for match in matches]
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_metrics_are_lines_that_torchserve_can_read_and_metrics_yaml_declares(started, predictor, caplog):
     declared = yaml.safe_load((ROOT / "metrics.yaml").read_text())["model_metrics"]
     dimensions = {metric["name"]: (kind, metric["dimensions"]) for kind, metrics in declared.items() for metric in metrics}
     caplog.set_level("INFO")
-    handler.handle([{"body": GOOD}, {"body": b""}], context([{}, {}]))
-    lines = [record.message.removeprefix("[METRICS]") for record in caplog.records if record.message.startswith("[METRICS]")]
-    emitted = [METRIC_LINE.fullmatch(line) for line in lines]
-    assert all(emitted), lines
-    for match in emitted:
-        kind, names = dimensions[match[1]]
-        assert match[6].lower() == kind
-        assert [each.split(":")[0] for each in match[4].split(",")] == names
-    codes = [re.search(r"Code:([\w-]+)", match[4])[1] for match in emitted if match[1] == "calvaria_requests_total"]
+    predictor.device = torch.device("cuda:1")
+    started().handle([{"body": GOOD}, {"body": b""}], context([{}, {}]))
+    lines = emitted(caplog)
+    for name, kind, labels, _ in lines:
+        assert (kind, list(labels)) == dimensions[name]
+    assert {name for name, *_ in lines} == set(dimensions)
+    codes = [labels["Code"] for name, _, labels, value in lines if name == "calvaria_requests_total" and value == 1]
     assert codes == ["ok", "empty-body"]
-    assert {match[1] for match in emitted} | {"calvaria_gpu_memory_bytes"} == set(dimensions)
 
 
-def test_gpu_memory_is_that_of_the_workers_own_gpu(handler, caplog, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device=None: 1000 + torch.device(device).index)
+def test_a_worker_in_a_dead_ones_place_has_its_name(started, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    handler.handle([{"body": GOOD}], context([{}]))
-    assert "calvaria_gpu_memory_bytes" not in caplog.text, "this worker is on the CPU"
-    handler.service.predictor.device = torch.device("cuda:1")
-    handler.handle([{"body": GOOD}], context([{}]))
-    assert re.search(r"calvaria_gpu_memory_bytes\.Bytes:1001\b", caplog.text)
+    for _ in range(2):
+        started()
+    lines = emitted(caplog)
+    starts = [(labels["WorkerName"], value) for name, _, labels, value in lines if name == "calvaria_worker_starts_total"]
+    assert starts == [("W-9003-completion_7", 1)] * 2
+    assert {labels["WorkerName"] for name, _, labels, _ in lines if "memory" in name} == {"W-9003-completion_7"}
+    assert {value for name, *_, value in lines if name == "calvaria_batch_limit"} == {4}
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_gpu_memory_is_that_of_the_workers_own_gpu_and_of_each_batch(started, predictor, caplog):
+    caplog.set_level("INFO")
+    started().handle([{"body": GOOD}], context([{}]))
+    assert "gpu" not in caplog.text, "this worker is on the CPU"
+    predictor.device = torch.device("cuda:1")
+    handler = started()
+    for _ in range(2):
+        handler.handle([{"body": GOOD}], context([{}]))
+    lines = emitted(caplog)
+    assert [value for name, *_, value in lines if name == "calvaria_batch_gpu_peak_bytes_sum"] == [0, 1000, 3000]
+    assert {value for name, *_, value in lines if name == "calvaria_worker_gpu_memory_bytes"} == {5001}
 
 
 @pytest.mark.parametrize(("version", "fits"), [(calvaria.__version__, True), ("0.0.9", False)])
@@ -146,6 +195,7 @@ def test_an_archive_beside_another_version_is_refused(module, predictor, tmp_pat
     handler = module.CalvariaHandler()
     if fits:
         handler.initialize(context([], tmp_path))
+        handler.pulse.stop()
         assert handler.service.limits.max_voxels == 1000
         assert handler.service.model == Model("7", {"weights.safetensors": sha256(b"weights").hexdigest()})
     else:

@@ -27,7 +27,17 @@ def folder_with(tmp_path: Path) -> Path:
 
 def context(folder: Path, gpu: int | None) -> Any:
     properties = {"model_dir": str(folder), "gpu_id": gpu}
-    return SimpleNamespace(system_properties=properties, model_yaml_config={"limits": {}, "engine": "auto"}, manifest={})
+    config = {"limits": {}, "engine": "auto"}
+    return SimpleNamespace(
+        system_properties=properties | {"batch_size": 4}, model_name="completion", model_yaml_config=config, manifest={}, metrics=Mock()
+    )
+
+
+def initialize(module: ModuleType, asked: Any) -> Any:
+    handler = module.CalvariaHandler()
+    handler.initialize(asked)
+    handler.pulse.stop()
+    return handler
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,7 @@ def test_a_worker_loads_onto_the_gpu_it_was_given(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
     monkeypatch.setattr(module.Predictor, "load", lambda folder, device, **_: asked.append(device) or Mock())
     monkeypatch.setattr(module, "Service", lambda *arguments: None)
-    module.CalvariaHandler().initialize(context(folder_with(tmp_path), gpu))
+    initialize(module, context(folder_with(tmp_path), gpu))
     assert asked == [device]
 
 
@@ -53,7 +63,7 @@ def test_a_worker_is_warm_and_within_its_budget_before_it_serves(
     monkeypatch.setattr(module, "Service", lambda *arguments: done.append("serves"))
     asked = context(folder_with(tmp_path), None)
     asked.model_yaml_config["network_mib"] = 3
-    module.CalvariaHandler().initialize(asked)
+    initialize(module, asked)
     assert done == ["3145728 bytes", "warm", "serves"]
 
 
@@ -65,8 +75,7 @@ def test_a_worker_on_a_gpu_answers_as_one_without(module: ModuleType, tmp_path: 
     bodies = [encode(cut_defect(skull, seed).defective, "nrrd") for seed in (7, 8, 9)]
     answers = []
     for gpu in (0, None):
-        handler = module.CalvariaHandler()
-        handler.initialize(context(folder, gpu))
+        handler = initialize(module, context(folder, gpu))
         requests = [module.Request(body, {"output": "implant"}) for body in bodies]
         responses = handler.service.handle(requests)
         assert [response.code for response in responses] == ["ok"] * 3

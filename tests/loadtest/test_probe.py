@@ -13,12 +13,18 @@ import pytest
 from loadtest.probe import WORKER_PROGRAM, Probe, resident_bytes, sums
 
 EXPOSITION = """\
-# HELP calvaria_batch_size Requests per batch
-# TYPE calvaria_batch_size histogram
-calvaria_batch_size_bucket{ModelName="completion",le="1.0",} 3.0
-calvaria_batch_size_bucket{ModelName="completion",le="+Inf",} 5.0
+# HELP calvaria_batch_size_bucket Requests per batch
+# TYPE calvaria_batch_size_bucket counter
+calvaria_batch_size_bucket{le="1",ModelName="completion",} 3.0
+calvaria_batch_size_bucket{le="+Inf",ModelName="completion",} 5.0
+# TYPE calvaria_batch_size_count counter
 calvaria_batch_size_count{ModelName="completion",} 5.0
+# TYPE calvaria_batch_size_sum counter
 calvaria_batch_size_sum{ModelName="completion",} 9.0
+# TYPE Latency histogram
+Latency_bucket{Level="Host",le="5.0",} 1.0
+Latency_count{Level="Host",} 1.0
+Latency_sum{Level="Host",} 2.5
 # TYPE calvaria_requests_total counter
 calvaria_requests_total{Code="ok",} 7.0
 calvaria_requests_total{Code="empty-body",} 2.0
@@ -26,6 +32,7 @@ calvaria_requests_total{Code="empty-body",} 2.0
 QueueTime{Level="Host",} 4.5
 """
 SUMS = {"calvaria_batch_size_count": 5.0, "calvaria_batch_size_sum": 9.0, "calvaria_requests_total": 9.0, "QueueTime": 4.5}
+SUMS |= {"Latency_count": 1.0, "Latency_sum": 2.5}
 
 
 @pytest.fixture

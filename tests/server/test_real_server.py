@@ -129,7 +129,7 @@ def counted(server: Server) -> dict[str, float]:
     """The metrics port's samples by name and those labels that tell them apart."""
     text = httpx.get(server.settings.url("metrics") + "/metrics", trust_env=False).text
     samples = re.findall(
-        r"^(calvaria_\w+)\{(?:(?:Code|Stage|Worker)=\"([^\"]*)\",)?ModelName[^}]*?(le=[^}]*)?\} (\S+)$", text, re.MULTILINE
+        r"^(calvaria_\w+)\{(?:(?:Code|Stage|WorkerName)=\"([^\"]*)\",)?ModelName[^}]*?(le=[^}]*)?\} (\S+)$", text, re.MULTILINE
     )
     return {f"{name} {label}".strip(): float(value) for name, label, bucket, value in samples if not bucket}
 
@@ -181,13 +181,17 @@ def test_good_requests_among_bad_ones_get_what_they_get_alone(server, http, grpc
     assert rise["calvaria_occupied_voxels_total"] == 2 * (3 * sum(decode(body).volume.occupied for body, _ in good) + 512)
 
 
-def test_memory_is_shown(server, http):
-    http.predict("completion", GOOD)
+def test_memory_is_shown(server):
     (worker,) = server.workers()
-    name = f"calvaria_worker_memory_bytes {worker.pid}"
-    until(lambda: name in counted(server))
-    shown = counted(server)[name]
-    assert shown == pytest.approx(psutil.Process(worker.pid).memory_info().rss, rel=0.2)
+
+    def shown() -> list[float]:
+        return [value for name, value in counted(server).items() if name.startswith("calvaria_worker_memory_bytes W-")]
+
+    def resident() -> float:
+        return pytest.approx(psutil.Process(worker.pid).memory_info().rss, rel=0.2)
+
+    until(lambda: shown() == [resident()])
+    assert shown() == [resident()]
 
 
 @pytest.mark.parametrize("format", ["nrrd", "nii", "nii.gz"])
