@@ -1,7 +1,8 @@
 """What dense networks get wrong about an organ, drawn: as a field by which the organ's surface is moved, and a coarse grid it is seen on.
 
-Leaks and missing pieces are bumps and dents, ragged borders and uneven ones are noise, a missing end is a plane, islands are bumps far
-out. All of it grows with one strength, which is chosen such that the mask is as wrong as wanted.
+Leaks and missing pieces are bumps and dents, smooth or irregular, ragged borders and uneven ones are noise, a missing end is a plane,
+slices too large or too small are steps, islands are bumps far out. All of it grows with one strength, which is chosen such that the mask
+is as wrong as wanted.
 """
 
 from collections.abc import Sequence
@@ -88,10 +89,16 @@ def draw_mistakes(depth: Field, spacing_mm: Spacing, rng: np.random.Generator, o
     shift = _unevenness(axes, rng, size, max(spacing_mm))
     surface = np.argwhere(np.abs(depth) < max(spacing_mm))
     if len(surface):
-        for centre in _some(surface, rng, rng.integers(0, 5)):
+        for centre in _some(surface, rng, rng.integers(0, 4)):
             _bump(shift, axes, centre, rng, size, others if rng.random() < 0.6 else None)
-        for centre in _some(surface, rng, rng.integers(0, 5)):
+        for centre in _some(surface, rng, rng.integers(0, 4)):
             _bump(shift, axes, centre, rng, -size, None)
+        for centre in _some(surface, rng, rng.integers(0, 6)):
+            _clump(shift, axes, centre, rng, size)
+        for centre in _some(surface, rng, rng.integers(0, 3)):
+            _ragged(shift, axes, centre, rng)
+        for _ in range(int(rng.integers(0, 4))):
+            _slices(shift, surface, rng)
         if rng.random() < 0.25:
             _cut(shift, depth, axes, surface, rng)
         for _ in range(int(rng.integers(0, 3))):
@@ -117,6 +124,32 @@ def _bump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.rand
     box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], radii)
     move = np.float32(height_mm * rng.uniform(0.6, 1.6)) * share
     shift[box] += move if only is None else move * only[box]
+
+
+def _clump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator, size: float) -> None:
+    """An irregular piece with a steep edge that is added, or is missing."""
+    radii = size * rng.uniform(0.3, 1.0) * np.exp(rng.normal(0, 0.3, 3)) + 1.5
+    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], 1.4 * radii)
+    frayed = Noise(rng, rng.uniform(1.5, 5.0)).on([axis[along] for axis, along in zip(axes, box, strict=True)])
+    inside = ((share - np.float32(0.5)) * 4 + np.float32(rng.uniform(0.2, 0.9)) * frayed * (share > 0)).clip(0, 1)
+    height = rng.choice([-1, 1]) * radii.max() * rng.uniform(0.7, 1.5)
+    shift[box] += np.float32(height) * inside
+
+
+def _ragged(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator) -> None:
+    """A part of the border with teeth."""
+    radii = np.full(3, rng.uniform(6, 20))
+    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], radii)
+    teeth = np.sign(Noise(rng, rng.uniform(2.0, 5.0)).on([axis[along] for axis, along in zip(axes, box, strict=True)]))
+    shift[box] += np.float32(rng.uniform(1.0, 4.0)) * teeth * (share > 0)
+
+
+def _slices(shift: Field, surface: NDArray[np.intp], rng: np.random.Generator) -> None:
+    """A run of slices drawn too large or too small."""
+    low, high = int(surface[:, 2].min()), int(surface[:, 2].max()) + 1
+    first = int(rng.integers(low, high))
+    run = slice(first, first + int(rng.integers(1, max(2, (high - low) // 6) + 1)))
+    shift[..., run] += np.float32(rng.choice([-1, 1]) * rng.uniform(0.7, 3.0))
 
 
 def _ellipsoid(axes: Sequence[Axis], centre_mm: Sequence[float], radii_mm: NDArray[np.float64]) -> tuple[tuple[slice, slice, slice], Field]:
