@@ -128,7 +128,7 @@ class Server:
         run.mkdir(exist_ok=True)
         logs.mkdir(exist_ok=True)
         scratch = self._processes.mark()
-        environment = _without_overrides(os.environ) | {
+        environment = {"OMP_WAIT_POLICY": "passive"} | _without_overrides(os.environ) | {
             "JAVA_HOME": str(find_java_home()),
             MARK: scratch,
             "TEMP": scratch,
