@@ -51,7 +51,7 @@ def test_it_agrees_with_distance_transforms_across_words(spacing_mm):
     opened = open_by_ball(mask, 1.0, spacing_mm)
     assert opened.flags.f_contiguous
     np.testing.assert_array_equal(opened, open_by_distance(mask, 1.0, spacing_mm))
-    assert 0 < np.count_nonzero(opened)
+    assert np.count_nonzero(opened) > 0
 
 
 def test_very_fine_voxels_are_left_to_distance_transforms(monkeypatch):
