@@ -85,8 +85,8 @@ def load_truth(path: Path, defective: BinaryVolume) -> BinaryVolume:
 def ask_both_ways(server: Server, body: bytes, report: Report) -> tuple[BinaryVolume, BinaryVolume]:
     """Ask for both outputs over HTTP and again over gRPC, and make sure that the answers are the same volumes."""
     with (
-        Client(server.settings.url("inference"), key_file=server.key_file) as http,
-        GrpcClient(server.settings.grpc_target, key_file=server.key_file) as grpc,
+        Client(server.settings.url("inference"), key_file=server.key_file, ca_file=server.settings.certificate) as http,
+        GrpcClient(server.settings.grpc_target, key_file=server.key_file, ca_file=server.settings.grpc_certificate) as grpc,
     ):
         over_http = [ask(http, "HTTP", body, output, report) for output in OUTPUTS]
         over_grpc = [ask(grpc, "gRPC", body, output, report) for output in OUTPUTS]

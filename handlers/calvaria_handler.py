@@ -18,6 +18,7 @@ import calvaria
 from calvaria.inference import BUDGET_BYTES
 from calvaria.predictor import Predictor
 from calvaria.server.archive import VERSION_FILE
+from calvaria.serving.logline import request_line
 from calvaria.serving.service import Limits, Model, Request, Response, Service
 from calvaria.serving.wire import WARNING_HEADER
 from calvaria.weights import weights_sha256
@@ -53,6 +54,7 @@ class CalvariaHandler:
         for i, response in enumerate(responses):
             _describe(response, context, i)
             _measure_request(response, context, i)
+            log.info(request_line(context.get_request_id(i), context.model_name, len(data), requests[i], response))
         _measure_batch(len(data), self.service.predictor.device, context)
         return [response.body for response in responses]
 
@@ -79,7 +81,6 @@ def _describe(response: Response, context: Context, i: int) -> None:
     timing = ", ".join(f"{stage};dur={1000 * seconds:.3f}" for stage, seconds in response.seconds.items())
     context.set_response_header(i, "Server-Timing", timing)
     if response.warnings:
-        log.warning("request %s: %s", context.get_request_id(i), ", ".join(notice.code for notice in response.warnings))
         context.set_response_header(i, WARNING_HEADER, " ".join(notice.message for notice in response.warnings))
 
 

@@ -62,6 +62,9 @@ def timed_out() -> CalvariaError:
 
 
 def unreachable(where: str, why: object) -> CalvariaError:
+    if "CERTIFICATE" in str(why):
+        message = f"The server at {where} shows a certificate that is not trusted here ({why}). Give the client its ca_file."
+        return CalvariaError(ErrorCode.UNAVAILABLE, message)
     return CalvariaError(ErrorCode.UNAVAILABLE, f"No server answers at {where} ({why}). Start one with `calvaria serve`.")
 
 

@@ -33,6 +33,7 @@ class Response:
     seconds         by stage, as far as the request came; network is that of the call the request shared with its batch
     occupied        occupied voxels of the volume that came in; 0 if it could not be read
     warnings        about that volume and the answer
+    failure         of an unforeseen error, for the log alone: what it was and where
     """
 
     body: bytes
@@ -42,6 +43,7 @@ class Response:
     seconds: Mapping[str, float]
     occupied: int
     warnings: Sequence[Notice]
+    failure: str = ""
 
 
 def _header_text(value: str) -> str:

@@ -15,6 +15,7 @@ from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_input, assumptions
 from calvaria.serving.heap import give_back
 from calvaria.serving.journey import Journey
+from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.room import Room
@@ -107,8 +108,9 @@ class Service:
             return self._infer_together(journeys)
         except torch.OutOfMemoryError as error:
             log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
-        except Exception:
-            log.exception("the network failed for a batch of %d; now in halves", len(journeys))
+        except Exception as error:
+            log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
+            log.debug("it failed", exc_info=error)
         half = len(journeys) // 2
         self._infer(journeys[:half])
         self._infer(journeys[half:])
