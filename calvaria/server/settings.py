@@ -62,7 +62,7 @@ class ServerSettings:
         """Names of the models to be loaded; each is an archive <name>.mar in the store."""
         listed = self.values.get("load_models", "all")
         if listed != "all":
-            return [entry.split("=")[0].removesuffix(".mar") for entry in listed.split(",")]
+            return [entry.split("=")[0].removesuffix(".mar") for entry in listed.split(",") if entry.strip()]
         return sorted(path.stem for path in self.model_store.glob("*.mar"))
 
     def url(self, name: str) -> str:
@@ -101,9 +101,11 @@ class ServerSettings:
 
 
 def _workers_in(archive: Path) -> int:
-    """What a model's own configuration says; 0 if it leaves that open."""
+    """What a model's own configuration says; 0 if it leaves that open, or there is no archive."""
     import yaml
 
+    if not archive.is_file():
+        return 0
     with ZipFile(archive) as packed:
         config = yaml.safe_load(packed.read(MODEL_CONFIG)) if MODEL_CONFIG in packed.namelist() else {}
     return int(config.get("minWorkers", 0))
