@@ -50,6 +50,8 @@ BY_WORDS = {
 
 def from_http(status: int, body: bytes) -> CalvariaError:
     """From an answer that is no volume and no refusal of ours."""
+    if b"only accepts HTTPS" in body:
+        return CalvariaError(ErrorCode.UNAVAILABLE, "The server speaks TLS alone: give the client an address that begins with https.")
     return _refusal(_by_words(_message(body)) or BY_HTTP_STATUS.get(status, ErrorCode.INTERNAL), f"HTTP {status}: {_message(body)}")
 
 
