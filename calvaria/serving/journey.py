@@ -33,7 +33,7 @@ class Journey:
     def __init__(self, request: Request):
         self.request = request
         self.seconds: dict[str, float] = {}
-        self.sample_bytes = self.occupied = 0
+        self.occupied = 0
         self.warnings: list[Notice] = []
         self.error: CalvariaError | None = None
         self.failure = ""

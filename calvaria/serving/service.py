@@ -13,7 +13,7 @@ from calvaria.io import DEFAULT_MAX_VOXELS, as_mask, open_image
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_input, assumptions
-from calvaria.serving.heap import give_back
+from calvaria.serving.heap import give_back, resident_bytes
 from calvaria.serving.journey import Journey
 from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
@@ -29,8 +29,8 @@ STAGES = ("decode", "prepare", "network", "finish", "encode")
 FINISHING_BYTES = 8
 """A voxel, at the worst, while an answer is finished: its masks, and distances within the box of an implant."""
 
-TRIMMED_BYTES = 2**22
-"""Samples of a batch beyond which freed memory goes back to the system at once; small requests do not pay for it."""
+KEPT_BYTES = 2**25
+"""What the process may hold beyond its size before its first request; then what was freed goes back to the system, in about 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Service:
         self.model = model or Model()
         self._room = Room(self.limits.max_working_mib * 2**20)
         self._pool = ThreadPoolExecutor(threads or torch.get_num_threads(), "calvaria")
+        self._level_bytes = resident_bytes()
 
     def handle(self, requests: Sequence[Request]) -> list[Response]:
         """Exactly one response per request, in order. Never raises for what a request holds."""
@@ -69,7 +70,7 @@ class Service:
             self._infer(opened)
         self._each(journeys, self._close)
         self._bound_batch(journeys)
-        if sum(journey.sample_bytes for journey in journeys) > TRIMMED_BYTES:
+        if resident_bytes() > self._level_bytes + KEPT_BYTES:
             give_back()
         return [journey.response() for journey in journeys]
 
@@ -90,7 +91,6 @@ class Service:
         journey.options = RequestOptions.parse(request.options, self.predictor.task)
         with journey.timed("decode"):
             promise = open_image(request.body, max_voxels=self.limits.max_voxels)
-            journey.sample_bytes = promise.sample_bytes
             with self._room.holding(promise.sample_bytes):
                 journey.decoded = as_mask(promise.read(), journey.options.label)
         volume = journey.decoded.volume
@@ -117,7 +117,8 @@ class Service:
 
     def _infer_together(self, journeys: Sequence[Journey]) -> None:
         start = perf_counter()
-        answers = self.predictor.infer([journey.prepared for journey in journeys])
+        each = self._pool.map if len(journeys) > 1 else map
+        answers = self.predictor.infer([journey.prepared for journey in journeys], each)
         seconds = perf_counter() - start
         for journey, answer in zip(journeys, answers, strict=True):
             journey.inferred = answer
