@@ -109,10 +109,11 @@ class Server:
         return threads_each(sum(self.settings.workers.values()), cores())
 
     def serve_until_interrupted(self) -> None:
-        """Until the server ends by itself, or this program is interrupted; then stop it."""
+        """Until this program is interrupted; then stop it. CalvariaError UNAVAILABLE if the server ends by itself."""
         try:
             if self._process:
                 self._process.wait()
+                raise _unavailable(f"The server ended by itself:\n{self._end_of_logs()}")
         except KeyboardInterrupt:
             log.info("interrupted")
         finally:
