@@ -18,6 +18,7 @@ import calvaria
 from calvaria.inference import BUDGET_BYTES
 from calvaria.predictor import Predictor
 from calvaria.server.archive import VERSION_FILE
+from calvaria.serving.heap import share_one_heap
 from calvaria.serving.logline import request_line
 from calvaria.serving.service import Limits, Model, Request, Response, Service
 from calvaria.serving.wire import WARNING_HEADER
@@ -33,6 +34,7 @@ class CalvariaHandler:
 
     def initialize(self, context: Context) -> None:
         """Load the weights. An archive beside another version of the library is refused."""
+        share_one_heap()
         folder = Path(context.system_properties["model_dir"])
         built_with = (folder / VERSION_FILE).read_text().strip()
         if built_with != calvaria.__version__:

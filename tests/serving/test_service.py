@@ -3,6 +3,8 @@ import gzip
 import itertools
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -358,3 +360,28 @@ def test_what_was_freed_is_no_longer_held():
     give_back()
     assert held - resident_bytes() > 60_000_000
     assert len(keep) == 20
+
+
+FROM_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from calvaria.serving.heap import give_back, resident_bytes, share_one_heap
+
+share_one_heap()
+bytearray(30_000_000)  # freed at once: glibc now keeps up to twice as much at the end of a heap
+before = resident_bytes()
+with ThreadPoolExecutor(4) as pool:
+    def work(number):
+        blocks = [bytearray(60_000) for _ in range(500)]  # and then the last of them first, so that what is free lies at the end
+        while blocks:
+            blocks.pop()
+        return [0] * 5000
+    kept = list(pool.map(work, range(16)))
+    give_back()
+    print(resident_bytes() - before)
+"""
+
+
+def test_what_threads_freed_is_no_longer_held_either():
+    """In a process of its own: the setting holds for all of it, and from its beginning."""
+    grown = subprocess.run([sys.executable, "-c", FROM_THREADS], check=True, capture_output=True, text=True).stdout
+    assert int(grown) < 10_000_000
