@@ -119,16 +119,19 @@ def stop(folder: ServerFolder = Path()) -> None:
 
 @app.command()
 def status(folder: ServerFolder = Path()) -> None:
-    """Say whether the server's workers are ready; exit status 1 unless all are."""
+    """Say which workers are ready; exit status 1 unless every model can answer, so that it serves as a readiness check."""
     from calvaria.server.server import Server
 
     server = Server(folder)
-    workers = server.workers() if server.running else []
+    workers = server.workers()
     for worker in workers:
         typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
     if not workers:
         typer.echo("The server is starting; no worker is ready." if server.running else "No server is running.")
-    if not workers or not all(worker.ready for worker in workers):
+    unable = sorted(set(server.settings.models) - {worker.model for worker in workers if worker.ready})
+    if workers and unable:
+        typer.echo(f"No worker is ready for {', '.join(unable)}.")
+    if not workers or unable:
         raise typer.Exit(1)
 
 

@@ -1,10 +1,11 @@
 """Weights and a task: volumes in, volumes out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
 log = logging.getLogger(__name__)
 
 __all__ = ["ENGINES", "Asked", "Inferred", "Predictor", "Trained"]
+
+Spread = Callable[..., Iterable[Any]]
+"""What `map` is, and the `map` of a pool of threads: a function and what it is applied to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +127,16 @@ class Predictor:
         """Lay the working grid over a volume. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE or, of the wanted grid, BAD_OPTION."""
         return self.task.prepare(volume, self.settings, extras)
 
-    def infer(self, batch: Sequence[Prepared]) -> list[Inferred]:
-        """What the networks say of volumes of any sizes, in one call each for ordinary heads; each answer is what it would be alone."""
+    def infer(self, batch: Sequence[Prepared], each: Spread = map) -> list[Inferred]:
+        """What the networks say of volumes of any sizes, in one call each for ordinary heads; each answer is what it would be alone.
+
+        `each`: how what lies between the networks is done for all, such as by several threads.
+        """
         fields = self.first(batch)
         if self.second is None or self.closer is None or self.task.look is None:
             return [Inferred(field) for field in fields]
         look, closer_settings = self.task.look, self.closer
-        closeups = [look(item, field, self.settings, closer_settings) for item, field in zip(batch, fields, strict=True)]
+        closeups = list(each(lambda item, field: look(item, field, self.settings, closer_settings), batch, fields))
         closer = iter(self.second([closeup for closeup in closeups if closeup]))
         return [
             Inferred(field, closeup, next(closer)) if closeup else Inferred(field) for field, closeup in zip(fields, closeups, strict=True)

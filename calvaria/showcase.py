@@ -64,8 +64,8 @@ def both_ways(
 ) -> dict[str, BinaryVolume]:
     """Ask for outputs over HTTP and again over gRPC, and make sure that the answers are the same volumes."""
     with (
-        Client(server.settings.url("inference"), key_file=server.key_file) as http,
-        GrpcClient(server.settings.grpc_target, key_file=server.key_file) as grpc,
+        Client(server.settings.url("inference"), key_file=server.key_file, ca_file=server.settings.certificate) as http,
+        GrpcClient(server.settings.grpc_target, key_file=server.key_file, ca_file=server.settings.grpc_certificate) as grpc,
     ):
         over_http = [_ask(http, "HTTP", model, body, output, report, factor) for output in outputs]
         over_grpc = [_ask(grpc, "gRPC", model, body, output, report, factor) for output in outputs]

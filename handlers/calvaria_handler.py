@@ -20,6 +20,8 @@ import calvaria
 from calvaria.inference import BUDGET_BYTES
 from calvaria.predictor import Predictor
 from calvaria.server.archive import VERSION_FILE
+from calvaria.serving.heap import share_one_heap
+from calvaria.serving.logline import request_line
 from calvaria.serving.measures import Increment, at_start, of_batch
 from calvaria.serving.pulse import Pulse
 from calvaria.serving.service import STAGES, Limits, Model, Request, Response, Service
@@ -37,6 +39,7 @@ class CalvariaHandler:
 
     def initialize(self, context: Context) -> None:
         """Load the weights. An archive beside another version of the library is refused."""
+        share_one_heap()
         folder = Path(context.system_properties["model_dir"])
         built_with = (folder / VERSION_FILE).read_text().strip()
         if built_with != calvaria.__version__:
@@ -61,6 +64,7 @@ class CalvariaHandler:
         responses = self.service.handle(requests)
         for i, response in enumerate(responses):
             _describe(response, context, i)
+            log.info(request_line(context.get_request_id(i), context.model_name, len(data), requests[i], response))
         _count(context, *of_batch(responses, torch.cuda.max_memory_allocated(gpu) if gpu else None))
         return [response.body for response in responses]
 
@@ -91,7 +95,6 @@ def _describe(response: Response, context: Context, i: int) -> None:
     timing = ", ".join(f"{stage};dur={1000 * seconds:.3f}" for stage, seconds in response.seconds.items())
     context.set_response_header(i, "Server-Timing", timing)
     if response.warnings:
-        log.warning("request %s: %s", context.get_request_id(i), ", ".join(notice.code for notice in response.warnings))
         context.set_response_header(i, WARNING_HEADER, " ".join(notice.message for notice in response.warnings))
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +13,7 @@ import grpc
 import httpx
 
 from calvaria.client import Answer, refusals
-from calvaria.client.grpc_client import METHOD, NO_LIMIT
+from calvaria.client.grpc_client import METHOD, OPTIONS
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.errors import ErrorCode
 from calvaria.serving.wire import VOLUME_PART, decode_refusal, header_of
@@ -65,13 +67,14 @@ class HttpSender(Sender):
     url        of the server's inference address
     token      for it, or None where it asks for none
     timeout_s  for the whole answer
+    ca_file    to trust the server by, if it speaks TLS
     """
 
-    def __init__(self, url: str, token: str | None, timeout_s: float):
+    def __init__(self, url: str, token: str | None, timeout_s: float, ca_file: Path | None = None):
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self._headers = {"content-type": "application/octet-stream"} | ({"authorization": f"Bearer {token}"} if token else {})
-        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._tls = ssl.create_default_context(cafile=ca_file)
         self._connections: list[httpx.AsyncClient] = []
         self._idle: list[httpx.AsyncClient] = []
 
@@ -111,12 +114,12 @@ class HttpSender(Sender):
 class GrpcSender(Sender):
     """Over gRPC, all requests on one connection; made where an event loop runs. `target` is its host:port; see HttpSender for the rest."""
 
-    def __init__(self, target: str, token: str | None, timeout_s: float):
+    def __init__(self, target: str, token: str | None, timeout_s: float, ca_file: Path | None = None):
         self.target = target
         self.timeout_s = timeout_s
         self._metadata = [("authorization", f"Bearer {token}")] if token else []
-        options = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
-        self._channel = grpc.aio.insecure_channel(target, options)
+        trust = grpc.ssl_channel_credentials(ca_file.read_bytes()) if ca_file else None
+        self._channel = grpc.aio.secure_channel(target, trust, OPTIONS) if trust else grpc.aio.insecure_channel(target, OPTIONS)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 
     async def send(self, model: str, item: Item) -> Outcome:

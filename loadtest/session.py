@@ -66,9 +66,10 @@ async def _loaded(plan: Plan, server: Server, items: list[list[Item]], answers: 
 
 def _sender(transport: str, server: Server, plan: Plan) -> Sender:
     token = read_token(server.key_file)
+    settings = server.settings
     if transport == "http":
-        return HttpSender(server.settings.url("inference"), token, plan.timeout_s)
-    return GrpcSender(server.settings.grpc_target, token, plan.timeout_s)
+        return HttpSender(settings.url("inference"), token, plan.timeout_s, settings.certificate)
+    return GrpcSender(settings.grpc_target, token, plan.timeout_s, settings.grpc_certificate)
 
 
 @contextmanager

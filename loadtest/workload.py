@@ -18,17 +18,19 @@ CHOICES_STREAM = 2
 OK = "ok"
 """The code of an answer that is a volume; others are values of ErrorCode."""
 BAD_PREFIX = "bad:"
+SHELL_PREFIX = "shell:"
 SMALLEST, LARGEST = 16, 1024
 """Voxels along an edge. In fewer a head cannot be told from noise."""
 DEFECTS_TRIED = 20
-FORM = f"sizes and bad bodies with weights, such as 64:5,128:3,256:1,bad:garbage:0.5; the bad ones are {', '.join(BAD)}"
+FORM = f"sizes, shells and bad bodies with weights, such as 64:5,128:3,256:1,shell:32:2,bad:garbage:0.5; the bad ones are {', '.join(BAD)}"
 
 
 @dataclass(frozen=True)
 class Ingredient:
     """A kind of request and its share of all, relative to the weights of the others.
 
-    name  the voxels along each edge of a cube that holds a skull, or `bad:` and a name of BAD
+    name  the voxels along each edge of a cube that holds a skull; `shell:` and the voxels of 1 mm along each edge of one that holds a
+          hollow ball, which is less work than a head in voxels however large; or `bad:` and a name of BAD
     """
 
     name: str
@@ -37,7 +39,7 @@ class Ingredient:
     @classmethod
     def parse(cls, text: str) -> "Ingredient":
         """From `128`, `128:3`, `bad:empty` or `bad:empty:0.5`; CalvariaError BAD_OPTION."""
-        match = re.fullmatch(r"(\d+|bad:[a-z-]+)(?::([0-9.]+))?", text.strip())
+        match = re.fullmatch(r"(\d+|shell:\d+|bad:[a-z-]+)(?::([0-9.]+))?", text.strip())
         try:
             ingredient = cls(match[1], float(match[2] or 1)) if match else None
         except ValueError:
@@ -52,7 +54,16 @@ class Ingredient:
 
     @property
     def exists(self) -> bool:
-        return self.name.removeprefix(BAD_PREFIX) in BAD if self.bad else SMALLEST <= int(self.name) <= LARGEST
+        return self.name.removeprefix(BAD_PREFIX) in BAD if self.bad else SMALLEST <= self.voxels <= LARGEST
+
+    @property
+    def shell(self) -> bool:
+        return self.name.startswith(SHELL_PREFIX)
+
+    @property
+    def voxels(self) -> int:
+        """Along an edge, of one that is not bad."""
+        return int(self.name.removeprefix(SHELL_PREFIX))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +91,8 @@ def make_item(ingredient: Ingredient, variant: int, seed: int, options: dict[str
         bad = BAD[ingredient.name.removeprefix(BAD_PREFIX)]
         codes = tuple(code.value for code in bad.codes)
         return Item(ingredient.name, variant, bad.body(seed + variant), options | bad.options, codes)
-    volume = defective_skull(int(ingredient.name), seed + variant)
+    make = open_shell if ingredient.shell else defective_skull
+    volume = make(ingredient.voxels, seed + variant)
     return Item(ingredient.name, variant, encode(volume, "nrrd"), options)
 
 
@@ -91,6 +103,17 @@ def defective_skull(size: int, seed: int) -> BinaryVolume:
         with suppress(CalvariaError):  # this one lies beyond the edge of the cube
             return cut_defect(skull, defect_seed).defective
     return cut_defect(skull, seed + DEFECTS_TRIED).defective
+
+
+def open_shell(size: int, seed: int) -> BinaryVolume:
+    """A hollow ball in a cube of `size` voxels of 1 mm an edge, less what lies in a smaller ball somewhere on it."""
+    axis = np.linspace(-1, 1, size)
+    places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
+    radius = np.sqrt((places**2).sum(0))
+    hole = np.random.default_rng(seed).normal(size=3)
+    hole *= 0.8 / np.linalg.norm(hole)
+    away = np.sqrt(((places - hole[:, None, None, None]) ** 2).sum(0))
+    return BinaryVolume.on_grid((abs(radius - 0.8) < 0.12) & (away > 0.4), (1.0, 1.0, 1.0))
 
 
 def choices(mix: Sequence[Ingredient], variants: int, transports: Sequence[str], seed: int) -> Iterator[tuple[int, int, str]]:

@@ -61,7 +61,7 @@ class FakePredictor:
             raise CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty.")
         return [Asked(FakePrepared(volume))]
 
-    def infer(self, batch: Sequence[FakePrepared]) -> list[np.ndarray]:
+    def infer(self, batch: Sequence[FakePrepared], each: Callable[..., object] = map) -> list[np.ndarray]:
         self.batches.append(len(batch))
         self.fail([prepared.volume for prepared in batch])
         return [prepared.volume.mask[::-1] for prepared in batch]

@@ -93,3 +93,14 @@ def test_importing_the_predictor_does_not_pull_in_what_serving_must_not_need() -
     unwanted = ["calvaria.training", "calvaria.evaluation", "calvaria.synthetic", "ts", "matplotlib", "typer"]
     code = f"import sys, calvaria.predictor, calvaria.serving.service; sys.exit(', '.join(m for m in {unwanted} if m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == ""
+
+
+@pytest.mark.parametrize("path", [*FILES, *ROOT.glob("handlers/*.py")], ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_that_is_served_unpickles(path: Path) -> None:
+    """Training reads its own checkpoints, as weights alone; nothing else reads what could run code."""
+    tree = ast.parse(path.read_text())
+    assert not imports(path) & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
+    loads = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
+    assert not loads or "training" in path.parts
+    assert all("weights_only=True" in ast.unparse(call) for call in loads)
+    assert not any(isinstance(node, ast.keyword) and node.arg == "allow_pickle" for node in ast.walk(tree))

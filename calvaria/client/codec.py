@@ -81,6 +81,8 @@ class Caller(ABC):
     key_file   which the server wrote when it started; by default key_file.json in this folder or the nearest one above it. Read
                anew for each call, since tokens change when a server restarts; without one, no token is sent
     token      instead of a key file
+    ca_file    certificates (PEM) to trust a server with that speaks TLS: its own, or that of whoever signed it; by default those that
+               this machine trusts
     timeout_s  for the whole answer, queue included; each attempt has it anew
     retry      what to do while the server is busy; NEVER to be told at once
     """
@@ -162,6 +164,17 @@ def encode_source(source: Source) -> bytes:
         return Path(source).read_bytes()
     except OSError as error:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{source} cannot be read: {error.strerror}.") from error
+
+
+def readable(ca_file: Path | str) -> Path:
+    """The same file; BAD_OPTION unless it can be read and may hold certificates."""
+    try:
+        ok = b"-----BEGIN CERTIFICATE-----" in Path(ca_file).read_bytes()
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{ca_file} cannot be read: {error.strerror}.") from error
+    if not ok:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{ca_file} holds no certificate (PEM).")
+    return Path(ca_file)
 
 
 def accept(answer: Answer) -> Answer:

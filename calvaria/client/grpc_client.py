@@ -6,19 +6,22 @@ from pathlib import Path
 import grpc
 
 from calvaria.client import refusals
-from calvaria.client.codec import Answer, Caller, accept
+from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.retry import Progress, Retry, Watch
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 NO_LIMIT = -1
+OPTIONS = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
+"""gRPC would refuse to receive more than 4 MB."""
 
 
 class GrpcClient(Caller):
     """Calls a server over gRPC.
 
     target  host:port of the server's gRPC inference
+    tls     whether it speaks TLS; a `ca_file` says so, too
 
     The other arguments: see Caller. A message goes and comes in one piece here, so progress is told before and after.
     """
@@ -29,14 +32,15 @@ class GrpcClient(Caller):
         *,
         key_file: Path | str | None = None,
         token: str | None = None,
+        tls: bool = False,
+        ca_file: Path | str | None = None,
         timeout_s: float = 600.0,
         retry: Retry = Retry(),
     ):
         super().__init__(key_file, token, timeout_s, retry)
         self.target = target
-        # gRPC would refuse to receive more than 4 MB.
-        options = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
-        self._channel = grpc.insecure_channel(target, options)
+        trust = grpc.ssl_channel_credentials(readable(ca_file).read_bytes() if ca_file else None)
+        self._channel = grpc.secure_channel(target, trust, OPTIONS) if tls or ca_file else grpc.insecure_channel(target, OPTIONS)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 
     def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:

@@ -1,13 +1,14 @@
 """The client for HTTP."""
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 
 from calvaria.client import refusals
-from calvaria.client.codec import Answer, Caller, accept
+from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.retry import Progress, Retry, Watch
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART, WARNING_HEADER, header_of
 
@@ -18,7 +19,7 @@ CHUNK_BYTES = 2**18
 class Client(Caller):
     """Calls a server over HTTP, e.g. `Client().predict("completion", "in.nrrd", output="implant")`.
 
-    url  of the server's inference address
+    url  of the server's inference address, http:// or https://
 
     The other arguments: see Caller.
     """
@@ -29,13 +30,15 @@ class Client(Caller):
         *,
         key_file: Path | str | None = None,
         token: str | None = None,
+        ca_file: Path | str | None = None,
         timeout_s: float = 600.0,
         retry: Retry = Retry(),
         transport: httpx.BaseTransport | None = None,
     ):
         super().__init__(key_file, token, timeout_s, retry)
         self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), transport=transport, trust_env=False)
+        trust = ssl.create_default_context(cafile=readable(ca_file)) if ca_file else True
+        self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), verify=trust, transport=transport, trust_env=False)
 
     def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
         token = self.read_token()

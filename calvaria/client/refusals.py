@@ -50,6 +50,8 @@ BY_WORDS = {
 
 def from_http(status: int, body: bytes) -> CalvariaError:
     """From an answer that is no volume and no refusal of ours."""
+    if b"only accepts HTTPS" in body:
+        return CalvariaError(ErrorCode.UNAVAILABLE, "The server speaks TLS alone: give the client an address that begins with https.")
     return _refusal(_by_words(_message(body)) or BY_HTTP_STATUS.get(status, ErrorCode.INTERNAL), f"HTTP {status}: {_message(body)}")
 
 
@@ -62,6 +64,9 @@ def timed_out() -> CalvariaError:
 
 
 def unreachable(where: str, why: object) -> CalvariaError:
+    if "CERTIFICATE" in str(why):
+        message = f"The server at {where} shows a certificate that is not trusted here ({why}). Give the client its ca_file."
+        return CalvariaError(ErrorCode.UNAVAILABLE, message)
     return CalvariaError(ErrorCode.UNAVAILABLE, f"No server answers at {where} ({why}). Start one with `calvaria serve`.")
 
 

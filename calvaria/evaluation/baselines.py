@@ -15,7 +15,7 @@ from scipy import ndimage, optimize
 
 from calvaria.evaluation.continuation import continuation
 from calvaria.geometry import Field, WorkingGrid, bounding_box, to_canonical
-from calvaria.tasks.completion import open_by_ball
+from calvaria.tasks.opening import open_by_ball
 from calvaria.volume import BinaryVolume, Mask
 
 Baseline = Callable[[BinaryVolume], BinaryVolume]

@@ -14,7 +14,7 @@ from scipy import ndimage
 from calvaria.evaluation.metrics import dice
 from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax import ORGANS, RefinementCase, make_case
-from calvaria.tasks.completion import open_by_ball
+from calvaria.tasks.opening import open_by_ball
 from calvaria.volume import BinaryVolume, Mask
 
 Cleaning = Callable[[BinaryVolume], BinaryVolume]

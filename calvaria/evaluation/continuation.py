@@ -7,7 +7,8 @@ from scipy.interpolate import RBFInterpolator
 
 from calvaria.errors import CalvariaError
 from calvaria.geometry import WorkingGrid, to_canonical
-from calvaria.tasks.completion import large_components, open_by_ball
+from calvaria.tasks.components import large_components
+from calvaria.tasks.opening import open_by_ball
 from calvaria.vault.cavity import Cavity, box_around
 from calvaria.vault.unrolled import PIXEL, Plane, Unrolled, on_map
 from calvaria.volume import BinaryVolume, Mask

@@ -4,9 +4,9 @@ import tempfile
 from pathlib import Path
 
 import calvaria
+from calvaria.server.settings import MODEL_CONFIG
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
-CONFIG = "model-config.yaml"
 VERSION_FILE = "calvaria-version.txt"
 """In the archive: the version of the library that it was built with, and the only one it runs beside."""
 
@@ -34,7 +34,7 @@ def build_archive(model: Path, handler: Path, store: Path) -> Path:
             handler=str(handler),
             serialized_file=str(model / WEIGHTS),
             extra_files=",".join(map(str, extra)),
-            config_file=str(model / CONFIG),
+            config_file=str(model / MODEL_CONFIG),
             export_path=str(store),
             force=True,
         )

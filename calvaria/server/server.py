@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ import httpx
 
 from calvaria.client.tokens import KEY_FILE, read_token
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.server.cores import cores, threads_each
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes
 from calvaria.server.settings import CONFIG, ServerSettings, is_free
+from calvaria.server.tls import trusting
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +98,22 @@ class Server:
         except (httpx.HTTPError, KeyError, ValueError, CalvariaError):  # the last: a key file that is half written
             return []
 
+    @property
+    def ready(self) -> bool:
+        """Whether every model has a worker that can answer."""
+        return {worker.model for worker in self.workers() if worker.ready} == set(self.settings.models)
+
+    @property
+    def threads(self) -> int:
+        """That each worker computes with, unless OMP_NUM_THREADS says otherwise."""
+        return threads_each(sum(self.settings.workers.values()), cores())
+
     def serve_until_interrupted(self) -> None:
-        """Until the server ends by itself, or this program is interrupted; then stop it."""
+        """Until this program is interrupted; then stop it. CalvariaError UNAVAILABLE if the server ends by itself."""
         try:
             if self._process:
                 self._process.wait()
+                raise _unavailable(f"The server ended by itself:\n{self._end_of_logs()}")
         except KeyboardInterrupt:
             log.info("interrupted")
         finally:
@@ -128,7 +142,7 @@ class Server:
         run.mkdir(exist_ok=True)
         logs.mkdir(exist_ok=True)
         scratch = self._processes.mark()
-        environment = _without_overrides(os.environ) | {
+        environment = self._environment(os.environ) | {
             "JAVA_HOME": str(find_java_home()),
             MARK: scratch,
             "TEMP": scratch,
@@ -144,9 +158,17 @@ class Server:
                 command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
             )
 
+    def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Ours, unless it is given, but for what TorchServe prefers to its configuration file.
+
+        Threads that wait do not spin: beside other processes that tripled the time of a network call on two cores.
+        """
+        ours = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "passive"}
+        return ours | {name: value for name, value in given.items() if name != "TS_CONFIG_FILE"}
+
     def _wait_until_ready(self, timeout_s: float) -> None:
         start = time.monotonic()
-        while not self._ready():
+        while not self._complete():
             if self._process and self._process.poll() is not None:
                 raise _unavailable(f"The server ended while starting:\n{self._end_of_logs()}")
             if complaint := self._worker_complaint():
@@ -155,15 +177,19 @@ class Server:
                 raise _unavailable(f"The server was not ready after {timeout_s:g} seconds:\n{self._end_of_logs()}")
             time.sleep(POLL_S)
         log.info("ready after %.1f s", time.monotonic() - start)
+        log.info("workers: %s; of %d cores each has %d", self.settings.workers, cores(), self.threads)
 
-    def _ready(self) -> bool:
-        workers = self.workers()
-        return {worker.model for worker in workers} == set(self.settings.models) and all(worker.ready for worker in workers)
+    def _complete(self) -> bool:
+        """Whether as many workers as there should be are ready."""
+        return Counter(worker.model for worker in self.workers() if worker.ready) == self.settings.workers
 
     def _workers_of(self, model: str) -> list[Worker]:
         token = read_token(self.key_file, "management")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        answer = httpx.get(f"{self.settings.url('management')}/models/{model}", headers=headers, timeout=10, trust_env=False)
+        url = f"{self.settings.url('management')}/models/{model}"
+        certificate = self.settings.certificate
+        verify = trusting(certificate) if certificate else url.startswith("https:")
+        answer = httpx.get(url, headers=headers, timeout=10, trust_env=False, verify=verify)
         answer.raise_for_status()
         described = answer.json()[0]["workers"]
         return [Worker(model, int(each["pid"]), each["status"] == "READY") for each in described]
@@ -185,11 +211,6 @@ class Server:
         with path.open("rb") as file:
             file.seek(self._log_starts.get(path, 0))
             return file.read().decode(errors="replace").splitlines()
-
-
-def _without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
-    """TorchServe prefers these variables to its configuration file."""
-    return {name: value for name, value in environment.items() if name != "TS_CONFIG_FILE"}
 
 
 def _unavailable(message: str) -> CalvariaError:

@@ -1,17 +1,23 @@
 """What `config.properties` says, for those who start and call a server."""
 
+import re
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.server.cores import cores
 
 CONFIG = "config.properties"
 URLS = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
+FILES = "metrics_config", "certificate_file", "private_key_file"
+LOG_CONFIG = re.compile(r"(-Dlog4j.configurationFile=)(?!file:)(\S+)")
 LOOPBACK = "127.0.0.1"
+MODEL_CONFIG = "model-config.yaml"
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,10 @@ class ServerSettings:
         """The same on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
         ports = iter(_free_ports(len(URLS) + len(GRPC_PORTS)))
         values = {**self.values, "model_store": str((store or self.model_store).resolve()), "grpc_inference_address": LOOPBACK}
-        if "metrics_config" in values:
-            values["metrics_config"] = str(self.folder / values["metrics_config"])
-        values |= {name: f"http://{LOOPBACK}:{next(ports)}" for name in URLS}
+        values |= {name: str(self.folder / values[name]) for name in FILES if name in values}
+        if "vmargs" in values:
+            values["vmargs"] = LOG_CONFIG.sub(lambda found: found[1] + (self.folder / found[2]).as_uri(), values["vmargs"])
+        values |= {name: f"{urlsplit(self._address(name)).scheme}://{LOOPBACK}:{next(ports)}" for name in URLS}
         values |= {name: str(next(ports)) for name in GRPC_PORTS}
         return ServerSettings(self.folder, values)
 
@@ -55,12 +62,31 @@ class ServerSettings:
         """Names of the models to be loaded; each is an archive <name>.mar in the store."""
         listed = self.values.get("load_models", "all")
         if listed != "all":
-            return [entry.split("=")[0].removesuffix(".mar") for entry in listed.split(",")]
+            return [entry.split("=")[0].removesuffix(".mar") for entry in listed.split(",") if entry.strip()]
         return sorted(path.stem for path in self.model_store.glob("*.mar"))
 
     def url(self, name: str) -> str:
         """`inference`, `management` or `metrics` -> http://host:port"""
-        return self.values.get(f"{name}_address", f"http://{LOOPBACK}:{URLS[f'{name}_address']}")
+        return self._address(f"{name}_address")
+
+    def _address(self, name: str) -> str:
+        return self.values.get(name, f"http://{LOOPBACK}:{URLS[name]}")
+
+    @property
+    def certificate(self) -> Path | None:
+        """What this server shows of itself, where its addresses begin with https; None without one."""
+        return self.folder / self.values["certificate_file"] if "certificate_file" in self.values else None
+
+    @property
+    def grpc_certificate(self) -> Path | None:
+        """The same, where gRPC speaks TLS, too."""
+        return self.certificate if self.values.get("enable_grpc_ssl") == "true" else None
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """Worker processes by model: as its archive says, else as these settings do, else (TorchServe's own rule) one a core."""
+        usual = int(self.values.get("default_workers_per_model", cores()))
+        return {model: _workers_in(self.model_store / f"{model}.mar") or usual for model in self.models}
 
     @property
     def grpc_target(self) -> str:
@@ -70,8 +96,19 @@ class ServerSettings:
     @property
     def ports(self) -> list[int]:
         """Every port that the server listens on."""
-        urls = [urlsplit(self.values.get(name, f"http://{LOOPBACK}:{default}")).port or default for name, default in URLS.items()]
+        urls = [urlsplit(self._address(name)).port or default for name, default in URLS.items()]
         return urls + [int(self.values.get(name, default)) for name, default in GRPC_PORTS.items()]
+
+
+def _workers_in(archive: Path) -> int:
+    """What a model's own configuration says; 0 if it leaves that open, or there is no archive."""
+    import yaml
+
+    if not archive.is_file():
+        return 0
+    with ZipFile(archive) as packed:
+        config = yaml.safe_load(packed.read(MODEL_CONFIG)) if MODEL_CONFIG in packed.namelist() else {}
+    return int(config.get("minWorkers", 0))
 
 
 def is_free(port: int) -> bool:

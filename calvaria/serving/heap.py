@@ -1,6 +1,22 @@
 """Memory that was freed, given back to the system."""
 
 import ctypes
+import os
+
+STATM = "/proc/self/statm"
+M_ARENA_MAX = -8
+"""Of glibc's mallopt, from its malloc.h."""
+
+
+def share_one_heap() -> None:
+    """Let all threads that begin from now on share one heap; elsewhere than with glibc nothing is done.
+
+    What is free at the end of a thread's own heap, up to 64 MiB, does not go back by `give_back`: a worker that had met volumes of 256³
+    voxels kept up to 70 MiB more than before, and with one heap 2.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
@@ -11,3 +27,12 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def resident_bytes() -> int:
+    """What this process holds of the machine's memory, shared libraries included; 0 where Linux does not say."""
+    try:
+        with open(STATM) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        return 0

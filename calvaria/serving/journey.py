@@ -10,6 +10,7 @@ import torch
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import Decoded
 from calvaria.predictor import Asked, Inferred
+from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.report import Notice
@@ -32,15 +33,20 @@ class Journey:
         self.request = request
         self.network_share_s = 0.0
         self.seconds: dict[str, float] = {}
-        self.sample_bytes = self.occupied = 0
+        self.occupied = 0
         self.warnings: list[Notice] = []
         self.error: CalvariaError | None = None
+        self.failure = ""
 
     def attempt(self, stage: Callable[["Journey"], None]) -> None:
         if self.error is None:
             try:
                 stage(self)
+            except CalvariaError as error:
+                self.refuse(error)
             except Exception as error:
+                self.failure = whereabouts(error)
+                log.debug("a request failed", exc_info=error)
                 self.refuse(_refusal(error))
 
     def refuse(self, error: CalvariaError) -> None:
@@ -67,7 +73,7 @@ class Journey:
         self.warnings += notices
 
     def response(self) -> Response:
-        measured = self.seconds, self.occupied, tuple(self.warnings)
+        measured = self.seconds, self.occupied, tuple(self.warnings), self.failure
         if self.error is None:
             return Response(self.body, 200, "ok", self.content_type, *measured, network_share_s=self.network_share_s)
         code = self.error.code
@@ -77,10 +83,7 @@ class Journey:
 
 
 def _refusal(error: Exception) -> CalvariaError:
-    """What the client may know of an error; the rest goes to the log."""
-    if isinstance(error, CalvariaError):
-        return error
-    log.error("a request failed", exc_info=error)
+    """What the client may know of an unforeseen error."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return CalvariaError(
             ErrorCode.OUT_OF_MEMORY, "The server has not enough memory for this volume. Send a smaller one, or try again later."

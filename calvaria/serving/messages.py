@@ -35,6 +35,7 @@ class Response:
     network_share_s that call's seconds, divided evenly among the requests that shared it
     occupied        occupied voxels of the volume that came in; 0 if it could not be read
     warnings        about that volume and the answer
+    failure         of an unforeseen error, for the log alone: what it was and where
     """
 
     body: bytes
@@ -45,6 +46,7 @@ class Response:
     network_share_s: float = field(default=0.0, kw_only=True)
     occupied: int
     warnings: Sequence[Notice]
+    failure: str = ""
 
 
 def _bytes(value: bytes | bytearray | str) -> bytes | bytearray:

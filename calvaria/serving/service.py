@@ -17,8 +17,9 @@ from calvaria.io import DEFAULT_MAX_VOXELS, as_mask, open_image
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_input, assumptions
-from calvaria.serving.heap import give_back
+from calvaria.serving.heap import give_back, resident_bytes
 from calvaria.serving.journey import Journey
+from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.room import Room
@@ -34,8 +35,8 @@ STAGES = ("decode", "prepare", "network", "finish", "encode")
 FINISHING_BYTES = 8
 """A voxel, at the worst, while an answer is finished: its masks, and distances within the box of an implant."""
 
-TRIMMED_BYTES = 2**22
-"""Samples of a batch beyond which freed memory goes back to the system at once; small requests do not pay for it."""
+KEPT_BYTES = 2**25
+"""What the process may hold beyond its size before its first request; then what was freed goes back to the system, in about 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Service:
         self.model = model or Model()
         self._room = Room(self.limits.max_working_mib * 2**20)
         self._pool = ThreadPoolExecutor(threads or torch.get_num_threads(), "calvaria")
+        self._level_bytes = resident_bytes()
 
     def handle(self, requests: Sequence[Request]) -> list[Response]:
         """Exactly one response per request, in order. Never raises for what a request holds."""
@@ -74,7 +76,7 @@ class Service:
             self._infer(opened)
         self._each(journeys, self._close)
         self._bound_batch(journeys)
-        if sum(journey.sample_bytes for journey in journeys) > TRIMMED_BYTES:
+        if resident_bytes() > self._level_bytes + KEPT_BYTES:
             give_back()
         return [journey.response() for journey in journeys]
 
@@ -96,7 +98,6 @@ class Service:
         journey.options = RequestOptions.parse(request.options, task)
         with journey.timed("decode"):
             promise = open_image(request.body, max_voxels=self.limits.max_voxels)
-            journey.sample_bytes = promise.sample_bytes
             with self._room.holding(promise.sample_bytes):
                 journey.decoded = as_mask(promise.read(), journey.options.label, keep_labels=task.label_margin_mm is not None)
             volume = journey.decoded.volume
@@ -113,7 +114,6 @@ class Service:
         if not task.imaged:
             raise CalvariaError(ErrorCode.UNKNOWN_OPTION, f"{task.name} takes no {IMAGE_PART} beside the volume. Leave it out.")
         promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
-        journey.sample_bytes += promise.sample_bytes
         with self._room.holding(promise.sample_bytes):
             image = promise.read()
         if not BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine).same_grid(volume):
@@ -129,15 +129,17 @@ class Service:
             return self._infer_together(journeys)
         except torch.OutOfMemoryError as error:
             log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
-        except Exception:
-            log.exception("the network failed for a batch of %d; now in halves", len(journeys))
+        except Exception as error:
+            log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
+            log.debug("it failed", exc_info=error)
         half = len(journeys) // 2
         self._infer(journeys[:half])
         self._infer(journeys[half:])
 
     def _infer_together(self, journeys: Sequence[Journey]) -> None:
         start = perf_counter()
-        answers = iter(self.predictor.infer([each.prepared for journey in journeys for each in journey.asked]))
+        questions = [asked.prepared for journey in journeys for asked in journey.asked]
+        answers = iter(self.predictor.infer(questions, self._pool.map if len(journeys) > 1 else map))
         seconds = perf_counter() - start
         for journey in journeys:
             journey.inferred = list(islice(answers, len(journey.asked)))

@@ -3,7 +3,6 @@
 from math import ceil, prod
 
 import cc3d
-import edt
 import numpy as np
 from scipy import ndimage
 
@@ -11,6 +10,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import large_components
+from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
@@ -148,13 +148,6 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
         opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)
         cleaned[box][thick] |= large_components(opened, smallest)
     return cleaned
-
-
-def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """Morphological opening [X, Y, Z] by a ball; by two distance transforms, so that anisotropic spacing is no matter."""
-    core = edt.edt(mask, anisotropy=spacing_mm, black_border=True) > radius_mm
-    opened: Mask = edt.edt(~core, anisotropy=spacing_mm) <= radius_mm
-    return opened & mask
 
 
 HEAD_SPAN_MM = (100.0, 195.0), (130.0, 250.0), (90.0, 250.0)

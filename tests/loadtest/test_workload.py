@@ -22,13 +22,33 @@ from loadtest.workload import Ingredient, choices, make_item, parse_mix
         ("64:5,128:3,256:1", [("64", 5.0), ("128", 3.0), ("256", 1.0)]),
         (" 64:0.5 , bad:garbage ", [("64", 0.5), ("bad:garbage", 1.0)]),
         ("bad:nrrd-bomb:2", [("bad:nrrd-bomb", 2.0)]),
+        ("shell:32,shell:48:2", [("shell:32", 1.0), ("shell:48", 2.0)]),
     ],
 )
 def test_a_mix_is_sizes_and_bad_bodies_with_weights(text, expected):
     assert parse_mix(text) == [Ingredient(*each) for each in expected]
 
 
-@pytest.mark.parametrize("text", ["", "64,", "4:1", "9999", "64:0", "64:-1", "64:x", "64:1.2.3", "bad:", "bad:luck", "64:1:2", "64,64:2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "64,",
+        "4:1",
+        "9999",
+        "64:0",
+        "64:-1",
+        "64:x",
+        "64:1.2.3",
+        "bad:",
+        "bad:luck",
+        "64:1:2",
+        "64,64:2",
+        "shell:",
+        "shell:4",
+        "shell:x",
+    ],
+)
 def test_another_mix_is_refused(text):
     with pytest.raises(CalvariaError) as caught:
         parse_mix(text)
@@ -51,6 +71,13 @@ def test_shares_follow_the_weights():
     np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=0.02)
     for seen in (Counter(variant for _, variant, _ in drawn), Counter(transport for _, _, transport in drawn)):
         np.testing.assert_allclose(np.array(list(seen.values())) / len(drawn), [0.5, 0.5], atol=0.02)
+
+
+def test_shells_are_small_in_millimetres_too():
+    one, other, again = (decode(make_item(Ingredient("shell:32"), variant, 3, {}).body).volume for variant in (0, 1, 0))
+    assert (one.shape, one.spacing_mm) == ((32, 32, 32), (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(one.mask, again.mask)
+    assert (one.mask != other.mask).any()
 
 
 def test_skulls_have_their_size_and_a_seed_makes_them_again():

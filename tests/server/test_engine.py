@@ -10,8 +10,8 @@ import pytest
 from calvaria.client import Client
 from calvaria.evaluation.metrics import dice
 from calvaria.predictor import Predictor
-from calvaria.server.archive import CONFIG
 from calvaria.server.server import Server
+from calvaria.server.settings import MODEL_CONFIG
 from calvaria.volume import BinaryVolume
 
 pytestmark = [
@@ -37,7 +37,7 @@ def test_minkowskiengine_serves_what_our_own_engine_answers(model_store: Path, t
         shipped.extractall(own)
         for name in shipped.namelist():
             content = shipped.read(name)
-            changed.writestr(name, content.replace(b"engine: auto", b"engine: minkowski") if name == CONFIG else content)
+            changed.writestr(name, content.replace(b"engine: auto", b"engine: minkowski") if name == MODEL_CONFIG else content)
     volume = notched_shell()
     with (
         Server.apart(tmp_path / "server", ROOT / "config.properties", store) as server,

@@ -100,6 +100,19 @@ def test_terminated_while_starting_nothing_is_left(model_store, tmp_path, living
     assert not note.exists()
 
 
+def test_in_the_foreground_a_server_that_ends_by_itself_is_noticed(model_store, tmp_path):
+    """Whoever started it, such as a container's host, can start it again."""
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    command = [sys.executable, "-m", "calvaria.cli", "serve", "--foreground", "--folder", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        assert any(line.startswith("Ready at") for line in serving.stdout)
+        next(process for process in processes_of(server) if process.name() == "java").kill()
+        _, said = serving.communicate(timeout=60)
+    assert serving.returncode == 2
+    assert "The server ended by itself" in said
+    assert not server.running
+
+
 def test_a_launch_that_fails_leaves_nothing(model_store, tmp_path, monkeypatch):
     server = Server.apart(tmp_path, CONFIG, model_store)
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -1,9 +1,11 @@
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 
-from calvaria.server.settings import CONFIG, ServerSettings, is_free
+from calvaria.server.settings import CONFIG, MODEL_CONFIG, ServerSettings, is_free
 from calvaria.serving.service import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +27,8 @@ def test_elsewhere_everything_is_found_and_no_port_is_shared(settings, tmp_path)
     assert len(set(one.ports + settings.ports)) == 10
     assert all(is_free(port) for port in one.ports)
     assert Path(one.values["metrics_config"]).is_file()
+    assert f"-Dlog4j.configurationFile={(ROOT / 'log4j2.xml').as_uri()}" in one.values["vmargs"]
+    assert one.elsewhere().values["vmargs"] == one.values["vmargs"]
     assert one.model_store.is_absolute()
     assert two.model_store == tmp_path
     assert one.url("inference") == f"http://127.0.0.1:{one.ports[0]}"
@@ -36,6 +40,26 @@ def test_models_are_those_in_the_store_or_those_listed(settings, tmp_path):
     (tmp_path / "a.mar").touch()
     assert settings.elsewhere(tmp_path).models == ["a", "b"]
     assert ServerSettings(tmp_path, {"load_models": "a.mar,other=b.mar", "model_store": "."}).models == ["a", "other"]
+
+
+def test_a_server_with_tls_keeps_it_elsewhere(settings, tmp_path):
+    values = settings.values | {"inference_address": "https://127.0.0.1:1", "certificate_file": "own.pem", "private_key_file": "own.key"}
+    moved = ServerSettings(tmp_path, values).elsewhere(tmp_path)
+    assert moved.url("inference").startswith("https://127.0.0.1:")
+    assert moved.url("management").startswith("http://127.0.0.1:")
+    assert (moved.certificate, moved.grpc_certificate) == (tmp_path / "own.pem", None)
+    assert moved.values["private_key_file"] == str(tmp_path / "own.key")
+    assert ServerSettings(tmp_path, values | {"enable_grpc_ssl": "true"}).grpc_certificate == tmp_path / "own.pem"
+
+
+def test_workers_are_those_of_the_archive_or_the_settings(tmp_path):
+    for name, config in [("plain", "batchSize: 4"), ("own", "minWorkers: 3")]:
+        with zipfile.ZipFile(tmp_path / f"{name}.mar", "w") as archive:
+            archive.writestr(MODEL_CONFIG, config)
+    with zipfile.ZipFile(tmp_path / "bare.mar", "w"):
+        pass
+    settings = ServerSettings(tmp_path, {"model_store": ".", "default_workers_per_model": "2"})
+    assert settings.workers == {"bare": 2, "own": 3, "plain": 2}
 
 
 def test_the_shipped_configuration_is_closed(settings):
@@ -55,7 +79,6 @@ def test_no_answer_can_be_so_large_that_its_worker_is_killed(settings):
 
 
 def test_a_full_queue_fits_in_the_heap(settings):
-    heap = int(settings.values["vmargs"].removeprefix("-Xmx").removesuffix("g")) * 2**30
-    for path in ROOT.glob("models/*/model-config.yaml"):
-        queue = yaml.safe_load(path.read_text())["jobQueueSize"]
-        assert queue * int(settings.values["max_request_size"]) < heap
+    heap = int(re.search(r"-Xmx(\d+)g", settings.values["vmargs"])[1]) * 2**30
+    queued = sum(yaml.safe_load(path.read_text())["jobQueueSize"] for path in ROOT.glob("models/*/model-config.yaml"))
+    assert queued * int(settings.values["max_request_size"]) < heap

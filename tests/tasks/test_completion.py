@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.tasks import TASKS, Inferred, Settings
-from calvaria.tasks.completion import OPENING_MM, clean, open_by_ball, prepare
+from calvaria.tasks.completion import OPENING_MM, clean, prepare
 from calvaria.tasks.components import large_components
+from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import Prepared
 from calvaria.volume import BinaryVolume, Mask
 
