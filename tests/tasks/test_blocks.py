@@ -3,7 +3,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from calvaria.geometry import WorkingGrid
@@ -20,10 +20,10 @@ def grids(coarse: tuple[int, int, int], factors: tuple[float, float, float]) -> 
 
 
 def blocks_of(coarse: BinaryVolume, fine: BinaryVolume) -> list[tuple[tuple[int, int, int], Mask]]:
-    """Each coarse voxel with the mask of fine voxels whose centres lie in it: by looking at each."""
-    index = [
-        np.floor((np.arange(many) + 0.5) * count / many - 1e-9).astype(int) for count, many in zip(coarse.shape, fine.shape, strict=True)
-    ]
+    """Each coarse voxel with the mask of fine voxels that lie in it: by looking at each. None may lie on a border."""
+    places = [(np.arange(many) + 0.5) * count / many for count, many in zip(coarse.shape, fine.shape, strict=True)]
+    assume(all((abs(place - np.rint(place)) > 1e-6).all() for place in places))
+    index = [place.astype(int) for place in places]
     x, y, z = np.meshgrid(*index, indexing="ij")
     return [(place, (x == place[0]) & (y == place[1]) & (z == place[2])) for place in np.ndindex(coarse.shape)]
 
