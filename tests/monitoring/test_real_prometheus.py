@@ -23,6 +23,7 @@ from calvaria.weights import CLOSE_UP, WEIGHTS
 PROGRAM = find("prometheus")
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.timeout(600),  # a busy machine is not a failing test
     pytest.mark.skipif(not PROGRAM, reason=MISSING),
     pytest.mark.skipif(torch.cuda.is_available(), reason="expects what a server without a GPU shows"),
 ]
