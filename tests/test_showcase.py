@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from calvaria import showcase
+from calvaria.console import Report
+from calvaria.evaluation.assessments import ASSESSMENTS
+from calvaria.evaluation.metrics import dice
+from calvaria.io import read
+from calvaria.showcase import EXHIBITS, show
+from calvaria.tasks import TASKS
+from calvaria.volume import BinaryVolume
+
+
+def test_every_task_beside_completion_has_an_exhibit() -> None:
+    assert {"completion", *EXHIBITS} == set(TASKS)
+    for task, exhibit in EXHIBITS.items():
+        assert exhibit.baseline in ASSESSMENTS[task].usual.scoring.baselines
+        assert set(exhibit.kinds) <= set(ASSESSMENTS[task].kinds)
+
+
+def test_an_exhibit_leaves_what_was_given_the_answer_a_picture_and_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a server that knows the truth."""
+    case = EXHIBITS["refinement"].case("refinement")
+    asked: list[tuple[str, BinaryVolume]] = []
+
+    def both_ways(server, model, body, outputs, report, factor=None):
+        asked.append((model, body))
+        return {outputs[0]: case.truth}
+
+    monkeypatch.setattr(showcase, "both_ways", both_ways)
+    show("refinement", None, tmp_path, Report(Console()))  # type: ignore[arg-type]
+    assert [model for model, _ in asked] == ["refinement"]
+    given, refined = (read(tmp_path / f"refinement-{name}.nrrd").volume for name in ("given", "refined"))
+    assert given.same_grid(refined)
+    np.testing.assert_array_equal(given.mask, case.given.mask)
+    assert dice(refined.mask, case.truth.mask) == 1
+    assert (tmp_path / "refinement.png").read_bytes().startswith(b"\x89PNG")
+    assert "1.000" in capsys.readouterr().out
