@@ -16,6 +16,7 @@ from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
 from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.synthetic.thorax.organs import make_thorax
 from calvaria.synthetic.thorax.scan import scan
+from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 SOURCES = "drawn", "network"
@@ -28,21 +29,21 @@ SCAN_MM = 2.0
 """Voxels of the scans that the dense network segments."""
 
 
-def mistaken(seeds: range, organs: Sequence[str] = ORGANS, sources: Sequence[str] = SOURCES) -> list[Planned]:
-    """Each organ of each chest, once for each source of mistakes, on voxels of 0.7 to 2.5 mm by chance."""
+def mistaken(seeds: range, organs: Sequence[str] = ORGANS, sources: Sequence[str] = SOURCES, *, imaged: bool = False) -> list[Planned]:
+    """Each organ of each chest, once for each source of mistakes, on voxels of 0.7 to 2.5 mm by chance; `imaged`: with the scan."""
     if not seeds or seeds[0] not in EVALUATION or seeds[-1] not in EVALUATION:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"Chests to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
-    return [_planned(seed, organ, source) for seed in seeds for organ in organs for source in sources]
+    return [_planned(seed, organ, source, imaged) for seed in seeds for organ in organs for source in sources]
 
 
-def _planned(seed: int, organ: str, source: str) -> Planned:
+def _planned(seed: int, organ: str, source: str, imaged: bool) -> Planned:
     chest, kind = f"chest {seed}", f"{organ}, {source}"
     name = f"{chest}, {kind}"
 
     def make() -> Case:
-        scene = draw_scene(seed, organ, MOST_VOXELS)
+        scene = draw_scene(seed, organ, MOST_VOXELS, imaged=imaged)
         given = corrupted(scene.truth, seed, others=scene.others) if source == "drawn" else segmented(seed, organ, scene.truth)
-        return Case(name, kind, chest, given, scene.truth)
+        return Case(name, kind, chest, given, scene.truth, Extras(image=scene.image))
 
     return Planned(name, kind, chest, make)
 

@@ -16,6 +16,9 @@ from calvaria.volume import BinaryVolume
 
 REFINED = "refined"
 DRAWN = "drawn"
+SCAN = "scan"
+"""Among the kinds that are wanted: the scan comes with every mask."""
+
 RIGHT = "right"
 
 LEAST_DICE = 0.995
@@ -25,7 +28,7 @@ LEAST_DICE = 0.995
 def generated(drawn: Drawn) -> list[Planned]:
     """Every organ of generated chests that no training saw, once with drawn mistakes and once with a dense network's own."""
     organs, sources = ([each for each in every if each in drawn.kinds] or every for every in (ORGANS, SOURCES))
-    return mistaken(drawn.seeds, organs, sources)
+    return mistaken(drawn.seeds, organs, sources, imaged=SCAN in drawn.kinds)
 
 
 def right(drawn: Drawn) -> list[Planned]:
@@ -136,7 +139,7 @@ UNTOUCHED = Scoring(
 REFINEMENT = Assessment(
     "refinement",
     "Generated chests that no training saw",
-    (*ORGANS, *SOURCES),
+    (*ORGANS, *SOURCES, SCAN),
     Test("masks with mistakes", MISTAKES, generated, of_whole),
     Test("masks that are right", UNTOUCHED, right, whole_as_it_is),
 )

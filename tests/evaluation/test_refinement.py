@@ -14,7 +14,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.evaluate import MODEL, Evaluation
 from calvaria.evaluation.metrics import dice, hd95_mm, surface_dice
 from calvaria.evaluation.records import Record
-from calvaria.evaluation.refinement import METHODS, MISTAKES, REFINEMENT, UNTOUCHED, generated, of_whole, right, whole_as_it_is
+from calvaria.evaluation.refinement import METHODS, MISTAKES, REFINEMENT, SCAN, UNTOUCHED, generated, of_whole, right, whole_as_it_is
 from calvaria.evaluation.scoring import Case, Drawn, Outputs, Planned, Scoring
 from calvaria.io import read
 from calvaria.synthetic.seeds import EVALUATION
@@ -45,10 +45,20 @@ def test_every_organ_of_every_chest_has_both_kinds_of_mistakes() -> None:
     assert len(kinds) == 8
     assert {case.kind for case in generated(Drawn(range(2), ("heart", "drawn")))} == {"heart, drawn"}
     assert len({case.kind for case in generated(Drawn(range(2), ("network",)))}) == 4
-    assert all(any(word in kind for kind in kinds) for word in REFINEMENT.kinds)
+    assert all(any(word in kind for kind in kinds) for word in REFINEMENT.kinds if word != SCAN)
     with pytest.raises(CalvariaError) as refusal:
         generated(Drawn(range(EVALUATION.stop, EVALUATION.stop + 1)))
     assert refusal.value.code is ErrorCode.BAD_OPTION
+
+
+def test_the_scan_comes_where_it_is_wanted_and_changes_nothing_else() -> None:
+    (without,), (seen,) = (generated(Drawn(range(1), ("oesophagus", "drawn", *more))) for more in ((), (SCAN,)))
+    cases = without.make(), seen.make()
+    assert cases[0].extras.image is None
+    assert cases[1].extras.image is not None
+    assert cases[1].extras.image.shape == cases[1].given.shape
+    assert cases[0].given.same_grid(cases[1].given)
+    assert dice(cases[0].given.mask, cases[1].given.mask) == dice(cases[0].truth.mask, cases[1].truth.mask) == 1
 
 
 def test_masks_that_are_right_are_given_as_they_are() -> None:
