@@ -19,7 +19,7 @@ from calvaria.synthetic.thorax.scan import scan
 
 SCAN_MM = 2.0
 CHESTS = 24
-ROUNDS = 6
+ROUNDS = 24
 RATE = 6e-3
 """Few chests, briefly: the network is there to make mistakes."""
 

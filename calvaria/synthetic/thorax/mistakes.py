@@ -19,6 +19,9 @@ Spacing = tuple[float, float, float]
 
 STRONGEST = 4.0
 BISECTIONS = 9
+FIRM = 0.7
+"""Share of masks whose surface is mostly in its place: pieces are wrong, rather than borders all over, which nothing in a mask would tell."""
+
 FAR_MM = 1e3
 """Moved this far, a place is outside whatever it was."""
 
@@ -86,14 +89,15 @@ def draw_mistakes(depth: Field, spacing_mm: Spacing, rng: np.random.Generator, o
     axes = [(np.arange(count) * mm).astype(np.float32) for count, mm in zip(depth.shape, spacing_mm, strict=True)]
     thick = max(float(depth.max()), 2.0)
     size = min(thick, 25.0)  # mistakes are as large as a body is thick, up to a size that networks still get wrong
-    shift = _unevenness(axes, rng, size, max(spacing_mm))
+    firm = rng.random() < FIRM
+    shift = np.float32(0.15 if firm else 1.0) * _unevenness(axes, rng, size, max(spacing_mm))
     surface = np.argwhere(np.abs(depth) < max(spacing_mm))
     if len(surface):
         for centre in _some(surface, rng, rng.integers(0, 4)):
             _bump(shift, axes, centre, rng, size, others if rng.random() < 0.6 else None)
         for centre in _some(surface, rng, rng.integers(0, 4)):
             _bump(shift, axes, centre, rng, -size, None)
-        for centre in _some(surface, rng, rng.integers(0, 6)):
+        for centre in _some(surface, rng, rng.integers(2, 9) if firm else rng.integers(0, 4)):
             _clump(shift, axes, centre, rng, size)
         for centre in _some(surface, rng, rng.integers(0, 3)):
             _ragged(shift, axes, centre, rng)
