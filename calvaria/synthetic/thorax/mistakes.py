@@ -20,7 +20,7 @@ Spacing = tuple[float, float, float]
 STRONGEST = 4.0
 BISECTIONS = 9
 FIRM = 0.7
-"""Share of masks whose surface is mostly in its place: pieces are wrong, rather than borders all over, which nothing in a mask would tell."""
+"""Share of masks whose surface is mostly in its place: pieces are wrong, not borders all over, which nothing in a mask tells."""
 
 FAR_MM = 1e3
 """Moved this far, a place is outside whatever it was."""
