@@ -34,7 +34,7 @@ SCAN_MM = 2.0
 
 
 def mistaken(seeds: range, organs: Sequence[str] = ORGANS, sources: Sequence[str] = SOURCES, *, imaged: bool = False) -> list[Planned]:
-    """Each organ of each chest, once for each source of mistakes that has it, on voxels of 0.7 to 2.5 mm by chance; `imaged`: with the scan."""
+    """Each organ of each chest, once for each source that has it, on voxels of 0.7 to 2.5 mm by chance; `imaged`: with the scan."""
     if not seeds or seeds[0] not in EVALUATION or seeds[-1] not in EVALUATION:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"Chests to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
     asked = [(organ, source) for organ in organs for source in sources if source != NETWORK or organ in SEGMENTED]
