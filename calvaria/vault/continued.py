@@ -77,11 +77,12 @@ def depths_mm(plates: list[Plates], affine: Affine, shape: tuple[int, int, int])
     """How deep between continued tables the cells of a grid lie, float32 [x, y, z], the deepest of all plates; -inf beyond them."""
     depths = np.full(shape, -np.inf, np.float32)
     for each in plates:
-        box = each.box(affine, shape)
-        part = depths[box]
-        cells = np.indices(part.shape).reshape(3, -1).T + [span.start for span in box]
-        found = each.depth_mm(cells @ affine[:3, :3].T + affine[:3, 3]).reshape(part.shape)
-        np.maximum(part, found, out=part, casting="same_kind")
+        xs, ys, zs = each.box(affine, shape)
+        across = np.stack(np.meshgrid(np.arange(ys.start, ys.stop), np.arange(zs.start, zs.stop), indexing="ij"), axis=-1).reshape(-1, 2)
+        for x in range(xs.start, xs.stop):  # plane by plane, so that wide plates take little memory
+            places = np.column_stack([np.full(len(across), x), across]) @ affine[:3, :3].T + affine[:3, 3]
+            part = depths[x, ys, zs]
+            part[...] = np.maximum(part, each.depth_mm(places).reshape(part.shape))
     return depths
 
 

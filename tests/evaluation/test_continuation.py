@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from calvaria.evaluation.continuation import continuation, holes
+from calvaria.evaluation.continuation import continuation
 from calvaria.evaluation.metrics import dice
 from calvaria.vault.cavity import Cavity, direction, trimmed_sphere
+from calvaria.vault.continued import holes
 from calvaria.vault.unrolled import PIXEL, Unrolled, lattice, on_map
 from calvaria.volume import BinaryVolume, Mask
 
