@@ -24,6 +24,8 @@ LOW_DEG = 15.0  # elevation from the cavity's middle below which a head has open
 SMOOTHING = 1.0
 OVERLAP_MM = 5.0  # how far beyond a hole the plates reach
 THINNEST_MM = 1.0
+OUTSIDE_MM = 4.0
+"""Depths are told this far outside the tables."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,10 @@ def continued(skull: BinaryVolume, share: Field, affine: Affine) -> list[Plates]
 
 
 def depths_mm(plates: list[Plates], affine: Affine, shape: tuple[int, int, int]) -> Field:
-    """How deep between continued tables the cells of a grid lie, float32 [x, y, z], the deepest of all plates; -inf beyond them."""
+    """How deep between continued tables the cells of a grid lie, float32 [x, y, z], the deepest of all plates.
+
+    -inf beyond the plates, and more than `OUTSIDE_MM` outside of the tables.
+    """
     depths = np.full(shape, -np.inf, np.float32)
     for each in plates:
         xs, ys, zs = each.box(affine, shape)
@@ -83,6 +88,7 @@ def depths_mm(plates: list[Plates], affine: Affine, shape: tuple[int, int, int])
             places = np.column_stack([np.full(len(across), x), across]) @ affine[:3, :3].T + affine[:3, 3]
             part = depths[x, ys, zs]
             part[...] = np.maximum(part, each.depth_mm(places).reshape(part.shape))
+    depths[depths < -OUTSIDE_MM] = -np.inf
     return depths
 
 
@@ -128,7 +134,8 @@ def _plates(unrolled: Unrolled, hole: Mask, mm: float) -> Plates | None:
     outer, inner = np.zeros(hole.shape), np.zeros(hole.shape)
     outer[reached] = unrolled.smooth_mm[reached] + raised
     inner[reached] = outer[reached] - np.maximum(thickness, THINNEST_MM)
-    around = np.concatenate([(unrolled.centre_mm + unrolled.directions * table[..., None])[reached] for table in (outer, inner)])
+    ends = (table[reached][:, None] for table in (outer + OUTSIDE_MM, inner - OUTSIDE_MM))
+    around = np.concatenate([unrolled.centre_mm + unrolled.directions[reached] * end for end in ends])
     return Plates(unrolled.centre_mm, outer, inner, reached, around)
 
 
