@@ -24,7 +24,7 @@ CONTINUED, MIRRORED = 0.2, 0.15
 CONTEXT_MM = 9.0
 """How far around those cells bone is shown."""
 
-MOST_CELLS = 2**25
+MOST_CELLS = 2**24
 MOST_SITES = 2**20
 """Of a close-up: more than the whole of any head has at 1.25 mm."""
 

@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 from scipy import ndimage
+from threadpoolctl import threadpool_limits
 
 from calvaria.geometry import Field, WorkingGrid
 from calvaria.tasks.task import Prepared
@@ -44,8 +45,9 @@ class Hints:
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
         grid = WorkingGrid.over(skull, max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3)), MARGIN_MM)
         share = grid.coarsen(prepared.canonical.mask)
-        reflection = in_patient(fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS), prepared.grid.affine)
-        return cls(continued(skull, share, grid.affine), share, grid.affine, reflection)
+        with threadpool_limits(1, user_api="blas"):  # small matrices: the number of threads would only change the last bits
+            reflection = in_patient(fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS), prepared.grid.affine)
+            return cls(continued(skull, share, grid.affine), share, grid.affine, reflection)
 
     def filled(self, grid: WorkingGrid) -> Field:
         """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""

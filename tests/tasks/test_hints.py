@@ -78,3 +78,20 @@ def test_wide_masks_are_looked_at_in_larger_cells(monkeypatch: pytest.MonkeyPatc
     assert wide.share.size <= 2**17
     assert wide.affine[0, 0] > 2
     assert len(wide.plates) == len(fine.plates) == 1
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flips", [(True, False, False), (False, True, True)])
+def test_a_file_may_order_and_flip_its_axes(burr_hole: tuple[Prepared, Mask], axes: tuple[int, ...], flips: tuple[bool, ...]) -> None:
+    prepared = burr_hole[0]
+    volume = prepared.volume
+    mask, affine = volume.mask.transpose(axes), volume.affine[:, [*axes, 3]].copy()
+    for axis in np.flatnonzero(flips):
+        mask = np.flip(mask, axis)
+        affine[:3, 3] += affine[:3, axis] * (mask.shape[axis] - 1)
+        affine[:3, axis] *= -1
+    one, other = (look(each, each.shares, SETTINGS, CLOSER) for each in (prepared, prepare(BinaryVolume(mask, affine), SETTINGS)))
+    assert one is not None
+    assert other is not None
+    assert np.array_equal(one.sites, other.sites)
+    assert np.array_equal(one.features, other.features)
