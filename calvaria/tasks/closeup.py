@@ -45,7 +45,7 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     grid = WorkingGrid.filling(part, settings.spacing_mm)
     _check("spans", prod(grid.shape), MOST_CELLS)
     shares = grid.coarsen(part.mask)
-    first = sampled(guess, prepared.grid, grid)
+    first = np.maximum(sampled(guess, prepared.grid, grid), hints.plain(grid))
     depth, mirrored = hints.depth(grid), hints.mirrored(grid)
     bone = shares > settings.occupied_share
     judged, nearby = (nearest(cells, prepared.grid, grid) for cells in (around, seen))

@@ -53,6 +53,10 @@ class Hints:
         """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""
         return _between(depths_mm(self.plates, grid.affine, grid.shape), grid.spacing_mm / 2)
 
+    def plain(self, grid: WorkingGrid) -> Field:
+        """The same, of small round holes alone: what no head has by itself, whatever the first network thinks of them."""
+        return _between(depths_mm([each for each in self.plates if each.plain], grid.affine, grid.shape), grid.spacing_mm / 2)
+
     def depth(self, grid: WorkingGrid) -> Field:
         """How deep the cells of a grid lie in the vault, continued over its holes, float32 [x, y, z]: from 0, 3 mm or more outside and
         wherever nothing is continued, over 0.5 at the tables to 1, 3 mm inside.

@@ -58,6 +58,17 @@ def test_openings_that_every_head_has_and_whole_heads_have_none() -> None:
     assert not plates_over(head(orbits=True))[1]
 
 
+@pytest.mark.parametrize(
+    ("centre_mm", "radius_mm", "plain"),
+    [((60, 10, 35), 9, True), ((-20, -75, 30), 10, True), ((60, 10, 35), 25, False), ((0, 84, -40), 14, False)],
+)
+def test_small_holes_with_bone_all_around_are_plain(centre_mm: tuple[float, float, float], radius_mm: float, plain: bool) -> None:
+    """Neither a large one nor one through the lower edge."""
+    skull = head()
+    _, plates = plates_over(skull, cut(skull, centre_mm, radius_mm))
+    assert [each.plain for each in plates] in ([[True]] if plain else [[False], []])
+
+
 def hostile() -> dict[str, Mask]:
     rng = np.random.default_rng(0)
     slab = np.zeros((60, 60, 60), np.bool_)
