@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "minkowski": {"networks", "sparse"},
     "dense": {"networks", "sparse"},
     "sampling": {"volume", "geometry"},
-    "tasks": {"volume", "geometry", "sampling"},
+    "tasks": {"volume", "geometry", "sampling", "vault"},
     "weights": {"networks", "tasks"},
     "inference": {"volume", "geometry", "memory", "minkowski", "networks", "plan", "sparse"},
     "predictor": {"volume", "labels", "inference", "networks", "tasks", "weights"},

@@ -5,21 +5,19 @@ finest, so that a full-size head takes seconds. Their settings were chosen on ge
 """
 
 from collections.abc import Callable
-from itertools import product
 
 import cc3d
 import edt
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from calvaria.evaluation.continuation import continuation
 from calvaria.geometry import Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.opening import open_by_ball
+from calvaria.vault.mirrored import fit_mirror
 from calvaria.volume import BinaryVolume, Mask
 
 Baseline = Callable[[BinaryVolume], BinaryVolume]
-Reflection = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 CELL_MM = 1.0
 MARGIN_CELLS = 8
@@ -28,8 +26,6 @@ CLOSING_CELL_MM = 2.0
 BONE_PERCENT = 90.0  # of the bone in the upper head lies no deeper than a bone's thickness
 FACE_SHARE = 0.45  # of the height of the occupied cells, from below
 OPENING_MM = 1.5
-FIT_BLUR_MM = 3.0
-FIT_POINTS = 2_000, 30_000  # to find a plane, and to refine it
 
 
 def unchanged(defective: BinaryVolume) -> BinaryVolume:
@@ -83,36 +79,6 @@ def largest_piece(mask: Mask, cell_mm: float) -> Mask:
     opened = open_by_ball(mask, max(OPENING_MM / cell_mm, 1.0), (1.0, 1.0, 1.0))  # a ball below one cell would open nothing
     piece: Mask = cc3d.largest_k(opened, k=1, connectivity=26).astype(np.bool_)
     return piece
-
-
-def fit_mirror(share: Field, cell_mm: float) -> Reflection:
-    """The reflection x → matrix · x + offset, in cells, that lays a skull best upon itself.
-
-    `share` is float32 [x, y, z], x running near the left-right axis. The plane is sought around the centroid, within 15 mm and 15
-    degrees, first on a lattice of planes, then by Nelder-Mead, maximising the mean blurred occupancy at the reflected cells.
-    """
-    blurred = ndimage.gaussian_filter(share, FIT_BLUR_MM / cell_mm)
-    cells = np.argwhere(share >= min(0.5, share.max())).astype(np.float64)
-    centroid = cells.mean(axis=0)
-
-    def mismatch(plane: NDArray[np.float64], points: NDArray[np.float64]) -> float:
-        matrix, offset = _reflection(plane, centroid)
-        return -float(ndimage.map_coordinates(blurred, matrix @ points + offset[:, None], order=1, mode="constant").mean())
-
-    few, many = (cells[:: len(cells) // count + 1].T for count in FIT_POINTS)
-    reach, tilt = 15 / cell_mm, np.tan(np.radians(15))
-    lattice = product(np.linspace(-tilt, tilt, 7), np.linspace(-tilt, tilt, 7), np.linspace(-reach, reach, 11))
-    start = min((np.array(plane) for plane in lattice), key=lambda plane: mismatch(plane, few))
-    simplex = start + np.vstack([np.zeros(3), np.diag([0.05, 0.05, 2 / cell_mm])])
-    options = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-6}
-    return _reflection(optimize.minimize(mismatch, start, args=(many,), method="Nelder-Mead", options=options).x, centroid)
-
-
-def _reflection(plane: NDArray[np.float64], centroid: NDArray[np.float64]) -> Reflection:
-    """Reflection in the plane with normal (1, plane[0], plane[1]), plane[2] cells from the centroid."""
-    normal = np.array([1.0, plane[0], plane[1]])
-    normal /= np.linalg.norm(normal)
-    return np.eye(3) - 2 * np.outer(normal, normal), 2 * (normal @ centroid + plane[2]) * normal
 
 
 def _above_face(added: Mask, bone: Mask) -> Mask:

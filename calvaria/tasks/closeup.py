@@ -8,25 +8,32 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Field, WorkingGrid, bounding_box
 from calvaria.sampling import nearest, sampled
+from calvaria.tasks.hints import Hints
 from calvaria.tasks.task import CloseUp, Prepared, Settings
 from calvaria.volume import BinaryVolume, Mask
 
-FAINT = 0.05
+INPUTS = 4
+"""Numbers that come with every site: how full it is, the first guess, and what the skull itself hints at (`Hints.depth`, `mirrored`)."""
+
+FAINT = 0.02
 """Cells whose first guess exceeds this may still belong to the answer."""
+
+CONTINUED, MIRRORED = 0.2, 0.15
+"""So may those that lie so deep in the continued vault (see `Hints.depth`), or are so full in the mirror image."""
 
 CONTEXT_MM = 9.0
 """How far around those cells bone is shown."""
 
-MOST_CELLS = 2**25
+MOST_CELLS = 2**24
 MOST_SITES = 2**20
 """Of a close-up: more than the whole of any head has at 1.25 mm."""
 
 
-def close_up(prepared: Prepared, guess: Field, around: Mask, settings: Settings) -> CloseUp:
+def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, settings: Settings) -> CloseUp:
     """Look closer at the cells `around` (bool [x, y, z] on the working grid, not empty) of a first guess.
 
-    `settings` are those of the second network. Sites are the finer cells around with more than a faint guess or some bone, and bone
-    nearby.
+    `settings` are those of the second network. Sites are the finer cells around that have some bone, or that anything speaks for, and
+    bone nearby.
     """
     reach = ceil(CONTEXT_MM / prepared.grid.spacing_mm)
     seen = ndimage.binary_dilation(around, ndimage.generate_binary_structure(3, 1), iterations=reach)
@@ -38,12 +45,13 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, settings: Settings)
     grid = WorkingGrid.filling(part, settings.spacing_mm)
     _check("spans", prod(grid.shape), MOST_CELLS)
     shares = grid.coarsen(part.mask)
-    first = sampled(guess, prepared.grid, grid)
+    first = np.maximum(sampled(guess, prepared.grid, grid), hints.plain(grid))
+    depth, mirrored = hints.depth(grid), hints.mirrored(grid)
     bone = shares > settings.occupied_share
     judged, nearby = (nearest(cells, prepared.grid, grid) for cells in (around, seen))
-    sites = judged & ((first > FAINT) | bone) | nearby & bone
+    sites = judged & ((first > FAINT) | (depth > CONTINUED) | (mirrored > MIRRORED) | bone) | nearby & bone
     _check("fills", int(np.count_nonzero(sites)), MOST_SITES)
-    return CloseUp((x, y, z), grid, shares, sites, np.stack([shares[sites], first[sites]], axis=1))
+    return CloseUp((x, y, z), grid, shares, sites, np.stack([values[sites] for values in (shares, first, depth, mirrored)], axis=1))
 
 
 def _check(verb: str, count: int, most: int) -> None:

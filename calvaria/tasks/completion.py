@@ -10,6 +10,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import large_components
+from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
@@ -92,11 +93,12 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 
 def look(prepared: Prepared, field: Field, settings: Settings, closer: Settings) -> CloseUp | None:
-    """Around what the first network may have added, were it little or doubtful; None where it added nothing."""
-    pieces = added_pieces(prepared, field, LOOK_ABOVE, LOOK_SMALLEST_MM3)
+    """Around what the first network or the continued vault may add, were it little or doubtful; None where neither adds anything."""
+    hints = Hints.of(prepared)
+    pieces = added_pieces(prepared, np.maximum(field, hints.filled(prepared.grid)), LOOK_ABOVE, LOOK_SMALLEST_MM3)
     if not pieces.any():
         return None
-    return close_up(prepared, field, _grown(pieces, LOOK_CELLS), closer)
+    return close_up(prepared, field, _grown(pieces, LOOK_CELLS), hints, closer)
 
 
 def added_pieces(prepared: Prepared, field: Field, above: float, smallest_mm3: float) -> Mask:

@@ -93,7 +93,7 @@ class CloseUp:
     grid      the finer working grid, over that box alone
     shares    float32 [x, y, z]: how much of each cell is occupied
     sites     bool [x, y, z]: the cells that are judged, or seen
-    features  float32 [N, 2]: of each site how full it is, and the first guess
+    features  float32 [N, F]: what comes with each of them; the first is how full it is
     """
 
     box: Box

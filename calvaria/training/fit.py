@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from calvaria.dense import DenseNetwork
@@ -52,8 +53,8 @@ def fit(
 ) -> Path:
     """Train, or go on where `folder` stopped, and write the weights there. Returns their path.
 
-    A new run begins with the weights in the folder `start`, or with random ones. `first` is the folder of the first network, where the
-    one to train is the second.
+    A new run begins with the weights in the folder `start`, whose network may have fewer inputs, or with random ones. `first` is the
+    folder of the first network, where the one to train is the second.
     The skulls must lie in the store already (`store`). The same configuration gives the same weights on the same machine,
     interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
     CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
@@ -68,7 +69,7 @@ def fit(
     network = EncoderDecoder(config.network)
     name = CLOSE_UP if config.second else WEIGHTS
     if start:
-        network.load_state_dict(load_weights(start / name)[0].state_dict())
+        network.load_state_dict(with_inputs(load_weights(start / name)[0].state_dict(), config.network.inputs))
     learner: Learner = DenseNetwork(network) if config.dense else network
     learner.to(device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
@@ -110,6 +111,13 @@ def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch,
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=True)
     optimizer.step()
     return float(loss.detach())
+
+
+def with_inputs(state: dict[str, Tensor], inputs: int) -> dict[str, Tensor]:
+    """Weights, for so many inputs: of those that are new, nothing is made at first."""
+    known = state["stem.weight"]
+    new = known.new_zeros(known.shape[0], max(inputs - known.shape[1], 0), known.shape[2])
+    return state | {"stem.weight": torch.cat([known, new], dim=1)}
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:

@@ -122,7 +122,7 @@ def _along_rays(share: Field, affine: Affine, centre: Points, directions: Points
     """Occupancy at `radii` (mm) along rays [n, 3] from a centre, float32 [n, radii]."""
     to_cells = np.linalg.inv(affine)
     start, steps = to_cells[:3, :3] @ centre + to_cells[:3, 3], directions @ to_cells[:3, :3].T
-    places = (start[:, None, None] + steps.T[:, :, None] * radii).astype(np.float32)
+    places = start.astype(np.float32)[:, None, None] + steps.T.astype(np.float32)[:, :, None] * radii.astype(np.float32)
     seen: Field = ndimage.map_coordinates(share, places, order=1, mode="constant", prefilter=False)
     return seen
 
@@ -138,9 +138,7 @@ class _Runs:
 
     @classmethod
     def of(cls, seen: Field, radii: NDArray[np.float64]) -> "_Runs":
-        solid = seen > 0.5
-        gap = np.ones((1, int(GAP_MM / SAMPLE_MM) + 1), dtype=bool)
-        solid = ndimage.binary_closing(np.pad(solid, ((0, 0), (8, 8))), gap)[:, 8:-8]
+        solid = _closed(seen > 0.5, int(GAP_MM / SAMPLE_MM))
         change = np.diff(np.pad(solid, ((0, 0), (1, 1))).astype(np.int8), axis=1)
         ray, first = np.nonzero(change > 0)
         _, after = np.nonzero(change < 0)
@@ -161,6 +159,18 @@ class _Runs:
         order = np.argsort(self.stop_mm, kind="stable")
         outer[self.ray[order]] = self.stop_mm[order]
         return outer
+
+
+def _closed(solid: Mask, gap: int) -> Mask:
+    """Samples on rays [n, samples], with gaps of at most `gap` samples filled: every window that is wider meets bone."""
+    rays, count = solid.shape
+    padded = np.pad(solid, ((0, 0), (gap, gap)))
+    met, filled = np.zeros((rays, count + gap), np.bool_), np.ones_like(solid)
+    for step in range(gap + 1):
+        met |= padded[:, step : step + count + gap]
+    for step in range(gap + 1):
+        filled &= met[:, step : step + count]
+    return filled
 
 
 def _crossing(padded: Field, ray: NDArray[np.intp], at: NDArray[np.intp], radii: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,8 +3,9 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from calvaria.evaluation.baselines import BASELINES, closed, closing, fit_mirror, largest_piece, mirror, unchanged
+from calvaria.evaluation.baselines import BASELINES, closed, closing, largest_piece, mirror, unchanged
 from calvaria.evaluation.metrics import dice
+from calvaria.vault.mirrored import fit_mirror
 from calvaria.volume import BinaryVolume, Mask
 
 

@@ -17,6 +17,7 @@ from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
+from calvaria.tasks.closeup import INPUTS
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
@@ -128,7 +129,7 @@ GRADED = replace(CONFIG, network=replace(CONFIG.network, inputs=1, keep_above=-2
 LOOK_AGAIN = replace(
     GRADED,
     second=True,
-    network=replace(CONFIG.network, inputs=2, grows=False),
+    network=replace(CONFIG.network, inputs=INPUTS, grows=False),
     settings=replace(GRADED.settings, spacing_mm=4.0),
     data=replace(CONFIG.data, distinct=2, finer=1.0),
 )
@@ -180,7 +181,7 @@ def test_kept_examples_come_again_and_then_mirrored(runs: Path, second_looks: tu
     assert np.array_equal(one.sites, again.sites)
     assert np.array_equal(one.sites, image.sites[::-1])
     assert np.array_equal(one.wanted, image.wanted[::-1])
-    spread = np.zeros((*one.sites.shape, 2), np.float32)
+    spread = np.zeros((*one.sites.shape, INPUTS), np.float32)
     spread[one.sites] = one.features
     assert np.array_equal(spread[::-1][image.sites], image.features)
 
@@ -266,7 +267,7 @@ SHIPPED = Path(__file__).parents[2] / "models" / "completion"
 def test_the_shipped_configurations_are_read(path: Path, tmp_path: Path) -> None:
     config = TrainConfig.read(path)
     assert config.task == "completion"
-    assert bool(config.network.inputs == 2) == config.second
+    assert bool(config.network.inputs == INPUTS) == config.second
     mistyped = tmp_path / "train.toml"
     mistyped.write_text(path.read_text().replace("spacing_mm", "spacing"))
     with pytest.raises(ValueError, match="unknown spacing; known are spacing_mm"):

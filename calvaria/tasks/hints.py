@@ -1,0 +1,75 @@
+"""What a defective skull itself says of what it lacks: its vault, continued over the holes found in it, and its mirror image."""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from scipy import ndimage
+from threadpoolctl import threadpool_limits
+
+from calvaria.geometry import Field, WorkingGrid
+from calvaria.tasks.task import Prepared
+from calvaria.vault.continued import Plates, continued, depths_mm
+from calvaria.vault.mirrored import fit_mirror, in_patient
+from calvaria.volume import Affine
+
+CELL_MM = 1.0
+MOST_CELLS = 2**24
+"""Of the grid on which the skull is looked at; a head has 6 million of a millimetre. On a wider one, cells are larger."""
+
+MARGIN_MM = 4.0
+MIRROR_POINTS = 8_000
+DEEP_MM = 3.0
+"""Depths between continued tables are told apart up to this much, inside and outside."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """Of one skull.
+
+    plates      what continues the vault
+    share       float32 [x, y, z]: how full the cells of a grid of about a millimetre are
+    affine      of that grid, float64 [4, 4]: cell index to patient mm
+    reflection  left for right, float64 [4, 4] in patient mm
+    """
+
+    plates: list[Plates]
+    share: Field
+    affine: Affine
+    reflection: Affine
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> "Hints":
+        """Bounded in time and memory by the bounds of `prepare`; a mask without a vault has no plates."""
+        skull = prepared.canonical.volume
+        extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
+        grid = WorkingGrid.over(skull, max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3)), MARGIN_MM)
+        share = grid.coarsen(prepared.canonical.mask)
+        with threadpool_limits(1, user_api="blas"):  # small matrices: the number of threads would only change the last bits
+            reflection = in_patient(fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS), prepared.grid.affine)
+            return cls(continued(skull, share, grid.affine), share, grid.affine, reflection)
+
+    def filled(self, grid: WorkingGrid) -> Field:
+        """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""
+        return _between(depths_mm(self.plates, grid.affine, grid.shape), grid.spacing_mm / 2)
+
+    def plain(self, grid: WorkingGrid) -> Field:
+        """The same, of small round holes alone: what no head has by itself, whatever the first network thinks of them."""
+        return _between(depths_mm([each for each in self.plates if each.plain], grid.affine, grid.shape), grid.spacing_mm / 2)
+
+    def depth(self, grid: WorkingGrid) -> Field:
+        """How deep the cells of a grid lie in the vault, continued over its holes, float32 [x, y, z]: from 0, 3 mm or more outside and
+        wherever nothing is continued, over 0.5 at the tables to 1, 3 mm inside.
+        """
+        return _between(depths_mm(self.plates, grid.affine, grid.shape), DEEP_MM)
+
+    def mirrored(self, grid: WorkingGrid) -> Field:
+        """How full the cells of a grid are in the skull's mirror image, float32 [x, y, z]."""
+        to_cells = np.linalg.inv(self.affine) @ self.reflection @ grid.affine
+        seen: Field = ndimage.affine_transform(self.share, to_cells, output_shape=grid.shape, order=1, prefilter=False)
+        return seen
+
+
+def _between(depths_mm: Field, reach_mm: float) -> Field:
+    """Depths as numbers from 0, so far outside, to 1, so far inside."""
+    return np.asarray((depths_mm / np.float32(2 * reach_mm) + np.float32(0.5)).clip(0, 1))
