@@ -75,13 +75,17 @@ $(MINKOWSKI): $(INSTALLED) $(wildcard tools/*minkowski*.py)
 archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
-train: setup ## fit completion's networks into runs/completion, in five runs, going on where they stopped
+train: setup ## fit every task's networks into runs/<task>, going on where they stopped
 	$(BIN)/calvaria train completion --config models/completion/halfway.toml --out runs/halfway
 	$(BIN)/calvaria train completion --config models/completion/close-up-1.toml --first runs/halfway --out runs/close-up
 	$(BIN)/calvaria train completion --out runs/completion
 	$(BIN)/calvaria train completion --config models/completion/close-up-2.toml --first runs/completion --start runs/close-up --out runs/close-up-2
 	$(BIN)/calvaria train completion --config models/completion/close-up-3.toml --first runs/completion --start runs/close-up-2 --out runs/close-up-3
 	cp runs/close-up-3/close-up.safetensors runs/completion/
+	$(BIN)/calvaria train super-resolution --out runs/super-resolution
+	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
+	$(BIN)/calvaria train refinement --config models/refinement/second.toml --start runs/refinement-first --out runs/refinement-second
+	$(BIN)/calvaria train refinement --start runs/refinement-second --out runs/refinement
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -25,8 +25,9 @@ REACH_CELLS = 8
 HALF = 0.5
 """A cell, or a voxel, is inside where more than this share of it is."""
 
-CHANGED = 0.3
-"""Voxels near cells that the network finds fuller, or emptier, by more than this are drawn anew."""
+CHANGED = 0.5
+"""Voxels near cells that the network finds fuller, or emptier, by more than this are drawn anew. Chosen on validation shapes (seeds from
+900,100) such that masks that are right stay at a Dice of 0.995: with 0.3 they fall to 0.984, and a little more of what is wrong is mended."""
 
 CELLS_ALONG = 42.0
 """Edge of a cube of the mask's volume, in cells: mistakes, and what is judged around the surface, grow with what they are made in."""

@@ -43,7 +43,7 @@ def test_a_network_that_knows_the_truth_mends_nearly_all(seed: int, organ: str) 
     prepared = prepare(case.given, SETTINGS)
     truth = prepared.grid.coarsen(to_canonical(case.truth.mask, case.truth.affine).mask)
     before, after = dice(case.given.mask, case.truth.mask), dice(refined(case.given, truth), case.truth.mask)
-    assert 1 - after < 0.25 * (1 - before)
+    assert 1 - after < 0.35 * (1 - before)
 
 
 def test_stray_pieces_that_the_network_denies_go_and_crumbs_of_its_own_too() -> None:
