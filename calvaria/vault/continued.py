@@ -29,8 +29,8 @@ PLAIN_ROUND, PLAIN_RINGED = 0.5, 0.95
 PLAIN_RING_MM = 6.0
 """A hole is plain if it is of such a size, fills so much of its area with the largest circle in it, and has so much bone around it.
 
-On generated validation heads (seeds from 900,000) all eleven holes of the test's kind "small" are, and none of the others, which heads
-have by themselves.
+Chosen on generated validation heads (seeds from 900,000): of 16 holes of the test's kind "small" 11 are found in the vault, and all of
+these are plain; of 52 openings that intact heads have by themselves one is.
 """
 OUTSIDE_MM = 4.0
 """Depths are told this far outside the tables."""
