@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -82,8 +83,10 @@ def worker(module: ModuleType, gpu: int | None) -> Any:
             (Path(folder) / file.name).symlink_to(file)
         (Path(folder) / VERSION_FILE).write_text(calvaria.__version__)
         handler = module.CalvariaHandler()
-        properties = {"model_dir": folder, "gpu_id": gpu}
-        handler.initialize(SimpleNamespace(system_properties=properties, model_yaml_config={"limits": {}}, manifest={}))
+        context = Exchange(0)
+        context.system_properties = {"model_dir": folder, "gpu_id": gpu, "batch_size": 8}
+        with patch.object(sys, "argv", ["worker", "--sock-type", "unix", "--sock-name", "/tmp/.ts.sock.9000"]):  # as TorchServe starts it
+            handler.initialize(context)
     assert handler.service.predictor.device.type == ("cpu" if gpu is None else "cuda")
     return handler
 
@@ -95,6 +98,9 @@ class Exchange:
         self.statuses, self.headers = [0] * size, [dict[str, str]() for _ in range(size)]
         self.metrics = SimpleNamespace(add_metric=lambda *_: None)
         self.manifest: dict[str, Any] = {}
+        self.model_name = "completion"
+        self.model_yaml_config: dict[str, Any] = {"limits": {}}
+        self.system_properties: dict[str, Any] = {}
 
     def get_all_request_header(self, item: int) -> dict[str, str]:
         return {"X-Calvaria-Output": "implant"}
@@ -123,11 +129,13 @@ def ask(handler: Any, bodies: list[bytes]) -> tuple[list[bytes], Exchange]:
 
 
 def handler_module() -> ModuleType:
-    """The handler's file; where TorchServe is not installed, with stand-ins for the three names that it imports of it."""
+    """The handler's file; where TorchServe is not installed, with stand-ins for the four names that it imports of it."""
     if importlib.util.find_spec("ts") is None:
         kinds = Enum("MetricTypes", ["COUNTER", "GAUGE", "HISTOGRAM"])
+        arguments = SimpleNamespace(parse_known_args=lambda: (SimpleNamespace(port=None, sock_name=sys.argv[-1]), []))
         names = {
             "ts": {},
+            "ts.arg_parser": {"ArgParser": SimpleNamespace(model_service_worker_args=lambda: arguments)},
             "ts.context": {"Context": Exchange},
             "ts.metrics": {},
             "ts.metrics.dimension": {"Dimension": lambda name, value: (name, value)},

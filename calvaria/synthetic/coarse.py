@@ -11,6 +11,9 @@ from calvaria.volume import BinaryVolume, Mask
 Reals = NDArray[np.float64]
 Counts = NDArray[np.intp]
 
+HALF = 0.5 + 1e-4
+"""Edges of voxels are rounded when their shares are summed: what is half full is not more than half full."""
+
 METHODS = "mean", "nearest"
 """A voxel is occupied where more than half of it is, or where its centre is."""
 
@@ -37,7 +40,7 @@ def scan(fine: BinaryVolume, spacing_mm: Sequence[float] | Reals, method: str, s
 def _by_mean(fine: BinaryVolume, starts: Reals, steps: Reals, counts: Counts) -> Mask:
     placed = zip(fine.shape, fine.spacing_mm, counts.tolist(), starts.tolist(), steps.tolist(), strict=True)
     x, y, z = (GridAxis(source, mm, count, start * mm, step * mm) for source, mm, count, start, step in placed)
-    return WorkingGrid((x, y, z), fine.affine, max(x.cell_mm, y.cell_mm, z.cell_mm)).coarsen(fine.mask) > 0.5
+    return WorkingGrid((x, y, z), fine.affine, max(x.cell_mm, y.cell_mm, z.cell_mm)).coarsen(fine.mask) > HALF
 
 
 def _by_centre(mask: Mask, starts: Reals, steps: Reals, counts: Counts) -> Mask:
