@@ -40,8 +40,11 @@ MOST_CELLS = 2**23
 MOST_SITES = 2**22
 """Of a working grid. Cells of what reaches far are larger, up to LARGEST_CELL_MM."""
 
-INPUTS = 7
-"""Numbers that come with a cell: see `_of_mask` and `_of_image`."""
+INPUTS = 10
+"""Numbers that come with a cell: see `_of_mask`, `_of_place` and `_of_image`."""
+
+APART_MM = 100.0
+"""Places are told in this unit."""
 
 
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
@@ -60,7 +63,8 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     count = int(np.count_nonzero(sites))
     if count > MOST_SITES:
         raise too_large(f"The mask's surface spans {count:,} cells of {grid.spacing_mm:.2g} mm, more than {MOST_SITES:,}", ORGAN)
-    features = np.concatenate([_of_mask(canonical, grid, shares, distance, sites), _of_image(canonical, grid, shares, sites, extras)], 1)
+    of_mask = _of_mask(canonical, grid, shares, distance, sites)
+    features = np.concatenate([of_mask, _of_image(canonical, grid, shares, sites, extras), _of_place(grid, shares, sites)], axis=1)
     return Prepared(volume, canonical, grid, shares, sites, features, volume)
 
 
@@ -90,6 +94,12 @@ def _of_mask(canonical: Canonical, grid: WorkingGrid, shares: Field, distance: F
     features[:, 2] = grid.spacing_mm / 2
     features[:, 3] = max(canonical.volume.spacing_mm) / grid.spacing_mm / 2
     return features
+
+
+def _of_place(grid: WorkingGrid, shares: Field, sites: Mask) -> Field:
+    """[N, 3]: how far a cell is to the left, to the back and above the mask's centre: an organ's parts lie in their places."""
+    centre = ndimage.center_of_mass(shares)
+    return np.asarray((np.argwhere(sites) - centre) * (grid.spacing_mm / APART_MM), np.float32)
 
 
 def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mask, extras: Extras) -> Field:

@@ -24,7 +24,8 @@ class DataConfig:
     stretch  each axis of a skull is stretched or shrunk by up to this share
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
-    distinct  so many examples are made, kept on disk and seen again and again, by turns mirrored; 0: every example is seen once
+    distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
+    mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
     """
 
     skulls: int
@@ -34,6 +35,7 @@ class DataConfig:
     without: tuple[str, ...] = ()
     often: tuple[str, ...] = ()
     distinct: int = 0
+    mirrored: bool = True
 
     def __post_init__(self) -> None:
         for name in ("without", "often"):  # files know only lists

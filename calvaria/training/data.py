@@ -96,12 +96,12 @@ class Examples(Dataset[Example]):
 
 
 class KeptExamples(Dataset[Example]):
-    """The first `distinct` examples of a data set over and over, every other time mirrored left for right; each is made once, and kept
-    in a folder.
+    """The first `distinct` examples of a data set over and over, if `by_turns` every other time mirrored left for right; each is made
+    once, and kept in a folder.
     """
 
-    def __init__(self, examples: Dataset[Example], count: int, distinct: int, folder: Path):
-        self.examples, self.count, self.distinct, self.folder = examples, count, distinct, folder
+    def __init__(self, examples: Dataset[Example], count: int, distinct: int, folder: Path, by_turns: bool = True):
+        self.examples, self.count, self.distinct, self.folder, self.by_turns = examples, count, distinct, folder, by_turns
 
     def __len__(self) -> int:
         return self.count
@@ -115,7 +115,7 @@ class KeptExamples(Dataset[Example]):
         with np.load(path) as kept:
             features = kept["features"].astype(np.float32) if "features" in kept else None
             example = Example(kept["sites"], kept["had"], features, kept["wanted"].astype(np.float32))
-        return mirrored(example) if index // self.distinct % 2 else example
+        return mirrored(example) if self.by_turns and index // self.distinct % 2 else example
 
     def _make(self, number: int, path: Path) -> None:
         example = self.examples[number]

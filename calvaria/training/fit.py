@@ -158,7 +158,9 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
     count = config.optimizer.steps * config.optimizer.batch
     skulls = Skulls(store(config, folder), training_seeds(config), config.data.stretch)
     examples = Examples(draw(config, skulls, first), config.seed, count)
-    return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first)) if config.data.distinct else examples
+    if not config.data.distinct:
+        return examples
+    return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first), config.data.mirrored)
 
 
 def _examples_name(config: TrainConfig, first: Path | None) -> str:

@@ -12,7 +12,7 @@ from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.skulls import Skulls
 
-IMAGED = 0.4
+IMAGED = 0.6
 """Share of the examples with which the scan comes."""
 
 

@@ -18,7 +18,7 @@ from calvaria.synthetic.thorax.scan import scan, scan_body
 from calvaria.volume import BinaryVolume, Mask
 
 BODY = "body"
-BODIES_SHARE = 0.5
+BODIES_SHARE = 0.25
 """Share of the cases that show no organ."""
 
 RIGHT_SHARE = 0.15

@@ -132,7 +132,7 @@ def _bump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.rand
 
 def _clump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator, size: float) -> None:
     """An irregular piece with a steep edge that is added, or is missing."""
-    radii = size * rng.uniform(0.3, 1.0) * np.exp(rng.normal(0, 0.3, 3)) + 1.5
+    radii = size * rng.uniform(0.3, 1.5) * np.exp(rng.normal(0, 0.35, 3)) + 1.5
     box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], 1.4 * radii)
     frayed = Noise(rng, rng.uniform(1.5, 5.0)).on([axis[along] for axis, along in zip(axes, box, strict=True)])
     inside = ((share - np.float32(0.5)) * 4 + np.float32(rng.uniform(0.2, 0.9)) * frayed * (share > 0)).clip(0, 1)
