@@ -7,7 +7,7 @@ from calvaria.evaluation.metrics import dice
 from calvaria.geometry import to_canonical
 from calvaria.synthetic.thorax import make_case
 from calvaria.tasks import TASKS, Extras, Inferred, Settings
-from calvaria.tasks.refinement import INPUTS, LARGEST_CELL_MM, REACH_CELLS, finish, prepare
+from calvaria.tasks.refinement import APART_MM, INPUTS, LARGEST_CELL_MM, REACH_CELLS, finish, prepare
 from calvaria.volume import BinaryVolume, Mask
 
 SETTINGS = Settings(spacing_mm=1.5, smallest_mm3=50)
@@ -75,11 +75,21 @@ def test_a_scan_is_told_where_it_comes_and_only_there() -> None:
     image = np.where(mask, 150, -50).astype(np.int16)
     without, given = (prepare(volume(mask), SETTINGS, extras) for extras in (Extras(), Extras(image=image)))
     assert without.features.shape[1] == given.features.shape[1] == INPUTS
-    assert not without.features[:, 4:].any()
+    assert not without.features[:, 4:7].any()
     np.testing.assert_array_equal(without.features[:, :4], given.features[:, :4])
     inside = given.features[:, 0] == 1
-    np.testing.assert_allclose(given.features[inside, 4:], [[1, 0.25, 0]] * np.count_nonzero(inside), atol=1e-6)
+    np.testing.assert_allclose(given.features[inside, 4:7], [[1, 0.25, 0]] * np.count_nonzero(inside), atol=1e-6)
     assert np.median(given.features[given.features[:, 0] == 0, 6]) == -2
+
+
+def test_cells_know_where_they_lie_about_the_middle_of_the_mask() -> None:
+    far = np.zeros((60, 60, 60), np.bool_)
+    far[5:45, 6:42, 7:37] = ball(12)
+    near, moved = (prepare(volume(mask), SETTINGS) for mask in (ball(12), far))
+    for prepared in (near, moved):
+        surface = abs(prepared.features[:, 1]) <= 1 / REACH_CELLS
+        from_middle = np.linalg.norm(prepared.features[surface, 7:], axis=1) * APART_MM
+        assert abs(from_middle - 12).max() < 3
 
 
 def test_cells_grow_with_the_mask_and_everything_near_its_surface_is_judged() -> None:
