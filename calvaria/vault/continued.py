@@ -9,6 +9,7 @@ from scipy.interpolate import RBFInterpolator
 
 from calvaria.errors import CalvariaError
 from calvaria.geometry import Box, Field
+from calvaria.sampling import placed
 from calvaria.vault.cavity import Cavity, Points, box_around
 from calvaria.vault.unrolled import PIXEL, Plane, Unrolled, on_map
 from calvaria.volume import Affine, BinaryVolume, Mask
@@ -85,19 +86,15 @@ def continued(skull: BinaryVolume, share: Field, affine: Affine) -> list[Plates]
     return [plates for plates in found if plates]
 
 
-def depths_mm(plates: list[Plates], affine: Affine, shape: tuple[int, int, int]) -> Field:
+def depths_mm(plates: list[Plates], affine: Affine, cells: Mask) -> Field:
     """How deep between continued tables the cells of a grid lie, float32 [x, y, z], the deepest of all plates.
 
-    -inf beyond the plates, and more than `OUTSIDE_MM` outside of the tables.
+    -inf beyond the plates, more than `OUTSIDE_MM` outside of the tables, and where `cells` (bool [x, y, z]) are not looked at.
     """
-    depths = np.full(shape, -np.inf, np.float32)
+    depths = np.full(cells.shape, -np.inf, np.float32)
     for each in plates:
-        xs, ys, zs = each.box(affine, shape)
-        across = np.stack(np.meshgrid(np.arange(ys.start, ys.stop), np.arange(zs.start, zs.stop), indexing="ij"), axis=-1).reshape(-1, 2)
-        for x in range(xs.start, xs.stop):  # plane by plane, so that wide plates take little memory
-            places = np.column_stack([np.full(len(across), x), across]) @ affine[:3, :3].T + affine[:3, 3]
-            part = depths[x, ys, zs]
-            part[...] = np.maximum(part, each.depth_mm(places).reshape(part.shape))
+        for index, places in placed(cells, affine, each.box(affine, cells.shape)):
+            depths[index] = np.maximum(depths[index], each.depth_mm(places.T))
     depths[depths < -OUTSIDE_MM] = -np.inf
     return depths
 
