@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 from scipy import ndimage
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from calvaria.geometry import Field, WorkingGrid
 from calvaria.sampling import placed
@@ -22,6 +22,8 @@ MARGIN_MM = 4.0
 MIRROR_POINTS = 8_000
 DEEP_MM = 3.0
 """Depths between continued tables are told apart up to this much, inside and outside."""
+
+_LIBRARIES = ThreadpoolController()  # to look for them takes 2 ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Hints:
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
         grid = WorkingGrid.over(skull, max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3)), MARGIN_MM)
         share = grid.coarsen(prepared.canonical.mask)
-        with threadpool_limits(1, user_api="blas"):  # small matrices: the number of threads would only change the last bits
+        with _LIBRARIES.limit(limits=1, user_api="blas"):  # small matrices: the number of threads would only change the last bits
             reflection = in_patient(fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS), prepared.grid.affine)
             return cls(continued(skull, share, grid.affine), share, grid.affine, reflection)
 

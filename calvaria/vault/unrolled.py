@@ -23,6 +23,7 @@ NEAREST, FARTHEST = 0.4, 1.7  # of the fitted sphere's radius: where bone is sou
 GAP_MM = 3.0  # within a bone: marrow
 ASTRAY_MM = 14.0  # what lies further from the smooth vault than this is other bone
 ROUNDS = 4
+FITTED = 3  # every third ray with bone is enough for what is smooth
 SECTORS = 48
 COVERED = 0.6
 WINDOW_MM = 18.0
@@ -54,7 +55,8 @@ class Unrolled:
     def of(cls, share: Field, affine: Affine, cavity: Cavity) -> "Unrolled":
         """Look around from a cavity's middle. `share` is float32 [x, y, z], occupancy of cells; `affine` takes cells to patient mm."""
         directions, within = lattice()
-        radii = NEAREST * cavity.radius_mm + SAMPLE_MM * np.arange(GROUP * ceil((FARTHEST - NEAREST) * cavity.radius_mm / SAMPLE_MM / GROUP))
+        groups = ceil((FARTHEST - NEAREST) * cavity.radius_mm / (GROUP * SAMPLE_MM))
+        radii = NEAREST * cavity.radius_mm + SAMPLE_MM * np.arange(GROUP * groups, dtype=np.float64)
         runs = _Runs.of(_along_rays(share, affine, cavity.centre_mm, directions[within], radii), radii)
         smooth, outer, inner = (_on_map(within, values) for values in _follow(runs, directions[within]))
         unrolled = cls(cavity.centre_mm, directions, smooth, outer, inner, within)
@@ -115,18 +117,21 @@ def _on_map(within: Mask, values: NDArray[np.float64]) -> Plane:
 
 
 def _along_rays(share: Field, affine: Affine, centre: Points, directions: Points, radii: NDArray[np.float64]) -> Field:
-    """Occupancy at `radii` (mm, a multiple of GROUP) along rays [n, 3] from a centre, float32 [n, radii]. Cells are of a millimetre or more.
+    """Occupancy at `radii` (mm, a multiple of GROUP) along rays [n, 3] from a centre, float32 [n, radii]. No cell is below a millimetre.
 
     Most samples lie far from bone, so whether there is any is looked up first, for GROUP of them at once.
     """
     to_cells = np.linalg.inv(affine)
     start, steps = to_cells[:3, :3] @ centre + to_cells[:3, 3], (directions @ to_cells[:3, :3].T).astype(np.float32)
     grouped = radii.astype(np.float32).reshape(-1, GROUP)
-    some, index = _some_bone(share), np.int32(0)
+    some = _some_bone(share)
+    index = np.zeros((len(directions), len(grouped)), np.int32)
     for axis, count in enumerate(some.shape):
-        block = (np.float32(start[axis] + 0.5) + np.multiply.outer(steps[:, axis], grouped.mean(axis=1))) * np.float32(0.5)
-        index = index * np.int32(count) + (block + np.float32(BORDER)).clip(0, count - 1).astype(np.int32)
-    ray, group = np.nonzero(some.ravel()[index])
+        block = np.multiply.outer(steps[:, axis] / 2, grouped.mean(axis=1))
+        block += np.float32(start[axis] / 2 + 0.25 + BORDER)  # 0.25: a block ends half a cell beyond the centre of its last
+        index *= np.int32(count)
+        index += block.clip(0, count - 1, out=block).astype(np.int32)
+    ray, group = np.divmod(np.flatnonzero(some.ravel()[index]), len(grouped))
     places = start.astype(np.float32)[:, None, None] + steps.T[:, ray, None] * grouped[group]
     seen = np.zeros((len(directions), *grouped.shape), np.float32)
     seen[ray, group] = ndimage.map_coordinates(share, places, order=1, mode="constant", prefilter=False)
@@ -190,17 +195,15 @@ def _crossing(padded: Field, ray: NDArray[np.intp], at: NDArray[np.intp], radii:
 
 def _follow(runs: _Runs, directions: Points) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The smooth vault and the two tables along each ray, by turns: a smooth surface through the tables, the tables nearest to it."""
-    terms = _polynomials(directions)
-    upper = directions[:, 2] > -0.1
+    terms, upper = _polynomials(directions), directions[:, 2] > -0.1
     outer = runs.outermost()
     smooth = np.full(runs.rays, np.nanmedian(outer[upper]))
     inner = outer
     for _ in range(ROUNDS):
-        known = np.isfinite(outer)
-        weights = 1 / (1 + np.square(np.where(known, outer - smooth, 0) / 5.0)) * known * np.where(upper, 1.0, 0.05)
-        weighted = (terms * weights[:, None]).T
-        fitted = np.linalg.lstsq(weighted @ terms, weighted @ np.where(known, outer, 0), rcond=None)[0]
-        smooth = terms @ fitted
+        known = np.flatnonzero(np.isfinite(outer))[::FITTED]
+        weights = np.where(upper[known], 1.0, 0.05) / (1 + np.square((outer - smooth)[known] / 5.0))
+        weighted = terms[known].T * weights
+        smooth = terms @ np.linalg.lstsq(weighted @ terms[known], weighted @ outer[known], rcond=None)[0]
         outer, inner = runs.nearest(smooth)
     return smooth, outer, inner
 
