@@ -81,11 +81,11 @@ train: setup ## fit every task's networks into runs/<task>, going on where they 
 	$(BIN)/calvaria train completion --out runs/completion
 	$(BIN)/calvaria train completion --config models/completion/close-up-2.toml --first runs/completion --start runs/close-up --out runs/close-up-2
 	$(BIN)/calvaria train completion --config models/completion/close-up-3.toml --first runs/completion --start runs/close-up-2 --out runs/close-up-3
-	cp runs/close-up-3/close-up.safetensors runs/completion/
+	$(BIN)/calvaria train completion --config models/completion/again.toml --start runs/completion --out runs/again
+	$(BIN)/calvaria train completion --config models/completion/close-up-4.toml --first runs/again --start runs/close-up-3 --out runs/close-up-4
+	cp runs/close-up-4/close-up.safetensors runs/again/
 	$(BIN)/calvaria train super-resolution --out runs/super-resolution
-	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
-	$(BIN)/calvaria train refinement --config models/refinement/second.toml --start runs/refinement-first --out runs/refinement-second
-	$(BIN)/calvaria train refinement --start runs/refinement-second --out runs/refinement
+	$(BIN)/calvaria train refinement --out runs/refinement
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -1,13 +1,18 @@
 """Values of one lattice at the points of another of the same orientation: a working grid, a volume's voxels."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.geometry import Field
+from calvaria.geometry import Box, Field
 from calvaria.volume import Affine, Mask
+
+Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+
+AT_ONCE = 2**18
 
 
 class Lattice(Protocol):
@@ -46,3 +51,16 @@ def positions(source: Lattice, target: Lattice) -> Iterator[NDArray[np.float64]]
     back = np.linalg.inv(source.affine) @ target.affine
     for axis, count in enumerate(target.shape):
         yield (back[axis, axis] * np.arange(count) + back[axis, 3]).clip(0, source.shape[axis] - 1)
+
+
+def placed(cells: Mask, affine: Affine, box: Box = np.s_[:, :, :]) -> Iterator[tuple[Index, NDArray[np.float64]]]:
+    """The chosen cells of a lattice (bool [x, y, z]) in a box of it, as many at a time as take little memory.
+
+    With their indices comes where `affine`, float64 [4, 4], takes them, [3, n]: number by number, so that no library's threads show.
+    """
+    first, *rest = (range(count)[span] for count, span in zip(cells.shape, box, strict=True))
+    step = max(AT_ONCE // max(prod(map(len, rest)), 1), 1)
+    for start in range(first.start, first.stop, step):
+        part = cells[start : min(start + step, first.stop), *box[1:]]
+        x, y, z = (each + low for each, low in zip(np.nonzero(part), (start, *(span.start for span in rest)), strict=True))
+        yield (x, y, z), affine[:3, :1] * x + affine[:3, 1:2] * y + affine[:3, 2:3] * z + affine[:3, 3:]

@@ -45,11 +45,12 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     grid = WorkingGrid.filling(part, settings.spacing_mm)
     _check("spans", prod(grid.shape), MOST_CELLS)
     shares = grid.coarsen(part.mask)
-    first = np.maximum(sampled(guess, prepared.grid, grid), hints.plain(grid))
-    depth, mirrored = hints.depth(grid), hints.mirrored(grid)
     bone = shares > settings.occupied_share
     judged, nearby = (nearest(cells, prepared.grid, grid) for cells in (around, seen))
-    sites = judged & ((first > FAINT) | (depth > CONTINUED) | (mirrored > MIRRORED) | bone) | nearby & bone
+    cells = judged | nearby & bone
+    first = np.maximum(sampled(guess, prepared.grid, grid), hints.plain(grid, cells))
+    depth, mirrored = hints.depth(grid, cells), hints.mirrored(grid, cells)
+    sites = cells & (bone | (first > FAINT) | (depth > CONTINUED) | (mirrored > MIRRORED))
     _check("fills", int(np.count_nonzero(sites)), MOST_SITES)
     return CloseUp((x, y, z), grid, shares, sites, np.stack([values[sites] for values in (shares, first, depth, mirrored)], axis=1))
 

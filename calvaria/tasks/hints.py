@@ -5,13 +5,14 @@ from math import prod
 
 import numpy as np
 from scipy import ndimage
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from calvaria.geometry import Field, WorkingGrid
+from calvaria.sampling import placed
 from calvaria.tasks.task import Prepared
 from calvaria.vault.continued import Plates, continued, depths_mm
 from calvaria.vault.mirrored import fit_mirror, in_patient
-from calvaria.volume import Affine
+from calvaria.volume import Affine, Mask
 
 CELL_MM = 1.0
 MOST_CELLS = 2**24
@@ -21,6 +22,8 @@ MARGIN_MM = 4.0
 MIRROR_POINTS = 8_000
 DEEP_MM = 3.0
 """Depths between continued tables are told apart up to this much, inside and outside."""
+
+_LIBRARIES = ThreadpoolController()  # to look for them takes 2 ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,28 +48,33 @@ class Hints:
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
         grid = WorkingGrid.over(skull, max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3)), MARGIN_MM)
         share = grid.coarsen(prepared.canonical.mask)
-        with threadpool_limits(1, user_api="blas"):  # small matrices: the number of threads would only change the last bits
+        with _LIBRARIES.limit(limits=1, user_api="blas"):  # small matrices: the number of threads would only change the last bits
             reflection = in_patient(fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS), prepared.grid.affine)
             return cls(continued(skull, share, grid.affine), share, grid.affine, reflection)
 
     def filled(self, grid: WorkingGrid) -> Field:
         """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""
-        return _between(depths_mm(self.plates, grid.affine, grid.shape), grid.spacing_mm / 2)
+        return _between(depths_mm(self.plates, grid.affine, np.ones(grid.shape, np.bool_)), grid.spacing_mm / 2)
 
-    def plain(self, grid: WorkingGrid) -> Field:
-        """The same, of small round holes alone: what no head has by itself, whatever the first network thinks of them."""
-        return _between(depths_mm([each for each in self.plates if each.plain], grid.affine, grid.shape), grid.spacing_mm / 2)
+    def plain(self, grid: WorkingGrid, cells: Mask) -> Field:
+        """The same, of small round holes alone: what no head has by itself, whatever the first network thinks of them.
 
-    def depth(self, grid: WorkingGrid) -> Field:
+        Only `cells` (bool [x, y, z]) of the grid are looked at, here and below; the others are 0.
+        """
+        return _between(depths_mm([each for each in self.plates if each.plain], grid.affine, cells), grid.spacing_mm / 2)
+
+    def depth(self, grid: WorkingGrid, cells: Mask) -> Field:
         """How deep the cells of a grid lie in the vault, continued over its holes, float32 [x, y, z]: from 0, 3 mm or more outside and
         wherever nothing is continued, over 0.5 at the tables to 1, 3 mm inside.
         """
-        return _between(depths_mm(self.plates, grid.affine, grid.shape), DEEP_MM)
+        return _between(depths_mm(self.plates, grid.affine, cells), DEEP_MM)
 
-    def mirrored(self, grid: WorkingGrid) -> Field:
+    def mirrored(self, grid: WorkingGrid, cells: Mask) -> Field:
         """How full the cells of a grid are in the skull's mirror image, float32 [x, y, z]."""
         to_cells = np.linalg.inv(self.affine) @ self.reflection @ grid.affine
-        seen: Field = ndimage.affine_transform(self.share, to_cells, output_shape=grid.shape, order=1, prefilter=False)
+        seen = np.zeros(grid.shape, np.float32)
+        for index, places in placed(cells, to_cells):
+            seen[index] = ndimage.map_coordinates(self.share, places, order=1, prefilter=False)
         return seen
 
 

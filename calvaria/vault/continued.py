@@ -9,6 +9,7 @@ from scipy.interpolate import RBFInterpolator
 
 from calvaria.errors import CalvariaError
 from calvaria.geometry import Box, Field
+from calvaria.sampling import placed
 from calvaria.vault.cavity import Cavity, Points, box_around
 from calvaria.vault.unrolled import PIXEL, Plane, Unrolled, on_map
 from calvaria.volume import Affine, BinaryVolume, Mask
@@ -85,19 +86,15 @@ def continued(skull: BinaryVolume, share: Field, affine: Affine) -> list[Plates]
     return [plates for plates in found if plates]
 
 
-def depths_mm(plates: list[Plates], affine: Affine, shape: tuple[int, int, int]) -> Field:
+def depths_mm(plates: list[Plates], affine: Affine, cells: Mask) -> Field:
     """How deep between continued tables the cells of a grid lie, float32 [x, y, z], the deepest of all plates.
 
-    -inf beyond the plates, and more than `OUTSIDE_MM` outside of the tables.
+    -inf beyond the plates, more than `OUTSIDE_MM` outside of the tables, and where `cells` (bool [x, y, z]) are not looked at.
     """
-    depths = np.full(shape, -np.inf, np.float32)
+    depths = np.full(cells.shape, -np.inf, np.float32)
     for each in plates:
-        xs, ys, zs = each.box(affine, shape)
-        across = np.stack(np.meshgrid(np.arange(ys.start, ys.stop), np.arange(zs.start, zs.stop), indexing="ij"), axis=-1).reshape(-1, 2)
-        for x in range(xs.start, xs.stop):  # plane by plane, so that wide plates take little memory
-            places = np.column_stack([np.full(len(across), x), across]) @ affine[:3, :3].T + affine[:3, 3]
-            part = depths[x, ys, zs]
-            part[...] = np.maximum(part, each.depth_mm(places).reshape(part.shape))
+        for index, places in placed(cells, affine, each.box(affine, cells.shape)):
+            depths[index] = np.maximum(depths[index], each.depth_mm(places.T))
     depths[depths < -OUTSIDE_MM] = -np.inf
     return depths
 
@@ -140,23 +137,25 @@ def _plates(unrolled: Unrolled, hole: Mask, mm: float) -> Plates | None:
         spline = RBFInterpolator(flat.reshape(-1, 2)[chosen], known, kernel="thin_plate_spline", smoothing=SMOOTHING)
     except np.linalg.LinAlgError:  # all on one line
         return None
-    raised, thickness = spline(flat[reached]).T
+    raised, thickness = _thinly(spline, flat, reached)
     outer, inner = np.zeros(hole.shape), np.zeros(hole.shape)
     outer[reached] = unrolled.smooth_mm[reached] + raised
     inner[reached] = outer[reached] - np.maximum(thickness, THINNEST_MM)
     ends = (table[reached][:, None] for table in (outer + OUTSIDE_MM, inner - OUTSIDE_MM))
     around = np.concatenate([unrolled.centre_mm + unrolled.directions[reached] * end for end in ends])
-    return Plates(unrolled.centre_mm, outer, inner, reached, around, is_plain(unrolled, hole, mm))
+    return Plates(unrolled.centre_mm, outer, inner, reached, around, is_plain(unrolled, hole, away, mm))
 
 
-def is_plain(unrolled: Unrolled, hole: Mask, mm: float) -> bool:
-    """Whether a hole on the map is small and round, with bone all around."""
+def is_plain(unrolled: Unrolled, hole: Mask, away_mm: Plane, mm: float) -> bool:
+    """Whether a hole on the map, so far `away_mm` from each direction, is small and round, with bone all around."""
     area_mm2 = np.count_nonzero(hole) * mm**2
+    if not PLAIN_MM2[0] <= area_mm2 <= PLAIN_MM2[1]:
+        return False
     widest_mm = ndimage.distance_transform_edt(hole).max() * mm
-    ring = ~hole & (ndimage.distance_transform_edt(~hole) * mm < PLAIN_RING_MM)
+    ring = ~hole & (away_mm < PLAIN_RING_MM)
     round_enough = np.pi * widest_mm**2 >= PLAIN_ROUND * area_mm2
     ringed = np.count_nonzero(ring & unrolled.vault & unrolled.bone) >= PLAIN_RINGED * np.count_nonzero(ring)
-    return bool(PLAIN_MM2[0] <= area_mm2 <= PLAIN_MM2[1] and round_enough and ringed)
+    return bool(round_enough and ringed)
 
 
 def _flattened(unrolled: Unrolled, hole: Mask) -> NDArray[np.float64]:
@@ -169,6 +168,20 @@ def _flattened(unrolled: Unrolled, hole: Mask) -> NDArray[np.float64]:
     across = unrolled.directions @ frame
     angle = np.arccos((unrolled.directions @ middle).clip(-1, 1))
     return np.asarray(across * (angle / np.maximum(np.linalg.norm(across, axis=-1), 1e-9))[..., None])
+
+
+def _thinly(spline: RBFInterpolator, flat: NDArray[np.float64], where: Mask) -> NDArray[np.float64]:
+    """A spline's two values [2, n] `where` they are wanted on a map of its arguments [rows, columns, 2]; not empty.
+
+    It is evaluated at every other direction both ways and interpolated between them: it bends little within 3 mm, and each takes time.
+    """
+    wanted = np.argwhere(where)
+    first = wanted.min(axis=0)
+    box = tuple(slice(low, high + 2, 2) for low, high in zip(first, wanted.max(axis=0), strict=True))
+    few = flat[box]
+    values = spline(few.reshape(-1, 2)).T.reshape(2, *few.shape[:2])
+    at = (wanted - first).T / 2
+    return np.stack([ndimage.map_coordinates(each, at, order=1, mode="nearest", prefilter=False) for each in values])
 
 
 def _read(plane: Plane, pixels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,9 @@
 """The vault unrolled onto a plane: how far its two tables lie from the cavity's middle in every direction, and where bone is missing."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations_with_replacement
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +18,18 @@ Plane = NDArray[np.float64]  # [rows, columns]: one value for each direction
 PIXEL = 0.02  # of the map, on the unit sphere: 1.7 mm on a skull
 WIDEST_DEG = 118.0  # from straight up
 SAMPLE_MM = 0.75  # along a ray
+GROUP = 4  # samples that are looked up together, if there is any bone nearby
 NEAREST, FARTHEST = 0.4, 1.7  # of the fitted sphere's radius: where bone is sought
 GAP_MM = 3.0  # within a bone: marrow
 ASTRAY_MM = 14.0  # what lies further from the smooth vault than this is other bone
 ROUNDS = 4
+FITTED = 3  # every third ray with bone is enough for what is smooth
 SECTORS = 48
 COVERED = 0.6
 WINDOW_MM = 18.0
 THICKEST_MM = 14.0  # of a vault: where a ray stays in bone longer, it meets the base or the face
 ABOVE_END_MM = 4.0
+BORDER = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,8 @@ class Unrolled:
     def of(cls, share: Field, affine: Affine, cavity: Cavity) -> "Unrolled":
         """Look around from a cavity's middle. `share` is float32 [x, y, z], occupancy of cells; `affine` takes cells to patient mm."""
         directions, within = lattice()
-        radii = np.arange(NEAREST * cavity.radius_mm, FARTHEST * cavity.radius_mm, SAMPLE_MM)
+        groups = ceil((FARTHEST - NEAREST) * cavity.radius_mm / (GROUP * SAMPLE_MM))
+        radii = NEAREST * cavity.radius_mm + SAMPLE_MM * np.arange(GROUP * groups, dtype=np.float64)
         runs = _Runs.of(_along_rays(share, affine, cavity.centre_mm, directions[within], radii), radii)
         smooth, outer, inner = (_on_map(within, values) for values in _follow(runs, directions[within]))
         unrolled = cls(cavity.centre_mm, directions, smooth, outer, inner, within)
@@ -68,7 +74,13 @@ class Unrolled:
         reaches them does not move it.
         """
         places = self.directions * self.smooth_mm[..., None]
-        ends = np.array([end for sector in self._sectors() if (end := self._end(places, sector)) is not None])
+        azimuth = np.arctan2(self.directions[..., 0], -self.directions[..., 1]) / (2 * np.pi) % 1 * SECTORS
+        sectors = np.where(np.isfinite(self.smooth_mm), azimuth, SECTORS).astype(int).ravel()
+        order = np.lexsort((places[..., 2].ravel(), sectors))
+        borders = np.searchsorted(sectors[order], np.arange(1, SECTORS + 1))
+        bone = self.outer_mm - self.inner_mm < THICKEST_MM
+        upwards = zip(*(np.split(values[order], borders)[:-1] for values in (places.reshape(-1, 3), bone.ravel())), strict=True)
+        ends = np.array([end for sector in upwards if (end := _end(*sector)) is not None])
         if len(ends) < SECTORS // 2:
             return np.isfinite(self.smooth_mm)
         system = np.column_stack([ends[:, :2], np.ones(len(ends))])
@@ -78,22 +90,8 @@ class Unrolled:
             weights = 1 / np.sqrt(np.maximum(np.abs(system @ plane - ends[:, 2]), 1.0))
         return np.asarray(places[..., 2] > places[..., :2] @ plane[:2] + plane[2] + ABOVE_END_MM)
 
-    def _sectors(self) -> list[Mask]:
-        azimuth = (np.arctan2(self.directions[..., 0], -self.directions[..., 1]) / (2 * np.pi) % 1 * SECTORS).astype(int)
-        return [np.isfinite(self.smooth_mm) & (azimuth == sector) for sector in range(SECTORS)]
 
-    def _end(self, places: NDArray[np.float64], sector: Mask) -> Points | None:
-        """The lowest place of a sector above which most directions have bone."""
-        heights, bone = places[sector][:, 2], (self.outer_mm - self.inner_mm < THICKEST_MM)[sector]
-        order = np.argsort(heights)
-        places, heights, bone = places[sector][order], heights[order], bone[order]
-        upto = np.searchsorted(heights, heights + WINDOW_MM)
-        covered = np.concatenate([[0], np.cumsum(bone)])
-        share = (covered[upto] - covered[: len(bone)]) / np.maximum(upto - np.arange(len(bone)), 1)
-        good = np.flatnonzero((share > COVERED) & bone)
-        return places[good[0]] if len(good) else None
-
-
+@cache
 def lattice() -> tuple[NDArray[np.float64], Mask]:
     """Unit vectors of the map's directions [rows, columns, 3], and which of them lie on the map."""
     half = int(np.ceil(2 * np.sin(np.radians(WIDEST_DEG) / 2) / PIXEL))
@@ -119,12 +117,38 @@ def _on_map(within: Mask, values: NDArray[np.float64]) -> Plane:
 
 
 def _along_rays(share: Field, affine: Affine, centre: Points, directions: Points, radii: NDArray[np.float64]) -> Field:
-    """Occupancy at `radii` (mm) along rays [n, 3] from a centre, float32 [n, radii]."""
+    """Occupancy at `radii` (mm, a multiple of GROUP) along rays [n, 3] from a centre, float32 [n, radii]. No cell is below a millimetre.
+
+    Most samples lie far from bone, so whether there is any is looked up first, for GROUP of them at once.
+    """
     to_cells = np.linalg.inv(affine)
-    start, steps = to_cells[:3, :3] @ centre + to_cells[:3, 3], directions @ to_cells[:3, :3].T
-    places = start.astype(np.float32)[:, None, None] + steps.T.astype(np.float32)[:, :, None] * radii.astype(np.float32)
-    seen: Field = ndimage.map_coordinates(share, places, order=1, mode="constant", prefilter=False)
-    return seen
+    start, steps = to_cells[:3, :3] @ centre + to_cells[:3, 3], (directions @ to_cells[:3, :3].T).astype(np.float32)
+    grouped = radii.astype(np.float32).reshape(-1, GROUP)
+    some = _some_bone(share)
+    index = np.zeros((len(directions), len(grouped)), np.int32)
+    for axis, count in enumerate(some.shape):
+        block = np.multiply.outer(steps[:, axis] / 2, grouped.mean(axis=1))
+        block += np.float32(start[axis] / 2 + 0.25 + BORDER)  # 0.25: a block ends half a cell beyond the centre of its last
+        index *= np.int32(count)
+        index += block.clip(0, count - 1, out=block).astype(np.int32)
+    ray, group = np.divmod(np.flatnonzero(some.ravel()[index]), len(grouped))
+    places = start.astype(np.float32)[:, None, None] + steps.T[:, ray, None] * grouped[group]
+    seen = np.zeros((len(directions), *grouped.shape), np.float32)
+    seen[ray, group] = ndimage.map_coordinates(share, places, order=1, mode="constant", prefilter=False)
+    return seen.reshape(len(directions), -1)
+
+
+def _some_bone(share: Field) -> Mask:
+    """Whether a block of 2³ cells or one of its neighbours has any bone, with BORDER blocks more on either side."""
+    some = np.pad(share > 0, [(2 * BORDER, 2 * BORDER + count % 2) for count in share.shape])
+    for axis in range(3):
+        some = some.swapaxes(0, axis)
+        some = some[::2] | some[1::2]
+        grown = some.copy()
+        grown[1:] |= some[:-1]
+        grown[:-1] |= some[1:]
+        some = grown.swapaxes(0, axis)
+    return np.ascontiguousarray(some)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,39 +162,27 @@ class _Runs:
 
     @classmethod
     def of(cls, seen: Field, radii: NDArray[np.float64]) -> "_Runs":
-        solid = _closed(seen > 0.5, int(GAP_MM / SAMPLE_MM))
-        change = np.diff(np.pad(solid, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-        ray, first = np.nonzero(change > 0)
-        _, after = np.nonzero(change < 0)
+        ray, at = np.divmod(np.flatnonzero(seen > 0.5), len(radii))
+        apart = (np.diff(ray) > 0) | (np.diff(at) > GAP_MM / SAMPLE_MM + 1)
+        first, last = np.append(True, apart)[: len(at)], np.append(apart, True)[: len(at)]
         padded = np.pad(seen, ((0, 0), (1, 1)))
-        return cls(len(seen), ray, _crossing(padded, ray, first, radii), _crossing(padded, ray, after, radii))
+        ends = (_crossing(padded, ray[first], places, radii) for places in (at[first], at[last] + 1))
+        return cls(len(seen), ray[first], *ends)
 
     def nearest(self, wanted: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """On each ray, outer and inner end of the run whose outer end is nearest to `wanted` mm; nan where all are astray."""
         outer, inner = np.full(self.rays, np.nan), np.full(self.rays, np.nan)
         error = np.abs(self.stop_mm - wanted[self.ray])
-        order = np.argsort(-error, kind="stable")  # the nearest is written last
-        order = order[error[order] < ASTRAY_MM]
-        outer[self.ray[order]], inner[self.ray[order]] = self.stop_mm[order], self.start_mm[order]
+        least = np.full(self.rays, ASTRAY_MM)
+        np.minimum.at(least, self.ray, error)
+        best = (error == least[self.ray]) & (error < ASTRAY_MM)
+        outer[self.ray[best]], inner[self.ray[best]] = self.stop_mm[best], self.start_mm[best]
         return outer, inner
 
     def outermost(self) -> NDArray[np.float64]:
         outer = np.full(self.rays, np.nan)
-        order = np.argsort(self.stop_mm, kind="stable")
-        outer[self.ray[order]] = self.stop_mm[order]
+        outer[self.ray] = self.stop_mm  # the last of a ray stays
         return outer
-
-
-def _closed(solid: Mask, gap: int) -> Mask:
-    """Samples on rays [n, samples], with gaps of at most `gap` samples filled: every window that is wider meets bone."""
-    rays, count = solid.shape
-    padded = np.pad(solid, ((0, 0), (gap, gap)))
-    met, filled = np.zeros((rays, count + gap), np.bool_), np.ones_like(solid)
-    for step in range(gap + 1):
-        met |= padded[:, step : step + count + gap]
-    for step in range(gap + 1):
-        filled &= met[:, step : step + count]
-    return filled
 
 
 def _crossing(padded: Field, ray: NDArray[np.intp], at: NDArray[np.intp], radii: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -183,19 +195,27 @@ def _crossing(padded: Field, ray: NDArray[np.intp], at: NDArray[np.intp], radii:
 
 def _follow(runs: _Runs, directions: Points) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The smooth vault and the two tables along each ray, by turns: a smooth surface through the tables, the tables nearest to it."""
-    terms = _polynomials(directions)
-    upper = directions[:, 2] > -0.1
+    terms, upper = _polynomials(directions), directions[:, 2] > -0.1
     outer = runs.outermost()
     smooth = np.full(runs.rays, np.nanmedian(outer[upper]))
     inner = outer
     for _ in range(ROUNDS):
-        known = np.isfinite(outer)
-        weights = 1 / (1 + np.square(np.where(known, outer - smooth, 0) / 5.0)) * known * np.where(upper, 1.0, 0.05)
-        root = np.sqrt(weights)
-        fitted = np.linalg.lstsq(terms * root[:, None], np.where(known, outer, 0) * root, rcond=None)[0]
-        smooth = terms @ fitted
+        known = np.flatnonzero(np.isfinite(outer))[::FITTED]
+        weights = np.where(upper[known], 1.0, 0.05) / (1 + np.square((outer - smooth)[known] / 5.0))
+        weighted = terms[known].T * weights
+        smooth = terms @ np.linalg.lstsq(weighted @ terms[known], weighted @ outer[known], rcond=None)[0]
         outer, inner = runs.nearest(smooth)
     return smooth, outer, inner
+
+
+def _end(places: Points, bone: Mask) -> Points | None:
+    """The lowest of a sector's places [n, 3], sorted upwards, above which most have bone."""
+    heights = places[:, 2]
+    upto = np.searchsorted(heights, heights + WINDOW_MM)
+    covered = np.concatenate([[0], np.cumsum(bone)])
+    share = (covered[upto] - covered[: len(bone)]) / np.maximum(upto - np.arange(len(bone)), 1)
+    good = np.flatnonzero((share > COVERED) & bone)
+    return places[good[0]] if len(good) else None
 
 
 def _polynomials(directions: Points) -> NDArray[np.float64]:

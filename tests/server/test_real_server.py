@@ -239,7 +239,7 @@ def test_an_option_of_another_task_is_refused_alike(http, grpc):
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])
 def test_a_full_queue_is_said_to_be_full_and_patience_gets_through(server, kind):
-    """32 wait in the queue, and 8 at a time are worked on."""
+    """16 wait in the queue, and 8 at a time are worked on."""
 
     def client(retry: Retry) -> Caller:
         if kind == "http":

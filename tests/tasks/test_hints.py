@@ -33,7 +33,8 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_cells_over_a_hole_are_as_full_as_they_were(burr_hole: tuple[Prepared, Mask]) -> None:
     prepared, missing = burr_hole
-    filled, depth = Hints.of(prepared).filled(prepared.grid), Hints.of(prepared).depth(prepared.grid)
+    everywhere = np.ones_like(prepared.sites)
+    filled, depth = Hints.of(prepared).filled(prepared.grid), Hints.of(prepared).depth(prepared.grid, everywhere)
     truth = prepared.grid.coarsen(missing)
     lacking = np.where(prepared.shares + truth > 0, filled - prepared.shares, 0).clip(0)
     assert dice(lacking, truth) > 0.85
@@ -55,7 +56,7 @@ def test_a_hole_is_looked_at_even_if_the_first_network_saw_nothing(burr_hole: tu
 def test_the_mirror_image_has_what_is_missing(burr_hole: tuple[Prepared, Mask]) -> None:
     prepared, missing = burr_hole
     whole = prepared.grid.coarsen(head().mask)
-    mirrored = Hints.of(prepared).mirrored(prepared.grid)
+    mirrored = Hints.of(prepared).mirrored(prepared.grid, np.ones_like(prepared.sites))
     there = prepared.grid.coarsen(missing) > 0.5
     assert np.abs(mirrored - whole)[there].mean() < 0.2
     assert np.abs(prepared.shares - whole)[there].mean() > 0.5
@@ -67,8 +68,9 @@ def test_what_has_no_vault_has_no_plates_and_still_a_mirror_image() -> None:
     found = Hints.of(prepare(BinaryVolume.on_grid(mask, (2, 2, 2)), SETTINGS))
     grid = WorkingGrid.over(BinaryVolume.on_grid(mask, (2, 2, 2)), 2.0, 6.0)
     assert not found.plates
-    assert found.depth(grid).max() == found.filled(grid).max() == 0
-    assert dice(found.mirrored(grid), grid.coarsen(mask)) > 0.95
+    everywhere = np.ones(grid.shape, np.bool_)
+    assert found.depth(grid, everywhere).max() == found.filled(grid).max() == 0
+    assert dice(found.mirrored(grid, everywhere), grid.coarsen(mask)) > 0.95
 
 
 def test_wide_masks_are_looked_at_in_larger_cells(monkeypatch: pytest.MonkeyPatch, burr_hole: tuple[Prepared, Mask]) -> None:

@@ -28,7 +28,7 @@ def test_over_a_hole_depths_are_those_of_the_bone_that_was_there(centre_mm: tupl
     truth = cut(skull, centre_mm, radius_mm)
     _, plates = plates_over(skull, truth)
     assert len(plates) == 1
-    depths = depths_mm(plates, skull.affine, skull.shape)
+    depths = depths_mm(plates, skull.affine, np.ones_like(skull.mask))
     assert np.isfinite(depths[truth]).all()
     assert np.percentile(np.abs(depths - true_depth_mm(skull))[truth], 95) < 1.2
     far = ~cut(skull.like(np.ones_like(skull.mask)), centre_mm, radius_mm + 15)
@@ -38,8 +38,8 @@ def test_over_a_hole_depths_are_those_of_the_bone_that_was_there(centre_mm: tupl
 def test_depths_are_the_same_on_any_grid() -> None:
     skull = head()
     _, plates = plates_over(skull, cut(skull, (60, 10, 35), 25))
-    depths = depths_mm(plates, skull.affine, skull.shape)
-    coarse = depths_mm(plates, skull.affine @ np.diag([2, 2, 2, 1]), (50, 50, 50))
+    depths = depths_mm(plates, skull.affine, np.ones_like(skull.mask))
+    coarse = depths_mm(plates, skull.affine @ np.diag([2, 2, 2, 1]), np.ones((50, 50, 50), np.bool_))
     assert np.array_equal(coarse, depths[::2, ::2, ::2])
 
 
@@ -48,7 +48,7 @@ def test_two_holes_have_plates_each_the_larger_first_and_no_more_than_are_bearab
     missing = cut(skull, (60, 10, 35), 20), cut(skull, (-40, 50, 50), 28)
     _, plates = plates_over(skull, *missing)
     assert len(plates) == 2
-    assert (depths_mm(plates[:1], skull.affine, skull.shape)[missing[1]] > -1.2).mean() > 0.95
+    assert (depths_mm(plates[:1], skull.affine, np.ones_like(skull.mask))[missing[1]] > -1.2).mean() > 0.95
     monkeypatch.setattr(module, "MOST_HOLES", 1)
     assert len(plates_over(skull, *missing)[1]) == 1
 

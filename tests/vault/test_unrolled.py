@@ -9,7 +9,7 @@ from shells import HALF_MM, cut, head
 
 from calvaria.vault.cavity import Cavity, direction, trimmed_sphere
 from calvaria.vault.continued import holes
-from calvaria.vault.unrolled import PIXEL, Unrolled, _closed, lattice, on_map
+from calvaria.vault.unrolled import GAP_MM, GROUP, PIXEL, SAMPLE_MM, Unrolled, _along_rays, _Runs, lattice, on_map
 
 
 def test_the_map_finds_its_own_directions() -> None:
@@ -33,12 +33,33 @@ def test_an_unrolled_skull_shows_its_tables_and_its_hole() -> None:
     assert hole[tuple(np.array(hole.shape) // 2)]
 
 
-@given(st.integers(0, 99), st.integers(1, 6))
-def test_gaps_are_closed_as_a_closing_does(seed: int, gap: int) -> None:
-    solid = np.random.default_rng(seed).random((5, 40)) > 0.7
-    padded = np.pad(solid, ((0, 0), (9, 9)))
-    expected = ndimage.binary_closing(padded, np.ones((1, gap + 1), np.bool_))[:, 9:-9]
-    assert np.array_equal(_closed(solid, gap), expected)
+@given(st.integers(0, 99))
+def test_bone_on_a_ray_goes_on_over_small_gaps_as_a_closing_does(seed: int) -> None:
+    seen = (np.random.default_rng(seed).random((5, 40)) > 0.7).astype(np.float32)
+    gap = int(GAP_MM / SAMPLE_MM)
+    closed = ndimage.binary_closing(np.pad(seen > 0.5, ((0, 0), (9, 9))), np.ones((1, gap + 1), np.bool_))
+    change = np.diff(closed.astype(np.int8), axis=1)
+    radii = SAMPLE_MM * np.arange(40)
+    runs = _Runs.of(seen, radii)
+    for step, ends in ((1, runs.start_mm), (-1, runs.stop_mm)):
+        ray, before = np.nonzero(change == step)
+        assert np.array_equal(runs.ray, ray)
+        np.testing.assert_allclose(ends, (before - 9 + 0.5) * SAMPLE_MM)  # halfway between a sample without and one with bone
+
+
+def test_nothing_is_missed_by_looking_first_where_bone_may_be() -> None:
+    skull = head()
+    share = ndimage.uniform_filter(skull.mask.astype(np.float32), 2)
+    directions, within = lattice()
+    radii = 30 + SAMPLE_MM * np.arange(40 * GROUP)
+    for cell_mm in (1.0, 2.0):
+        affine = np.diag([cell_mm, cell_mm, cell_mm, 1.0])
+        centre = np.array([50.0, 52.0, 49.0]) * cell_mm
+        ways = directions[within][::50]
+        places = (centre + ways[:, None] * radii[:, None]) / cell_mm
+        expected = ndimage.map_coordinates(share, np.moveaxis(places, -1, 0), order=1)
+        assert expected.any()
+        np.testing.assert_allclose(_along_rays(share, affine, centre, ways, radii), expected, atol=1e-3)
 
 
 def test_a_sphere_is_found_in_spite_of_much_that_is_not_on_it() -> None:
