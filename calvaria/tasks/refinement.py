@@ -2,7 +2,7 @@
 
 A network judges the cells on both sides of the mask's surface, with the scan around it where that came along; deep inside and far away
 the mask is left as it is. Where the network agrees with the mask nothing is redrawn: a voxel changes only where what it says of the
-cells differs from how full they are.
+cells differs from how full they are, and nothing does where that is little in all.
 """
 
 from math import prod
@@ -28,6 +28,11 @@ HALF = 0.5
 CHANGED = 0.5
 """Voxels near cells that the network finds fuller, or emptier, by more than this are drawn anew. Chosen on validation shapes (seeds from
 900,100) so that masks that are right stay near a Dice of 0.995: with 0.3 they fall to 0.984, and little more of what is wrong is mended.
+"""
+
+LITTLE = 0.03
+"""A mask of which the network would change no more (1 − Dice) is left as it is, but for crumbs: so little is found wrong in masks that are
+right, too. Chosen on the same shapes: it leaves right masks at 0.998 where they would fall to 0.991, and mistaken ones are mended as before.
 """
 
 CELLS_ALONG = 36.0
@@ -125,6 +130,8 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     drawn[box] = solid
     refined = mask.copy(order="K")
     np.copyto(refined[part], drawn[part], where=redrawn)
+    if np.count_nonzero(refined ^ mask) <= LITTLE * (np.count_nonzero(refined) + np.count_nonzero(mask)):
+        refined = mask
     return {"refined": large_components(refined, settings.smallest_mm3 / prod(grid.source_mm))}
 
 
