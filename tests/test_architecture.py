@@ -33,13 +33,16 @@ MAY_IMPORT = {
     "client": {"volume", "io", "predictor", "serving"},
     "server": {"client", "weights"},
     "synthetic": {"volume", "geometry"},
-    "training": {"volume", "geometry", "dense", "inference", "predictor", "synthetic", "networks", "sparse", "tasks", "weights"},
+    "segmenter": {"volume", "geometry", "synthetic"},
+    "training": {
+        *("volume", "geometry", "dense", "inference", "predictor", "segmenter", "synthetic", "networks", "sparse", "tasks", "weights"),
+    },
     "datasets": {"volume", "io", "geometry", "sparse", "synthetic", "threshold"},
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},
-    "vault": {"volume", "geometry"},
-    "evaluation": {"volume", "geometry", "sampling", "vault", "datasets", "picture", "predictor", "synthetic", "tasks"},
+    "vault": {"volume", "geometry", "sampling"},
+    "evaluation": {"volume", "geometry", "sampling", "vault", "datasets", "picture", "predictor", "segmenter", "synthetic", "tasks"},
     "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
 }
 ANYTHING = {"cli", "commands", "demo", "showcase"}

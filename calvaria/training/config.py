@@ -25,6 +25,7 @@ class DataConfig:
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
+    segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
     mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
     """
 
@@ -36,6 +37,7 @@ class DataConfig:
     often: tuple[str, ...] = ()
     distinct: int = 0
     mirrored: bool = True
+    segmented: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("without", "often"):  # files know only lists

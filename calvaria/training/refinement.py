@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.geometry import to_canonical
+from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.thorax import RefinementCase, make_case
+from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras, Settings
 from calvaria.tasks.refinement import HALF, prepare
 from calvaria.training.config import TrainConfig
@@ -19,12 +21,20 @@ IMAGED = 0.6
 class Mistaken:
     """A mask with mistakes of its own, of a chest's organ or of a body of no organ."""
 
-    def __init__(self, seeds: range, settings: Settings):
-        self.seeds, self.settings = seeds, settings
+    def __init__(self, seeds: range, settings: Settings, segmented: float = 0.0):
+        self.seeds, self.settings, self.segmented = seeds, settings, segmented
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        case = make_case(int(rng.choice(self.seeds)), imaged=rng.random() < IMAGED)
-        return mended_example(case, self.settings)
+        seed, imaged = int(rng.choice(self.seeds)), rng.random() < IMAGED
+        if rng.random() < self.segmented:
+            return mended_example(segmented_case(seed, str(rng.choice(SEGMENTED)), imaged=imaged), self.settings)
+        return mended_example(make_case(seed, imaged=imaged), self.settings)
+
+
+def segmented_case(seed: int, organ: str, *, imaged: bool) -> RefinementCase:
+    """The case of a seed in which the mistakes are the dense network's own."""
+    scene = draw_scene(seed, organ, imaged=imaged)
+    return RefinementCase(organ, segmented(seed, organ, scene.truth), scene.truth, scene.image)
 
 
 def mended_example(case: RefinementCase, settings: Settings) -> Example:
@@ -37,4 +47,4 @@ def mended_example(case: RefinementCase, settings: Settings) -> Example:
 
 def draw_refinement(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
     """Chests and bodies have the seeds that skulls have in other tasks."""
-    return Mistaken(skulls.seeds, config.settings)
+    return Mistaken(skulls.seeds, config.settings, config.data.segmented)

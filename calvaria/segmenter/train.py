@@ -1,4 +1,4 @@
-"""Train the dense network whose masks are refined: `python -m calvaria.evaluation.train_segmenter`. Minutes on one core."""
+"""Train the dense network whose masks are refined: `python -m calvaria.segmenter.train`. Minutes on one core."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from calvaria.evaluation.segmenter import CELL_MM, WEIGHTS, UNet, cells_over, coarse, to_tensor
+from calvaria.segmenter.network import CELL_MM, WEIGHTS, UNet, cells_over, coarse, to_tensor
 from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
 from calvaria.synthetic.thorax.organs import make_thorax

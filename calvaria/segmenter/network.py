@@ -1,6 +1,6 @@
 """A small dense network that segments the organs of a chest in CT-like images: its masks, with its own mistakes, are there to be refined.
 
-A U-Net (Ronneberger et al., 2015) over the whole chest on cells of 4 mm, trained briefly (`calvaria.evaluation.train_segmenter`).
+A U-Net (Ronneberger et al., 2015) over the whole chest on cells of 4 mm, trained briefly (`calvaria.segmenter.train`).
 """
 
 from collections.abc import Sequence
@@ -84,9 +84,7 @@ class Segmenter:
     def load(cls, path: Path = WEIGHTS) -> "Segmenter":
         """CalvariaError BAD_OPTION where there are no weights."""
         if not path.exists():
-            message = (
-                f"There are no weights of the dense network at {path}. Make them with `python -m calvaria.evaluation.train_segmenter`."
-            )
+            message = f"There are no weights of the dense network at {path}. Make them with `python -m calvaria.segmenter.train`."
             raise CalvariaError(ErrorCode.BAD_OPTION, message)
         network = UNet()
         network.load_state_dict(load_file(path))

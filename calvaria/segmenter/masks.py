@@ -1,0 +1,41 @@
+"""What the dense network makes of the organs of generated chests."""
+
+from functools import lru_cache
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from calvaria.segmenter.network import Segmentation, Segmenter
+from calvaria.synthetic.lattice import Axis
+from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
+from calvaria.synthetic.thorax.organs import make_thorax
+from calvaria.synthetic.thorax.scan import scan
+from calvaria.volume import BinaryVolume
+
+SEGMENTED = "heart", "aorta", "trachea"
+"""What the dense network finds; the oesophagus is too thin for its cells."""
+
+SCAN_MM = 2.0
+"""Voxels of the scans that the dense network segments."""
+
+
+def segmented(seed: int, organ: str, truth: BinaryVolume) -> BinaryVolume:
+    """The dense network's mask of an organ of a chest, on the truth's axis-aligned grid."""
+    axes = [
+        (origin + mm * np.arange(count)).astype(np.float32)
+        for origin, mm, count in zip(truth.origin_mm, truth.spacing_mm, truth.shape, strict=True)
+    ]
+    return truth.like(_segmentation(seed).on(axes) == ORGANS.index(organ) + 1)
+
+
+@lru_cache(maxsize=2)
+def _segmentation(seed: int) -> Segmentation:
+    axes: list[Axis] = [np.arange(low, high, SCAN_MM, dtype=np.float32) for low, high in zip(LOW_MM, HIGH_MM, strict=True)]
+    with threadpool_limits(1, user_api="blas"):
+        image = scan(make_thorax(seed), axes, seed)
+    return _segmenter()(image, axes)
+
+
+@lru_cache(maxsize=1)
+def _segmenter() -> Segmenter:
+    return Segmenter.load()
