@@ -85,7 +85,8 @@ train: setup ## fit every task's networks into runs/<task>, going on where they 
 	$(BIN)/calvaria train completion --config models/completion/close-up-4.toml --first runs/again --start runs/close-up-3 --out runs/close-up-4
 	cp runs/close-up-4/close-up.safetensors runs/again/
 	$(BIN)/calvaria train super-resolution --out runs/super-resolution
-	$(BIN)/calvaria train refinement --out runs/refinement
+	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
+	$(BIN)/calvaria train refinement --start runs/refinement-first --out runs/refinement
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -31,8 +31,8 @@ CHANGED = 0.5
 """
 
 LITTLE = 0.03
-"""A mask of which the network would change no more (1 − Dice) is left as it is, but for crumbs: so little is found wrong in right masks, too.
-Chosen on the same shapes: it leaves right masks at 0.998 where they would fall to 0.991, and mistaken ones are mended as before.
+"""A mask of which the network would change no more (1 − Dice) is left as it is, but for crumbs: so little is found wrong in right masks.
+Chosen on the same shapes: this leaves right masks at 0.998 where they would fall to 0.991, and mistaken ones are mended as before.
 """
 
 CELLS_ALONG = 36.0
