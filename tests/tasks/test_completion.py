@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.tasks import TASKS, Inferred, Settings
-from calvaria.tasks.completion import OPENING_MM, clean, prepare
-from calvaria.tasks.components import large_components
+from calvaria.tasks.completion import NARROWEST_MM, OPENING_MM, clean, prepare
+from calvaria.tasks.components import large_components, wide_components, width_mm
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import Prepared
 from calvaria.volume import BinaryVolume, Mask
@@ -98,7 +98,17 @@ def test_cleaning_by_pieces_is_opening_the_whole(seed: int, count: tuple[int, in
     noise = np.random.default_rng(seed).random(count)
     mask = ndimage.gaussian_filter(noise, [0.6 / mm for mm in spacing], mode="nearest") > np.median(noise) - 0.02
     kept = clean(mask, spacing, Settings(spacing_mm=3.0, smallest_mm3=3.0))
-    assert np.array_equal(kept, large_components(open_by_ball(mask, OPENING_MM, spacing), 3.0 / prod(spacing)))
+    opened = large_components(open_by_ball(mask, OPENING_MM, spacing), 3.0 / prod(spacing))
+    assert np.array_equal(kept, wide_components(opened, spacing, NARROWEST_MM))
+
+
+def test_holes_are_filled_and_clefts_are_not() -> None:
+    x, y = np.meshgrid(np.arange(120) * 0.5, np.arange(80) * 0.5, indexing="ij")
+    hole, cleft = (x - 12) ** 2 + (y - 12) ** 2 < 5**2, (abs(y - 30) < 2) & (abs(x - 30) < 25)
+    plates = np.repeat((hole | cleft)[..., None], 10, axis=2)
+    kept = clean(np.asfortranarray(np.pad(plates, 3)), (0.5, 0.5, 0.5), Settings(spacing_mm=3.0, smallest_mm3=3.0))[3:-3, 3:-3, 3:-3]
+    assert dice(kept, plates & hole[..., None]) > 0.9
+    assert width_mm(plates & cleft[..., None], (0.5, 0.5, 0.5)) == pytest.approx(5, abs=0.1), "thicker than wide"
 
 
 @pytest.mark.parametrize(
