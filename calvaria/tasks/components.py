@@ -1,9 +1,14 @@
 """Connected components of masks."""
 
+from math import prod
+
 import cc3d
 import numpy as np
 
 from calvaria.volume import Mask
+
+LONGEST_MM = 300.0
+"""What lies on a head is no longer."""
 
 MOST_PLACES = 20_000
 """Voxels of a mask that its extents are measured by."""
@@ -21,9 +26,15 @@ def large_components(mask: Mask, smallest: float) -> Mask:
 
 def wide_components(mask: Mask, spacing_mm: tuple[float, float, float], narrowest_mm: float) -> Mask:
     """The 26-connected components that are at least so wide; see `width_mm`."""
-    labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
-    narrow = [label for label in range(1, count + 1) if width_mm(labels == label, spacing_mm) < narrowest_mm]
-    return mask & ~np.isin(labels, narrow) if narrow else mask
+    if not mask.any():
+        return mask
+    labels = cc3d.connected_components(mask, connectivity=26)
+    found = cc3d.statistics(labels)
+    wide = found["voxel_counts"] * prod(spacing_mm) >= narrowest_mm**2 * LONGEST_MM  # too large to be narrow
+    wide[0] = False
+    for label in np.flatnonzero(~wide[1:]) + 1:
+        wide[label] = width_mm(labels[found["bounding_boxes"][label]] == label, spacing_mm) >= narrowest_mm
+    return mask if wide[1:].all() else np.asarray(wide[labels])
 
 
 def width_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> float:
