@@ -121,8 +121,8 @@ def test_a_mask_that_is_refined_into_nothing_is_empty() -> None:
 
 
 def test_what_is_unlike_any_organ_is_said_to_be_and_left_as_it_is() -> None:
-    sheet = np.zeros((90, 90, 30), np.bool_)
-    sheet[10:80, 10:80, 14:17] = True
+    sheet = np.zeros((160, 140, 30), np.bool_)
+    sheet[4:156, 4:136, 14:16] = True
     for mask, unlike in ((ball(12), False), (ball(9), True), (sheet, True), (ball(70, (150, 130, 80)), True)):
         given = volume(mask)
         prepared = prepare(given, SETTINGS)
