@@ -75,7 +75,7 @@ $(MINKOWSKI): $(INSTALLED) $(wildcard tools/*minkowski*.py)
 archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
-train: setup ## fit every task's networks into runs/<task>, going on where they stopped
+train: setup ## fit every task's networks, into runs/again (completion), runs/super-resolution and runs/refinement
 	$(BIN)/calvaria train completion --config models/completion/halfway.toml --out runs/halfway
 	$(BIN)/calvaria train completion --config models/completion/close-up-1.toml --first runs/halfway --out runs/close-up
 	$(BIN)/calvaria train completion --out runs/completion

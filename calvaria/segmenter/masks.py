@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from calvaria.segmenter.network import Segmentation, Segmenter
+from calvaria.segmenter.network import SCAN_MM, Segmentation, Segmenter
 from calvaria.synthetic.lattice import Axis
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
 from calvaria.synthetic.thorax.organs import make_thorax
@@ -14,9 +14,6 @@ from calvaria.volume import BinaryVolume
 
 SEGMENTED = "heart", "aorta", "trachea"
 """What the dense network finds; the oesophagus is too thin for its cells."""
-
-SCAN_MM = 2.0
-"""Voxels of the scans that the dense network segments."""
 
 
 def segmented(seed: int, organ: str, truth: BinaryVolume) -> BinaryVolume:

@@ -23,7 +23,9 @@ from calvaria.synthetic.thorax.anatomy import ORGANS
 WEIGHTS = Path(__file__).parents[2] / "models" / "segmenter" / "u-net.safetensors"
 """Where this checkout ships them."""
 
-CELL_MM = 4.0
+SCAN_MM, CELL_MM = 2.0, 4.0
+"""Voxels of the scans that it sees, and what it looks at them in."""
+
 MULTIPLE = 4
 CHANNELS = 8, 16, 32
 

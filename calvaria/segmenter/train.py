@@ -11,13 +11,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from calvaria.segmenter.network import CELL_MM, WEIGHTS, UNet, cells_over, coarse, to_tensor
+from calvaria.segmenter.network import CELL_MM, SCAN_MM, WEIGHTS, UNet, cells_over, coarse, to_tensor
 from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
 from calvaria.synthetic.thorax.organs import make_thorax
 from calvaria.synthetic.thorax.scan import scan
 
-SCAN_MM = 2.0
 CHESTS = 24
 ROUNDS = 24
 RATE = 6e-3

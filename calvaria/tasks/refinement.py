@@ -120,8 +120,17 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
 
 
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
-    """The mask, drawn anew where the network finds cells clearly fuller or emptier than they are."""
-    mask, grid = prepared.canonical.mask, prepared.grid
+    """The mask, less crumbs, drawn anew where the network finds cells clearly fuller or emptier than they are."""
+    mask = prepared.canonical.mask
+    refined = mask if unlike_organs(prepared) else _redrawn(mask, prepared, inferred, settings)
+    changes = np.count_nonzero(refined ^ mask)
+    if changes <= LITTLE * (np.count_nonzero(refined) + np.count_nonzero(mask)):
+        refined = mask
+    return {"refined": large_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm))}
+
+
+def _redrawn(mask: Mask, prepared: Prepared, inferred: Inferred, settings: Settings) -> Mask:
+    grid = prepared.grid
     field = np.where(prepared.sites, inferred.field, prepared.shares)
     solid, box = grid.refine(field, settings.threshold)
     changed = ndimage.maximum_filter(abs(field - prepared.shares) > CHANGED, 3)
@@ -130,10 +139,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     drawn[box] = solid
     refined = mask.copy(order="K")
     np.copyto(refined[part], drawn[part], where=redrawn)
-    changes = np.count_nonzero(refined ^ mask)
-    if unlike_organs(prepared) or changes <= LITTLE * (np.count_nonzero(refined) + np.count_nonzero(mask)):
-        refined = mask
-    return {"refined": large_components(refined, settings.smallest_mm3 / prod(grid.source_mm))}
+    return refined
 
 
 ORGANS_CM3 = 5.0, 1100.0
