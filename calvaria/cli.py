@@ -82,13 +82,14 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML file; default: the one the shipped weights were made with.")] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of the weights that a new run starts from; default: random ones.")] = None,
     first: Annotated[Path | None, typer.Option(help="For a second look: folder of the first network's weights.")] = None,
+    cases_from: Annotated[Path | None, typer.Option(help="Learn from this folder of defective skulls with their truths.")] = None,
     device: Device = "cpu",
 ) -> None:
-    """Fit a task's network on data generated from a seed."""
+    """Fit a task's network, on data generated from a seed or on your own."""
     from calvaria.training.run import run
     from calvaria.weights import model_folder
 
-    run(task, config or model_folder(task) / "train.toml", out, device, start, first)
+    run(task, config or model_folder(task) / "train.toml", out, device, start, first, cases_from)
 
 
 @app.command()

@@ -67,6 +67,7 @@ def dataset(
         str | None, typer.Option(help="Kinds, with commas; one named twice is cut twice. Default: SkullBreak's, with two random ones.")
     ] = None,
     spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
+    format: Annotated[str, typer.Option(help="nrrd, nii, nii.gz or, for surfaces, stl.")] = "nrrd",
 ) -> None:
     """Make whole skulls, defective ones and implants, with an index.
 
@@ -78,9 +79,10 @@ def dataset(
     from calvaria.synthetic.seeds import GENERATOR
 
     _check(spacing)
-    kinds, chosen = names(defects) if defects else SKULLBREAK_DEFECTS, layout_named(layout)
+    kinds, chosen = names(defects) if defects else SKULLBREAK_DEFECTS, layout_named(layout, format)
     names_of(kinds)
-    made = DataSet(out, {"layout": layout, "defects": list(kinds), "spacing_mm": spacing, "generator": GENERATOR})
+    settings = {"layout": layout, "defects": list(kinds), "spacing_mm": spacing, "generator": GENERATOR}
+    made = DataSet(out, settings if format == "nrrd" else settings | {"format": format})
     shown(synthesise(made, chosen, range(seed, seed + count), kinds, spacing), count, "Skulls")
     finish(made)
 

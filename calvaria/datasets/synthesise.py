@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calvaria.datasets.index import DataSet
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import FORMATS
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.volume import BinaryVolume
 
@@ -17,21 +18,22 @@ MOST_DEFECTS = 100
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set's files lie: {skull} and {defect} stand for their names."""
+    """Where a data set's files lie: {skull} and {defect} stand for their names; `format` is one of `calvaria.io.FORMATS`."""
 
     complete: str
     defective: str
     implant: str
+    format: str = "nrrd"
 
     def paths(self, skull: str, defects: Sequence[str]) -> list[str]:
         """Every file of a skull, the complete one first, then each defect's two."""
         both = [form.format(skull=skull, defect=defect) for defect in defects for form in (self.defective, self.implant)]
-        return [self.complete.format(skull=skull), *both]
+        return [f"{path}.{self.format}" for path in (self.complete.format(skull=skull), *both)]
 
 
 LAYOUTS = {
-    "skullbreak": Layout("complete_skull/{skull}.nrrd", "defective_skull/{defect}/{skull}.nrrd", "implant/{defect}/{skull}.nrrd"),
-    "pairs": Layout("{skull}/complete.nrrd", "{skull}/{defect}/defective.nrrd", "{skull}/{defect}/implant.nrrd"),
+    "skullbreak": Layout("complete_skull/{skull}", "defective_skull/{defect}/{skull}", "implant/{defect}/{skull}"),
+    "pairs": Layout("{skull}/complete", "{skull}/{defect}/defective", "{skull}/{defect}/implant"),
 }
 
 
@@ -49,11 +51,12 @@ def names_of(kinds: Sequence[str]) -> list[str]:
     return [f"{kind}_{seen[kind]}" if often[kind] > 1 else kind for kind in kinds if not seen.update([kind])]
 
 
-def layout_named(name: str) -> Layout:
-    """One of LAYOUTS, or BAD_OPTION."""
-    if name not in LAYOUTS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no layout {name!r} to write. Choose one of: {', '.join(LAYOUTS)}.")
-    return LAYOUTS[name]
+def layout_named(name: str, format: str = "nrrd") -> Layout:
+    """One of LAYOUTS, its files in a format; or BAD_OPTION."""
+    for chosen, known, what in ((name, LAYOUTS, "layout"), (format, FORMATS, "format")):
+        if chosen not in known:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no {what} {chosen!r} to write. Choose one of: {', '.join(known)}.")
+    return replace(LAYOUTS[name], format=format)
 
 
 def synthesise(dataset: DataSet, layout: Layout, seeds: range, kinds: Sequence[str], spacing_mm: float) -> Iterator[int]:

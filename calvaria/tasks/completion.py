@@ -55,21 +55,22 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     """
     check_mask(volume, SKULL)
     canonical = to_canonical(volume.mask, volume.affine)
-    grid = WorkingGrid.over(canonical.volume, settings.spacing_mm, settings.margin_mm)
+    cell_mm = settings.spacing_mm or max(canonical.volume.spacing_mm)
+    grid = WorkingGrid.over(canonical.volume, cell_mm, settings.margin_mm)
     if prod(grid.shape) > MOST_CELLS or max(grid.shape) > MOST_CELLS_ALONG:
-        spanned = " × ".join(f"{count * settings.spacing_mm:,.0f}" for count in grid.shape)
-        raise too_large(f"The mask spans {spanned} mm, more than a working grid of {settings.spacing_mm:g} mm may", SKULL)
+        spanned = " × ".join(f"{count * cell_mm:,.0f}" for count in grid.shape)
+        raise too_large(f"The mask spans {spanned} mm, more than a working grid of {cell_mm:g} mm may", SKULL)
     shares = grid.coarsen(canonical.mask)
     sites = shares > settings.occupied_share
     prepared = Prepared(volume, canonical, grid, shares, sites, shares[sites][:, None], volume)
     if prepared.occupied_cells == 0:
         raise CalvariaError(
             ErrorCode.EMPTY_MASK,
-            f"Nothing in the mask is as large as a cell of the working grid ({settings.spacing_mm:g} mm). "
+            f"Nothing in the mask is as large as a cell of the working grid ({cell_mm:g} mm). "
             "Check the spacing in the header and that the mask is a skull.",
         )
     if prepared.occupied_cells > MOST_SITES:
-        litres = [count * settings.spacing_mm**3 / 1e6 for count in (prepared.occupied_cells, MOST_SITES)]
+        litres = [count * cell_mm**3 / 1e6 for count in (prepared.occupied_cells, MOST_SITES)]
         raise too_large("The mask fills {:.1f} litres, more than the {:.1f} that are worked on".format(*litres), SKULL)
     return prepared
 

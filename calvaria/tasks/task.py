@@ -18,7 +18,8 @@ MOST_VOXELS_ALONG = 4096
 class Settings:
     """What a network was trained for and travels with its weights.
 
-    spacing_mm      edge of a cell of the working grid; for tasks that fit cells to each volume, the smallest
+    spacing_mm      edge of a cell of the working grid; for tasks that fit cells to each volume, the smallest; for completion, 0 stands for
+                    the longest edge of each volume's own voxels
     margin_mm       how far the working grid reaches beyond the occupied voxels, where the field of view allows
     occupied_share  a cell is occupied where more than this share of it is
     threshold       a site belongs to the answer where its probability, interpolated, exceeds this

@@ -26,17 +26,20 @@ Maker = Callable[[BinaryVolume, BinaryVolume, Settings], Example]
 
 
 class Defective:
-    """A skull, intact or with a new defect, as an example."""
+    """A skull, intact, with the defect it came with, or with a new one, as an example."""
 
     def __init__(self, skulls: Skulls, settings: Settings, data: DataConfig, make: Maker):
         self.skulls, self.settings, self.data, self.make = skulls, settings, data, make
         self.kinds = tuple(kind for kind in (*DEFECT_KINDS, *data.often) if kind not in data.without)
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        skull = self.skulls(rng)
+        subject = self.skulls(rng)
         defect_seed = int(rng.integers(2**31))
-        intact = self.data.intact > rng.random()
-        return self.make(skull if intact else cut_defect(skull, defect_seed, kinds=self.kinds).defective, skull, self.settings)
+        if self.data.intact > rng.random():
+            defective = subject.whole
+        else:
+            defective = subject.defective or cut_defect(subject.whole, defect_seed, kinds=self.kinds).defective
+        return self.make(defective, subject.whole, self.settings)
 
 
 def draw_completion(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:

@@ -27,6 +27,9 @@ class DataConfig:
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
     segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
     mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
+    cases   a folder of defective skulls with their truths, in any layout of `calvaria.datasets`: they are learned from, and no skulls are
+            generated. A tenth of the heads is kept for validation
+    anew    share of the examples of such a folder that get a new defect instead of their own: a network may learn a few by heart
     """
 
     skulls: int
@@ -38,6 +41,8 @@ class DataConfig:
     distinct: int = 0
     mirrored: bool = True
     segmented: float = 0.0
+    cases: str = ""
+    anew: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("without", "often"):  # files know only lists

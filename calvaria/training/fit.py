@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from calvaria.datasets import Pair, pairs, split
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
@@ -22,12 +23,15 @@ from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Batch, Draw, Example, Examples, KeptExamples
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
-from calvaria.training.skulls import Skulls, SkullStore
+from calvaria.training.skulls import GeneratedSkulls, GivenSkulls, Skulls, SkullStore
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 250
+HELD_OUT = 0.1
+"""Share of the heads of a user's folder that are kept for validation."""
+
 DENSE = "dense-twin.safetensors"
 """Weights of a dense twin, in a layout of their own: nothing serves them."""
 
@@ -143,6 +147,9 @@ def validate(network: Learner, examples: list[Example], lesson: Lesson, settings
 
 
 def store(config: TrainConfig, folder: Path) -> SkullStore:
+    """CalvariaError BAD_OPTION where the configuration does not say how fine the skulls are."""
+    if not config.settings.spacing_mm:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
     return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
 
 
@@ -156,8 +163,7 @@ def validation_seeds(config: TrainConfig) -> range:
 
 def training_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Dataset[Example]:
     count = config.optimizer.steps * config.optimizer.batch
-    skulls = Skulls(store(config, folder), training_seeds(config), config.data.stretch)
-    examples = Examples(draw(config, skulls, first), config.seed, count)
+    examples = Examples(draw(config, training_skulls(config, folder), first), config.seed, count)
     if not config.data.distinct:
         return examples
     return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first), config.data.mirrored)
@@ -175,10 +181,30 @@ def first_sha256(first: Path | None) -> str | None:
 
 
 def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
-    """As they are when served: of every kind, none intact, none stretched."""
-    seeds = validation_seeds(config)
+    """As they are when served: of every kind, or as they came, none intact, none stretched."""
     as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
-    return Examples(draw(as_served, Skulls(store(config, folder), seeds, 0.0), first), 0, len(seeds))
+    return Examples(draw(as_served, validation_skulls(config, folder), first), 0, config.validation_skulls)
+
+
+def training_skulls(config: TrainConfig, folder: Path) -> Skulls:
+    if config.data.cases:
+        return GivenSkulls(given_cases(config)[0], config.data.stretch, config.data.anew)
+    return GeneratedSkulls(store(config, folder), training_seeds(config), config.data.stretch)
+
+
+def validation_skulls(config: TrainConfig, folder: Path) -> Skulls:
+    if config.data.cases:
+        return GivenSkulls(given_cases(config)[1], stretch=0.0, anew=0.0)
+    return GeneratedSkulls(store(config, folder), validation_seeds(config), stretch=0.0)
+
+
+def given_cases(config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
+    """The cases of the users' own folder, to learn from and to validate on. CalvariaError BAD_OPTION unless there are two heads."""
+    learned, held_out = split(pairs(config.data.cases), HELD_OUT)
+    if not held_out:
+        message = f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+    return learned, held_out
 
 
 def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.thorax import RefinementCase, make_case
@@ -12,7 +13,7 @@ from calvaria.tasks import Extras, Settings
 from calvaria.tasks.refinement import HALF, prepare
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
-from calvaria.training.skulls import Skulls
+from calvaria.training.skulls import GeneratedSkulls, Skulls
 
 IMAGED = 0.6
 """Share of the examples with which the scan comes."""
@@ -47,4 +48,6 @@ def mended_example(case: RefinementCase, settings: Settings) -> Example:
 
 def draw_refinement(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
     """Chests and bodies have the seeds that skulls have in other tasks."""
+    if not isinstance(skulls, GeneratedSkulls):
+        raise CalvariaError(ErrorCode.BAD_OPTION, "Refinement learns from chests that are generated. Leave out --cases-from.")
     return Mistaken(skulls.seeds, config.settings, config.data.segmented)

@@ -1,31 +1,68 @@
 """A training run from the command line: make the skulls, fit, and show how it goes."""
 
 import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from calvaria.datasets import Pair
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.training import fit
 from calvaria.training.config import TrainConfig
 from calvaria.training.lessons import LESSONS
 
 
-def run(task: str, config_path: Path, folder: Path, device: str, start: Path | None = None, first: Path | None = None) -> None:
+def run(
+    task: str,
+    config_path: Path,
+    folder: Path,
+    device: str,
+    start: Path | None = None,
+    first: Path | None = None,
+    cases: Path | None = None,
+) -> None:
     """Make or continue the run in `folder`; skulls are kept beside it, so that other runs find them. `start` and `first` as in `fit`.
 
-    CalvariaError if it cannot be.
+    `cases`: a folder to learn from, instead of what the configuration says. CalvariaError if it cannot be.
     """
     config = read_config(task, config_path)
+    if cases:
+        config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
     fit.training_examples(config, folder, first)  # refused before an hour of making skulls, not after
     with _bars() as bars:
-        seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)] if LESSONS[task].skulls else []
-        making = bars.add_task("skulls", total=len(seeds), note="")
-        for _ in fit.store(config, folder).make(seeds, workers=os.cpu_count() or 1):
+        count, skulls = _skulls(config, folder)
+        making = bars.add_task("skulls", total=count, note="")
+        for _ in skulls:
             bars.advance(making)
         training = bars.add_task("training", total=config.last_step, note="")
         path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(task, p)), start, first)
     print(path)
+
+
+def _skulls(config: TrainConfig, folder: Path) -> tuple[int, Iterator[object]]:
+    """How many skulls are to be made, or read to see that each can be, and the making of them."""
+    workers = os.cpu_count() or 1
+    if config.data.cases:
+        cases = [] if (folder / fit.CHECKPOINT).exists() else [pair for part in fit.given_cases(config) for pair in part]
+        return len(cases), _read(cases, workers)
+    seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)] if LESSONS[config.task].skulls else []
+    return len(seeds), fit.store(config, folder).make(seeds, workers)
+
+
+def _read(cases: list[Pair], workers: int) -> Iterator[object]:
+    """CalvariaError for the first that cannot be read, before hours of training."""
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(_check, cases)
+
+
+def _check(pair: Pair) -> None:
+    try:
+        pair.read()
+    except CalvariaError as error:
+        raise CalvariaError(error.code, f"{pair.name} cannot be learned from: {error.message}") from error
 
 
 def read_config(task: str, path: Path) -> TrainConfig:

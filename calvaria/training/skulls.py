@@ -1,11 +1,14 @@
-"""Generated skulls, kept on disk, for whatever is learned from them."""
+"""Skulls for whatever is learned from them: generated ones, kept on disk, and those of the users' own folders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from calvaria.datasets import Pair
+from calvaria.errors import CalvariaError
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.training.data import keep
@@ -42,14 +45,54 @@ class SkullStore:
         return self.folder / f"{seed}.npz"
 
 
-class Skulls:
-    """Skulls by chance: one of those in a store, mirrored or not, and each axis stretched or shrunk by up to a share."""
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A whole skull and, where a piece of it is missing in a way that is given, the same skull without that."""
 
-    def __init__(self, store: SkullStore, seeds: range, stretch: float):
-        self.store, self.seeds, self.stretch = store, seeds, stretch
+    whole: BinaryVolume
+    defective: BinaryVolume | None = None
 
-    def __call__(self, rng: np.random.Generator) -> BinaryVolume:
+
+Skulls = Callable[[np.random.Generator], Subject]
+"""Skulls by chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedSkulls:
+    """One of those in a store, mirrored or not, and each axis stretched or shrunk by up to a share."""
+
+    store: SkullStore
+    seeds: range
+    stretch: float
+
+    def __call__(self, rng: np.random.Generator) -> Subject:
         skull = self.store.load(int(rng.choice(self.seeds)))
-        mask = skull.mask[::-1] if rng.random() < 0.5 else skull.mask
-        stretch = 1 + rng.uniform(-self.stretch, self.stretch, 3)
-        return BinaryVolume(mask, skull.affine @ np.diag([*stretch, 1.0]))
+        return Subject(_varied([skull], self.stretch, rng)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class GivenSkulls:
+    """One of a folder's defective skulls with its truth, mirrored or not, and stretched alike.
+
+    anew  share of those that come without their defect, so that another one is cut
+    """
+
+    cases: Sequence[Pair]
+    stretch: float
+    anew: float
+
+    def __call__(self, rng: np.random.Generator) -> Subject:
+        pair = self.cases[int(rng.integers(len(self.cases)))]
+        try:
+            defective, implant = pair.read()
+        except CalvariaError as error:
+            raise RuntimeError(f"{pair.name} could be read before: {error}") from error  # no example to draw again, a file that broke
+        whole, defective = _varied([defective.like(defective.mask | implant.mask), defective], self.stretch, rng)
+        return Subject(whole, None if rng.random() < self.anew else defective)
+
+
+def _varied(skulls: Sequence[BinaryVolume], stretch: float, rng: np.random.Generator) -> list[BinaryVolume]:
+    """Skulls on one grid, all mirrored or none, and stretched alike."""
+    mirrored = rng.random() < 0.5
+    steps = 1 + rng.uniform(-stretch, stretch, 3)
+    return [BinaryVolume(skull.mask[::-1] if mirrored else skull.mask, skull.affine @ np.diag([*steps, 1.0])) for skull in skulls]

@@ -38,7 +38,7 @@ class CoarseSkulls:
         self.skulls, self.settings = skulls, settings
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        skull = self.skulls(rng)
+        skull = self.skulls(rng).whole
         coarse_mm = coarse_voxels(rng)
         cell_mm = float(max(coarse_mm) / rng.choice(FACTORS))
         part = around_bone(skull, CELLS * cell_mm, rng)

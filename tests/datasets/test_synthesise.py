@@ -1,12 +1,15 @@
 """Data sets of generated skulls: what they hold, in both layouts, and going on with one that was begun."""
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calvaria.datasets import pairs
+from calvaria.datasets.files import MESHES
 from calvaria.datasets.index import DataSet
+from calvaria.datasets.prepare import Recipe, plan, prepare
 from calvaria.datasets.synthesise import LAYOUTS, MOST_DEFECTS, SKULLBREAK_DEFECTS, layout_named, names_of, synthesise
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read
@@ -81,6 +84,28 @@ def test_what_cannot_be_cut_is_refused(kinds):
         names_of(kinds)
 
 
-def test_an_unknown_layout_is_refused():
+def test_an_unknown_layout_or_format_is_refused():
     with pytest.raises(CalvariaError, match="Choose one of: skullbreak, pairs"):
         layout_named("bids")
+    with pytest.raises(CalvariaError, match="no format 'obj' to write"):
+        layout_named("pairs", "obj")
+
+
+def test_surfaces_are_voxelised_to_the_same_skulls(tmp_path):
+    dataset = DataSet(tmp_path / "meshes", {})
+    assert list(synthesise(dataset, layout_named("pairs", "stl"), range(5, 6), ("random",), 3.0)) == [5]
+    (case,) = pairs(tmp_path / "meshes", MESHES)
+    made = DataSet(tmp_path / "voxels", {})
+    recipe = Recipe(meshes=(60,))
+    assert list(prepare(tmp_path / "meshes", made, plan(tmp_path / "meshes", tmp_path / "voxels", recipe), recipe))
+    (voxels,) = pairs(tmp_path / "voxels" / "60")
+    defective, implant = voxels.read()
+    assert voxels.name == case.name
+    skull = make_skull(5, 3.0)
+    volumes = [
+        mask.sum() * prod(spacing) for mask, spacing in ((defective.mask | implant.mask, defective.spacing_mm), (skull.mask, (3.0,) * 3))
+    ]
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.03)
+    assert implant.occupied * implant.voxel_mm3 == pytest.approx(
+        27 * cut_defect(skull, 5 * MOST_DEFECTS, "random").implant.occupied, rel=0.1
+    )

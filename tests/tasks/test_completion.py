@@ -1,5 +1,6 @@
 """From a network's probabilities to an implant, with the probabilities given: what is finishing's own work."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import bounding_box
 from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.tasks.completion import NARROWEST_MM, OPENING_MM, clean, prepare
 from calvaria.tasks.components import large_components, wide_components, width_mm
@@ -54,6 +56,15 @@ def test_right_probabilities_give_the_missing_piece_at_the_volumes_own_resolutio
     assert dice(implant, missing) > 0.9
     assert np.array_equal(completed, implant | defective.canonical.mask)
     assert not (implant & defective.canonical.mask).any()
+
+
+def test_cells_may_be_the_volumes_own_voxels() -> None:
+    mask = np.ascontiguousarray(ball_shell(32, 39)[:, ::3, :])
+    prepared = prepare(BinaryVolume.on_grid(mask, (1.0, 4.5, 1.0)), replace(SETTINGS, spacing_mm=0.0))
+    assert prepared.grid.spacing_mm == 4.5
+    cubes = BinaryVolume.on_grid(mask, (2.0, 2.0, 2.0))
+    prepared = prepare(cubes, replace(SETTINGS, spacing_mm=0.0, margin_mm=0.0))
+    assert np.array_equal(prepared.sites, mask[bounding_box(mask)])
 
 
 def test_intact_bone_is_left_alone(whole: Mask, defective: Prepared) -> None:

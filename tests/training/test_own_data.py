@@ -1,0 +1,125 @@
+"""A network learns from the users' own defective skulls."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calvaria.datasets import pairs
+from calvaria.errors import CalvariaError
+from calvaria.io import read, write
+from calvaria.synthetic import cut_defect, make_skull
+from calvaria.tasks.completion import prepare
+from calvaria.training.completion import graded_example
+from calvaria.training.config import TrainConfig
+from calvaria.training.data import Example
+from calvaria.training.fit import given_cases, training_examples, validation_examples
+from calvaria.training.run import run
+from calvaria.weights import WEIGHTS, load_weights
+
+WRITTEN = """
+task = "completion"
+seed = 5
+validate_every = 4
+validation_skulls = 2
+network = {channels = [4, 4, 8, 8, 8, 8, 8], inputs = 1}
+settings = {spacing_mm = 6.0}
+data = {skulls = 3}
+optimizer = {steps = 4, batch = 2, warmup = 2}
+"""
+CONFIG = TrainConfig.of(tomllib.loads(WRITTEN), "this test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three heads with two defects each, as pairs."""
+    data = tmp_path_factory.mktemp("data")
+    for seed in (11, 12, 13):
+        skull = make_skull(seed, 4.0)
+        for number in (1, 2):
+            cut = cut_defect(skull, 10 * seed + number)
+            place = data / f"head {seed}" / f"defect {number}"
+            place.mkdir(parents=True)
+            write(place / "defective.nrrd", cut.defective)
+            write(place / "implant.nrrd", cut.implant)
+    return data
+
+
+def learning_from(folder: Path, **data: float) -> TrainConfig:
+    return replace(CONFIG, data=replace(CONFIG.data, cases=str(folder), **data))
+
+
+def same(a: Example, b: Example) -> bool:
+    return a.sites.shape == b.sites.shape and np.array_equal(a.sites, b.sites) and np.allclose(a.wanted, b.wanted, atol=1e-6)
+
+
+def test_examples_are_the_folders_cases_mirrored_or_not(folder: Path, tmp_path: Path) -> None:
+    config = learning_from(folder, anew=0.0)
+    learned, _ = given_cases(config)
+    expected = []
+    for pair in learned:
+        defective, implant = pair.read()
+        for step in (1, -1):
+            seen = [defective.like(volume.mask[::step]) for volume in (defective, defective.like(defective.mask | implant.mask))]
+            expected.append(graded_example(*seen, CONFIG.settings))
+    examples = training_examples(config, tmp_path)
+    drawn = [examples[index] for index in range(8)]
+    assert all(any(same(example, one) for one in expected) for example in drawn)
+    assert len({example.sites.tobytes() for example in drawn}) > 3
+
+
+def test_examples_with_a_new_defect_keep_the_head(folder: Path, tmp_path: Path) -> None:
+    own, anew = (training_examples(learning_from(folder, anew=share), tmp_path) for share in (0.0, 1.0))
+    for index in range(4):
+        first, second = own[index], anew[index]
+        assert not same(first, second)
+        assert first.wanted.sum() == pytest.approx(second.wanted.sum(), rel=1e-3)
+
+
+def test_a_head_is_learned_from_or_validated_on(folder: Path, tmp_path: Path) -> None:
+    learned, held_out = given_cases(learning_from(folder))
+    assert len(learned) == 4
+    assert len(held_out) == 2
+    assert not {pair.skull for pair in learned} & {pair.skull for pair in held_out}
+    assert {pair.name for pair in (*learned, *held_out)} == {pair.name for pair in pairs(folder)}
+    sites = {prepare(volume, CONFIG.settings).sites.sum() for volume in (pair.read()[0] for pair in held_out)}
+    examples = validation_examples(learning_from(folder), tmp_path)
+    assert {examples[index].sites.sum() for index in range(len(examples))} <= sites
+
+
+def test_a_run_learns_from_a_folder(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text(WRITTEN)
+    run("completion", config, tmp_path / "run", "cpu", cases=folder)
+    trained = load_weights(tmp_path / "run" / WEIGHTS)[0].state_dict()
+    run("completion", config, tmp_path / "again", "cpu", cases=folder)
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in load_weights(tmp_path / "again" / WEIGHTS)[0].state_dict().items())
+
+
+def test_a_case_that_cannot_be_read_stops_the_run_before_it_begins(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    for name in ("a", "b"):
+        (broken / name).mkdir(parents=True)
+        volume = read(pairs(folder)[0].defective).volume
+        write(broken / name / "defective.nrrd", volume)
+        write(broken / name / "implant.nrrd", volume.like(~volume.mask))
+    (broken / "b" / "implant.nrrd").write_bytes(b"NRRD0004\n")
+    (tmp_path / "own.toml").write_text(WRITTEN)
+    with pytest.raises(CalvariaError, match="b cannot be learned from: The NRRD header"):
+        run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=broken)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_head_is_too_few(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "head").symlink_to(folder / "head 11")
+    with pytest.raises(CalvariaError, match="of one head only"):
+        training_examples(learning_from(tmp_path / "one"), tmp_path)
+
+
+def test_refinement_learns_from_no_folder_of_skulls(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CalvariaError, match="Leave out --cases-from"):
+        training_examples(replace(learning_from(folder), task="refinement"), tmp_path)
