@@ -28,6 +28,11 @@ from calvaria.volume import BinaryVolume
 
 __all__ = ["STAGES", "Limits", "Model", "Request", "Response", "Service"]
 
+SMALL_BYTES = 2**16
+"""Files below are read, and their answers finished, one after the other: eight volumes of 32³ in 10 and 5 ms, by two threads, which wait
+for each other, in 20 and 10; four heads of 128³ in 29 and 66, by two in 38 and as long (two cores).
+"""
+
 log = logging.getLogger(__name__)
 
 STAGES = ("decode", "prepare", "network", "finish", "encode")
@@ -81,9 +86,11 @@ class Service:
         return [journey.response() for journey in journeys]
 
     def _each(self, journeys: Sequence[Journey], stage: Callable[[Journey], None]) -> None:
-        """A stage for every journey; a lone one does not pay for a thread."""
-        if len(journeys) == 1:
-            return journeys[0].attempt(stage)
+        """A stage for every journey; a lone one, or small ones, do not pay for threads."""
+        if len(journeys) == 1 or all(len(journey.request.body) < SMALL_BYTES for journey in journeys):
+            for journey in journeys:
+                journey.attempt(stage)
+            return
         for done in [self._pool.submit(journey.attempt, stage) for journey in journeys]:
             done.result()
 
@@ -139,7 +146,7 @@ class Service:
     def _infer_together(self, journeys: Sequence[Journey]) -> None:
         start = perf_counter()
         questions = [asked.prepared for journey in journeys for asked in journey.asked]
-        answers = iter(self.predictor.infer(questions, self._pool.map if len(journeys) > 1 else map))
+        answers = iter(self.predictor.infer(questions, self._pool.map))
         seconds = perf_counter() - start
         for journey in journeys:
             journey.inferred = list(islice(answers, len(journey.asked)))

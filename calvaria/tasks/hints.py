@@ -1,6 +1,9 @@
 """What a defective skull itself says of what it lacks: its vault, continued over the holes found in it, and its mirror image."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -26,20 +29,27 @@ DEEP_MM = 3.0
 _LIBRARIES = ThreadpoolController()  # to look for them takes 2 ms
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Of small matrices: the number of threads would only change the last bits."""
+    with _LIBRARIES.limit(limits=1, user_api="blas"):
+        yield
+
+
 @dataclass(frozen=True, eq=False)
 class Hints:
     """Of one skull.
 
-    plates      what continues the vault
-    share       float32 [x, y, z]: how full the cells of a grid of about a millimetre are
-    affine      of that grid, float64 [4, 4]: cell index to patient mm
-    reflection  left for right, float64 [4, 4] in patient mm
+    prepared  the skull
+    plates    what continues its vault
+    share     float32 [x, y, z]: how full the cells of a grid of about a millimetre are
+    affine    of that grid, float64 [4, 4]: cell index to patient mm
     """
 
+    prepared: Prepared
     plates: list[Plates]
     share: Field
     affine: Affine
-    reflection: Affine
 
     @classmethod
     def of(cls, prepared: Prepared) -> "Hints":
@@ -48,9 +58,15 @@ class Hints:
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
         grid = WorkingGrid.over(skull, max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3)), MARGIN_MM)
         share = grid.coarsen(prepared.canonical.mask)
-        with _LIBRARIES.limit(limits=1, user_api="blas"):  # small matrices: the number of threads would only change the last bits
-            reflection = in_patient(fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS), prepared.grid.affine)
-            return cls(continued(skull, share, grid.affine), share, grid.affine, reflection)
+        with _one_thread():
+            return cls(prepared, continued(skull, share, grid.affine), share, grid.affine)
+
+    @cached_property
+    def reflection(self) -> Affine:
+        """Left for right, float64 [4, 4] in patient mm. Found when it is needed: where nothing is looked at closer, it is not."""
+        grid = self.prepared.grid
+        with _one_thread():
+            return in_patient(fit_mirror(self.prepared.shares, grid.spacing_mm, MIRROR_POINTS), grid.affine)
 
     def filled(self, grid: WorkingGrid) -> Field:
         """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""
