@@ -182,4 +182,4 @@ def unlike_heads(prepared: Prepared) -> str | None:
     )
 
 
-COMPLETION = Task("completion", ("completed", "implant"), prepare, finish, look, unlike=unlike_heads)
+COMPLETION = Task("completion", ("completed", "implant"), prepare, finish, look=look, unlike=unlike_heads)
