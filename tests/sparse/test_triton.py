@@ -1,6 +1,7 @@
 """The Triton kernels against the reference engine: `triton_kernels.py` in a process of its own, under the interpreter and on a GPU."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,12 +11,13 @@ import pytest
 import torch
 
 KERNELS = Path(__file__).with_name("triton_kernels.py")
+ROOT = KERNELS.parents[2]
 
 
 def run_kernels(**environment: str) -> None:
     # No limit on a test of its own: all together have the limit of the test that starts them.
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-o", "timeout=0", "-x", str(KERNELS)]
-    ran = subprocess.run(command, cwd=KERNELS.parents[2], env=os.environ | environment, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-5000:]
 
 
@@ -24,6 +26,17 @@ def run_kernels(**environment: str) -> None:
 @pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: pip install --no-deps 'triton>=3.7.1,<4'")
 def test_kernels_under_the_interpreter() -> None:
     run_kernels(TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: pip install --no-deps 'triton>=3.7.1,<4'")
+def test_kernels_compile_for_a_gpu_that_is_not_there() -> None:
+    """One of each kernel and type; `python tools/compile_kernels.py` compiles all."""
+    command = [sys.executable, str(ROOT / "tools" / "compile_kernels.py"), "--quick"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-2000:]
+    assert re.search(r"\b(\d{2}) of \1 kernels compile", ran.stdout), ran.stdout[-500:]
 
 
 @pytest.mark.gpu
