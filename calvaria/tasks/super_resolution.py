@@ -29,6 +29,12 @@ REACH = 1.25
 FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
 
+FEW_ALONG, ODDS = 2.5, 1.7
+"""Of cells with fewer along a coarse voxel's longest edge, the network thinks too little: their odds are raised so much. On validation
+heads (seeds from 900,100) that makes DSCs of 0.915 and 0.957 out of 0.909 and 0.955 from 64³ to 128³ and from 128³ to 256³, and surfaces
+come nearer the truth's; with three and four cells, 64³ to 192³ and 256³, nothing is to be gained.
+"""
+
 MOST_VOXELS = 2**28
 """Of an answer: 512 × 512 × 1024."""
 
@@ -124,12 +130,19 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
     Within each coarse voxel it agrees with that, whatever the threshold; see `calvaria.tasks.blocks`.
     """
-    field = np.where(prepared.sites, inferred.field, prepared.shares)
+    field = np.where(prepared.sites, _raised(inferred.field, prepared), prepared.shares)
     solid, box = prepared.grid.refine(field, settings.threshold)
     fine = _placed(solid, box, prepared.grid.source_shape)
     target = to_canonical(prepared.answer.mask, prepared.answer.affine).volume
     settle(fine, prepared.canonical.mask, prepared.canonical.volume, target, field, prepared.grid)
     return {"fine": fine}
+
+
+def _raised(probability: Field, prepared: Prepared) -> Field:
+    """What the network says, more of it where few cells lie along a coarse voxel."""
+    if max(prepared.canonical.volume.spacing_mm) / prepared.grid.spacing_mm >= FEW_ALONG:
+        return probability
+    return probability * ODDS / (1 + (ODDS - 1) * probability)
 
 
 def _placed(mask: Mask, box: Box, shape: tuple[int, int, int]) -> Mask:

@@ -9,7 +9,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.thorax import RefinementCase, make_case
-from calvaria.synthetic.thorax.cases import BODY, draw_scene
+from calvaria.synthetic.thorax.cases import SOLID, draw_scene
 from calvaria.tasks import Extras, Settings
 from calvaria.tasks.refinement import HALF, prepare, thin
 from calvaria.training.config import TrainConfig
@@ -41,13 +41,13 @@ BODIES_IMAGED = 0.3
 
 
 class MistakenBodies:
-    """A mask with mistakes of its own, of a body of no organ, of any size."""
+    """A mask with mistakes of its own, of a thick body of no organ, of any size."""
 
     def __init__(self, seeds: range, settings: Settings):
         self.seeds, self.settings = seeds, settings
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        case = make_case(int(rng.choice(self.seeds)), BODY, imaged=rng.random() < BODIES_IMAGED)
+        case = make_case(int(rng.choice(self.seeds)), SOLID, imaged=rng.random() < BODIES_IMAGED)
         scale = float(np.exp(rng.uniform(*np.log(SCALE))))
         given, truth = (BinaryVolume(each.mask, np.diag([scale, scale, scale, 1.0]) @ each.affine) for each in (case.given, case.truth))
         return mended_example(replace(case, given=given, truth=truth), self.settings, thick=True)

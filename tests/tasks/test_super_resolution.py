@@ -139,6 +139,16 @@ def test_beyond_the_surfaces_reach_the_coarse_mask_decides():
     assert not (nothing & ~prepared.answer.like(np.kron(solid.mask, np.ones((2, 2, 2), np.bool_))).mask).any()
 
 
+@pytest.mark.parametrize(("factor", "fills"), [(2, True), (4, False)])
+def test_a_doubt_counts_for_more_where_few_cells_lie_along_a_coarse_voxel(factor, fills):
+    coarse = scan(shell(), (4, 4, 4), "mean")
+    prepared = prepare(coarse, SETTINGS, Extras(factor=factor))
+    doubt = np.where(prepared.sites, np.float32(0.4), 0)
+    fine = prepared.answered(task.finish(prepared, Inferred(doubt), SETTINGS)["fine"])
+    beside = ~np.kron(coarse.mask, np.ones((factor,) * 3, np.bool_))
+    assert (fine.mask & beside).any() == fills
+
+
 @given(st.permutations([0, 1, 2]), st.tuples(st.booleans(), st.booleans(), st.booleans()))
 @settings(max_examples=10)
 def test_one_anatomy_gives_one_answer_however_its_axes_run(axes, flips):
