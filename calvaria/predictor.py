@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Field
 from calvaria.inference import BUDGET_BYTES, ENGINES, Inference
 from calvaria.labels import LabelMap, Part
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import Extras, Inferred, Prepared, Settings, Task
 from calvaria.volume import BinaryVolume
-from calvaria.weights import CLOSE_UP, GENERAL, WEIGHTS, load_weights
+from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +58,9 @@ class Predictor:
         device: str = "cpu",
         engine: str = "auto",
         second: Trained | None = None,
-        general: Trained | None = None,
         budget_bytes: int = BUDGET_BYTES,
     ):
-        """`second`: the network that looks closer, where the task has a second look; `general`: that for what the first is not meant for.
+        """`second`: the network that looks closer, where the task has a second look.
 
         `budget_bytes`, and errors of `engine`: see `Inference`.
         """
@@ -70,9 +68,7 @@ class Predictor:
         self.settings = settings
         self.device = torch.device(device)
         self.first = Inference(network, settings.mirrored, device, engine, budget_bytes)
-        self.second, self.general = (
-            Inference(each.network, each.settings.mirrored, device, engine, budget_bytes) if each else None for each in (second, general)
-        )
+        self.second = Inference(second.network, second.settings.mirrored, device, engine, budget_bytes) if second else None
         self.closer = second.settings if second else None
         self.engine = self.first.computed_by
 
@@ -80,11 +76,13 @@ class Predictor:
     def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto", budget_bytes: int = BUDGET_BYTES) -> "Predictor":
         """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
         network, task, settings = load_weights(Path(folder) / WEIGHTS)
-        second, general = (_trained(Path(folder) / name) for name in (CLOSE_UP, GENERAL))
+        second = None
+        if (Path(folder) / CLOSE_UP).exists():
+            closer, _, closer_settings = load_weights(Path(folder) / CLOSE_UP)
+            second = Trained(closer, closer_settings)
         cells = " and ".join(f"{each.spacing_mm:g}" for each in (settings, second and second.settings) if each)
-        others = ", a general network" if general else ""
-        log.info("%s on %s, engine %s: channels %s, %s mm cells%s", task.name, device, engine, network.config.channels, cells, others)
-        return cls(network, task, settings, device, engine, second, general, budget_bytes)
+        log.info("%s on %s, engine %s: channels %s, %s mm cells", task.name, device, engine, network.config.channels, cells)
+        return cls(network, task, settings, device, engine, second, budget_bytes)
 
     @property
     def network(self) -> EncoderDecoder:
@@ -139,7 +137,7 @@ class Predictor:
 
         `each`: how what lies between the networks is done for several, such as by threads, where one of them is no small one.
         """
-        fields = self._judged(batch)
+        fields = self.first(batch)
         if self.second is None or self.closer is None or self.task.look is None:
             return [Inferred(field) for field in fields]
         if len(batch) == 1 or all(item.occupied_cells < MANY_CELLS for item in batch):
@@ -150,17 +148,6 @@ class Predictor:
         return [
             Inferred(field, closeup, next(closer)) if closeup else Inferred(field) for field, closeup in zip(fields, closeups, strict=True)
         ]
-
-    def _judged(self, batch: Sequence[Prepared]) -> list[Field]:
-        """What the network that is meant for each volume says of it; where there is none, how full the cells are."""
-        judges = [self.task.judge(item) for item in batch]
-        fields = [item.shares for item in batch]
-        for name, network in (("own", self.first), ("general", self.general)):
-            places = [place for place, judge in enumerate(judges) if judge == name]
-            if network and places:
-                for place, field in zip(places, network([batch[place] for place in places]), strict=True):
-                    fields[place] = field
-        return fields
 
     def finish(self, prepared: Prepared, inferred: Inferred, settings: Settings | None = None) -> dict[str, BinaryVolume]:
         """The task's outputs by name, each on exactly the input's grid, or the finer one that was wanted.
@@ -177,11 +164,3 @@ class Predictor:
         return [
             self.answer(volume, questions, list(islice(inferred, len(questions)))) for volume, questions in zip(volumes, asked, strict=True)
         ]
-
-
-def _trained(path: Path) -> Trained | None:
-    """A further network of a task, where there is one."""
-    if not path.exists():
-        return None
-    network, _, settings = load_weights(path)
-    return Trained(network, settings)

@@ -16,9 +16,6 @@ WEIGHTS = "weights.safetensors"
 CLOSE_UP = "close-up.safetensors"
 """The network of a task's second look, where it has one."""
 
-GENERAL = "general.safetensors"
-"""The network for masks that the task's own is not meant for, where it has one."""
-
 
 def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Settings) -> None:
     header = {"task": task.name, "network": json.dumps(asdict(network.config)), "settings": json.dumps(asdict(settings))}

@@ -16,7 +16,7 @@ from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.volume import BinaryVolume
-from calvaria.weights import GENERAL, WEIGHTS, model_folder, save_weights
+from calvaria.weights import WEIGHTS, model_folder
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "seg3d_skull.nrrd"
 
@@ -164,33 +164,3 @@ def test_the_shipped_weights_complete_a_generated_skull_no_training_saw() -> Non
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is absent: the real volumes are not part of the repository")
 def test_the_shipped_weights_complete_a_real_skull() -> None:
     check_implant(read(REAL).volume)
-
-
-def refining_network(bias: float) -> EncoderDecoder:
-    """Finds every cell full, or empty."""
-    network = EncoderDecoder(NetworkConfig((4,) * 7, grows=False, inputs=10))
-    torch.nn.init.zeros_(network.decoder[-1].head.weight)
-    torch.nn.init.constant_(network.decoder[-1].head.bias, bias)
-    return network
-
-
-def test_a_mask_is_judged_by_the_network_that_is_meant_for_it_whatever_comes_with_it(tmp_path: Path) -> None:
-    task, settings = TASKS["refinement"], Settings(spacing_mm=1.5, smallest_mm3=0.0)
-    save_weights(tmp_path / WEIGHTS, refining_network(-9.0), task, settings)
-    balls = []
-    for radius in (12, 9):
-        x, y, z = np.meshgrid(*[np.arange(-26, 27)] * 3, indexing="ij")
-        balls.append(BinaryVolume.on_grid(x**2 + y**2 + z**2 < radius**2, (1.0, 1.0, 1.0)))
-    organ, other = balls
-    sheet = np.zeros((160, 140, 30), np.bool_)
-    sheet[4:156, 4:136, 14:16] = True
-    thin = BinaryVolume.on_grid(sheet, (1.0, 1.0, 1.0))
-
-    def sizes(batch: list[BinaryVolume]) -> list[int]:
-        return [answer["refined"].occupied for answer in Predictor.load(tmp_path).predict(batch)]
-
-    assert sizes([other, organ, thin]) == [other.occupied, 0, thin.occupied], "without a general network others are left as they are"
-    save_weights(tmp_path / GENERAL, refining_network(9.0), task, settings)
-    found = sizes([other, organ, thin, other])
-    assert found[0] == found[3] > 5 * other.occupied
-    assert found[1:3] == [0, thin.occupied]

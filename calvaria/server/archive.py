@@ -5,7 +5,7 @@ from pathlib import Path
 
 import calvaria
 from calvaria.server.settings import MODEL_CONFIG
-from calvaria.weights import CLOSE_UP, GENERAL, WEIGHTS
+from calvaria.weights import CLOSE_UP, WEIGHTS
 
 VERSION_FILE = "calvaria-version.txt"
 """In the archive: the version of the library that it was built with, and the only one it runs beside."""
@@ -27,7 +27,7 @@ def build_archive(model: Path, handler: Path, store: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         version = Path(scratch) / VERSION_FILE
         version.write_text(calvaria.__version__ + "\n")
-        extra = [version, *(path for path in (model / CLOSE_UP, model / GENERAL) if path.exists())]
+        extra = [version, *(path for path in [model / CLOSE_UP] if path.exists())]
         config = ModelArchiverConfig(
             model_name=model.name,
             version=calvaria.__version__,

@@ -2,8 +2,7 @@
 
 A network judges the cells on both sides of the mask's surface, with the scan around it where that came along; deep inside and far away
 the mask is left as it is. Where the network agrees with the mask nothing is redrawn: a voxel changes only where what it says of the
-cells differs from how full they are, and nothing does where that is little in all. What is unlike the organs that the network knows is
-judged by another one, which learned from bodies of any kind; what is thin all over, by none.
+cells differs from how full they are, and nothing does where that is little in all, or where the mask is unlike any organ.
 """
 
 from math import prod
@@ -15,7 +14,7 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.tasks.components import large_components
-from calvaria.tasks.task import Extras, Inferred, Judge, Prepared, Settings, Task, check_mask, too_large
+from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
 ORGAN = "an organ"
@@ -123,7 +122,7 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
     """The mask, less crumbs, drawn anew where the network finds cells clearly fuller or emptier than they are."""
     mask = prepared.canonical.mask
-    refined = _redrawn(mask, prepared, inferred, settings)
+    refined = mask if unlike_organs(prepared) else _redrawn(mask, prepared, inferred, settings)
     changes = np.count_nonzero(refined ^ mask)
     if changes <= LITTLE * (np.count_nonzero(refined) + np.count_nonzero(mask)):
         refined = mask
@@ -147,50 +146,24 @@ ORGANS_CM3 = 5.0, 1100.0
 DEPTH = 0.055
 """The organs that the network learned from fill 7 to 943 cm³ in 24 validation chests (seeds from 900,400). The cells of their masks, of
 mistaken ones too, lie at a mean depth of at least 0.066 of the edge of a cube of their volume; those of skulls, at 0.032 to 0.045.
-Of what is thin no network knows much.
+Of what is surely something else the network knows little.
 """
 
 
-def judge(prepared: Prepared) -> Judge:
-    """By the mask's volume, unless it is thin all over."""
-    if thin(prepared):
-        return "none"
-    return "own" if ORGANS_CM3[0] <= _cm3(prepared) <= ORGANS_CM3[1] else "general"
-
-
 def unlike_organs(prepared: Prepared) -> str | None:
-    """How a mask is unlike the organs that the network learned from."""
-    match judge(prepared):
-        case "own":
-            return None
-        case "none":
-            return "The mask is thin all over, unlike the organs that the network learned from: it is left as it is, but for crumbs."
-        case "general":
-            low, high = ORGANS_CM3
-            return (
-                f"The mask fills {_cm3(prepared):.3g} cm3, the organs that the network learned from {low:g}-{high:g}: it is judged by what "
-                "holds for bodies of any kind. Check the answer."
-            )
-
-
-def thin(prepared: Prepared) -> bool:
-    """Whether a mask is thin all over, for its volume."""
+    """Whether a mask is unlike the organs that the network learned from: by its volume, or since it is thin all over."""
+    mm3 = prepared.volume.occupied * prepared.volume.voxel_mm3
     depth = prepared.features[:, 1]
     mean_mm = float(depth[depth > 0].mean()) * REACH_CELLS * prepared.grid.spacing_mm
-    return bool(mean_mm < DEPTH * (1000 * _cm3(prepared)) ** (1 / 3))
-
-
-def _cm3(prepared: Prepared) -> float:
-    return prepared.volume.occupied * prepared.volume.voxel_mm3 / 1000
+    if not ORGANS_CM3[0] <= mm3 / 1000 <= ORGANS_CM3[1]:
+        how = f"it fills {mm3 / 1000:.3g} cm3, they fill {ORGANS_CM3[0]:g}-{ORGANS_CM3[1]:g}"
+    elif mean_mm < DEPTH * mm3 ** (1 / 3):
+        how = "it is thin all over"
+    else:
+        return None
+    return f"The mask is unlike the organs that the network learned from ({how}): it is left as it is, but for crumbs."
 
 
 REFINEMENT = Task(
-    "refinement",
-    ("refined",),
-    prepare,
-    finish,
-    judge=judge,
-    unlike=unlike_organs,
-    imaged=True,
-    label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM,
+    "refinement", ("refined",), prepare, finish, unlike=unlike_organs, imaged=True, label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -123,10 +123,6 @@ class Inferred:
     closer: Field | None = None
 
 
-Judge = Literal["own", "general", "none"]
-"""Whose judgement a mask gets: the task's own network's, that of the one for masks it is not meant for, or nobody's."""
-
-
 @dataclass(frozen=True)
 class Task:
     """A task as data: its name, its outputs (the first is the default), its way to a network, and its way back from the answer.
@@ -134,7 +130,6 @@ class Task:
     prepare  (volume, settings, what came with it) -> what the network is asked; CalvariaError where there is nothing to ask
     finish   (prepared, probability float32 [x, y, z] on the working grid, settings) -> one mask per output, on the answer's grid along
              the patient's axes
-    judge    which network judges a volume; what nobody judges is as full as it came
     look     what a second network is asked, after the first
     options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
     imaged   whether the scan may come with the mask
@@ -147,7 +142,6 @@ class Task:
     outputs: tuple[str, ...]
     prepare: Callable[[BinaryVolume, Settings, Extras], Prepared]
     finish: Callable[[Prepared, Inferred, Settings], dict[str, Mask]]
-    judge: Callable[[Prepared], Judge] = lambda prepared: "own"
     look: Callable[[Prepared, Field, Settings, Settings], CloseUp | None] | None = None
     options: tuple[str, ...] = ("threshold", "smallest_mm3")
     unlike: Callable[[Prepared], str | None] = lambda prepared: None

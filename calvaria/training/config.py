@@ -26,7 +26,6 @@ class DataConfig:
     often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
     segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
-    general  refinement learns from bodies of no organ alone, of all sizes
     mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
     cases   a folder of defective skulls with their truths, in any layout of `calvaria.datasets`: they are learned from, and no skulls are
             generated. A tenth of the heads is kept for validation
@@ -42,7 +41,6 @@ class DataConfig:
     distinct: int = 0
     mirrored: bool = True
     segmented: float = 0.0
-    general: bool = False
     cases: str = ""
     anew: float = 0.5
 

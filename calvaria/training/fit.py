@@ -182,7 +182,7 @@ def first_sha256(first: Path | None) -> str | None:
 
 def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
     """As they are when served: of every kind, or as they came, none intact, none stretched."""
-    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer, general=config.data.general))
+    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
     return Examples(draw(as_served, validation_skulls(config, folder), first), 0, config.validation_skulls)
 
 

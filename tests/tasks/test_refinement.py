@@ -120,13 +120,15 @@ def test_a_mask_that_is_refined_into_nothing_is_empty() -> None:
     assert not refined(volume(mask), np.zeros_like(prepare(volume(mask), SETTINGS).shares)).any()
 
 
-def test_what_is_unlike_any_organ_is_said_to_be_and_judged_by_what_holds_for_it() -> None:
+def test_what_is_unlike_any_organ_is_said_to_be_and_left_as_it_is() -> None:
     sheet = np.zeros((160, 140, 30), np.bool_)
     sheet[4:156, 4:136, 14:16] = True
-    for mask, judge in ((ball(12), "own"), (ball(9), "general"), (sheet, "none"), (ball(70, (150, 130, 80)), "general")):
-        prepared = prepare(volume(mask), SETTINGS)
-        assert TASKS["refinement"].judge(prepared) == judge
-        assert bool(TASKS["refinement"].unlike(prepared)) == (judge != "own")
+    for mask, unlike in ((ball(12), False), (ball(9), True), (sheet, True), (ball(70, (150, 130, 80)), True)):
+        given = volume(mask)
+        prepared = prepare(given, SETTINGS)
+        assert bool(TASKS["refinement"].unlike(prepared)) == unlike
+        nothing = np.zeros_like(prepared.shares)
+        assert refined(given, nothing).any() == unlike
 
 
 def test_the_task_is_listed() -> None:

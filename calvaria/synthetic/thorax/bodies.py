@@ -13,15 +13,11 @@ LATTICE_MM = 2.0
 """Bodies lie around the origin, in a cube of this edge; some fill it."""
 
 
-def make_body(seed: int, shares: Mapping[str, float] | None = None) -> tuple[Lattice, Field]:
-    """The body of a seed: its signed distance on a lattice, negative inside, about mm. It is never empty.
-
-    shares  how often each kind is drawn; by default SHARES
-    """
-    shares = shares or SHARES
+def make_body(seed: int) -> tuple[Lattice, Field]:
+    """The body of a seed: its signed distance on a lattice, negative inside, about mm. It is never empty."""
     rng = generator(seed, Part.BODY)
     space = _space(rng)
-    kind = list(shares)[int(rng.choice(len(shares), p=list(shares.values())))]
+    kind = list(KINDS)[int(rng.choice(len(KINDS), p=list(SHARES.values())))]
     distance = KINDS[kind](space, rng)
     relief = Noise(rng, rng.uniform(4, 14)).on(space.lattice.axes_mm())
     distance = distance + np.float32(rng.uniform(0, 0.8)) * relief
@@ -120,6 +116,3 @@ KINDS: Mapping[str, Callable[[Space, np.random.Generator], Field]] = {
     "box": _box,
 }
 SHARES = {"lump": 0.25, "cloud": 0.25, "tree": 0.15, "sheet": 0.1, "shell": 0.15, "box": 0.1}
-
-SOLIDS = {"lump": 0.8, "box": 0.2}
-"""Bodies that are thick."""

@@ -1,6 +1,6 @@
 """Cases to learn refinement from: an organ, or any body, on a scan's grid, and its mask with mistakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,13 +11,13 @@ from threadpoolctl import threadpool_limits
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Axis, Field, interpolate
 from calvaria.synthetic.thorax.anatomy import ORGANS
-from calvaria.synthetic.thorax.bodies import EDGE_MM, SHARES, SOLIDS, make_body
+from calvaria.synthetic.thorax.bodies import EDGE_MM, make_body
 from calvaria.synthetic.thorax.mistakes import Spacing, mistaken
 from calvaria.synthetic.thorax.organs import make_thorax
 from calvaria.synthetic.thorax.scan import scan, scan_body
 from calvaria.volume import BinaryVolume, Mask
 
-BODY, SOLID = "body", "solid"
+BODY = "body"
 BODIES_SHARE = 0.25
 """Share of the cases that show no organ."""
 
@@ -34,7 +34,7 @@ MOST_VOXELS = 104
 
 @dataclass(frozen=True, eq=False)
 class RefinementCase:
-    """A mask with mistakes, and the right one, on one grid; `organ` is one of ORGANS, "body" or "solid".
+    """A mask with mistakes, and the right one, on one grid; `organ` is one of ORGANS or "body".
 
     image  float32 [X, Y, Z] of the same grid, HU; None: none was asked for
     """
@@ -80,13 +80,11 @@ class Scene:
 
 
 def draw_scene(seed: int, organ: str, most_voxels: int = MOST_VOXELS, *, imaged: bool = False) -> Scene:
-    """What a seed shows of an organ, of a "body", or of a "solid" one, on voxels by chance; `most_voxels` along an axis."""
+    """What a seed shows of an organ, or of a "body", on voxels by chance; `most_voxels` along an axis."""
     rng = generator(seed, Part.GRID)
     # Small matrix products: threads would cost more than they bring, and change the last bits with their number.
     with threadpool_limits(1, user_api="blas"):
-        shares = {BODY: SHARES, SOLID: SOLIDS}.get(organ)
-        draw = partial(_body, shares=shares) if shares else partial(_organ, organ=organ)
-        return draw(seed, draw_spacing(rng), rng, most_voxels, imaged=imaged)
+        return (_body if organ == BODY else partial(_organ, organ=organ))(seed, draw_spacing(rng), rng, most_voxels, imaged=imaged)
 
 
 def draw_spacing(rng: np.random.Generator) -> Spacing:
@@ -104,8 +102,8 @@ def _organ(seed: int, spacing: Spacing, rng: np.random.Generator, most_voxels: i
     return Scene(_volume(thorax.mask(organ, axes), axes, spacing), others, scan(thorax, axes, seed) if imaged else None)
 
 
-def _body(seed: int, spacing: Spacing, rng: np.random.Generator, most_voxels: int, *, shares: Mapping[str, float], imaged: bool) -> Scene:
-    lattice, distance = make_body(seed, shares)
+def _body(seed: int, spacing: Spacing, rng: np.random.Generator, most_voxels: int, *, imaged: bool) -> Scene:
+    lattice, distance = make_body(seed)
     inside = np.argwhere(distance < 0)
     low, high = ((corner + np.array(lattice.first)) * lattice.step_mm for corner in (inside.min(0), inside.max(0)))
     axes = _grid(low.clip(-EDGE_MM / 2, None), high.clip(None, EDGE_MM / 2), spacing, rng, most_voxels)
