@@ -19,7 +19,7 @@ def continuation(defective: BinaryVolume) -> BinaryVolume:
     implant = np.zeros_like(canonical.mask)
     if defective.occupied:
         grid = WorkingGrid.over(canonical.volume, max(CELL_MM, min(defective.spacing_mm)), margin_mm=4 * CELL_MM)
-        for plates in continued(canonical.volume, grid.coarsen(canonical.mask), grid.affine):
+        for plates in continued(canonical.volume, lambda: grid.coarsen(canonical.mask), grid.affine):
             _fill(implant, canonical.volume, plates)
     return defective.like(canonical.from_canonical(implant))
 

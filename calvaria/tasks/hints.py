@@ -38,32 +38,36 @@ def _one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Hints:
-    """Of one skull.
+    """Of one skull. Each is found when it is needed: most of it is not, where there is no vault or nothing is looked at closer.
 
     prepared  the skull
-    plates    what continues its vault
-    share     float32 [x, y, z]: how full the cells of a grid of about a millimetre are
-    affine    of that grid, float64 [4, 4]: cell index to patient mm
+    grid      of cells of about a millimetre over it
     """
 
     prepared: Prepared
-    plates: list[Plates]
-    share: Field
-    affine: Affine
+    grid: WorkingGrid
 
     @classmethod
     def of(cls, prepared: Prepared) -> "Hints":
         """Bounded in time and memory by the bounds of `prepare`; a mask without a vault has no plates."""
-        skull = prepared.canonical.volume
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
-        grid = WorkingGrid.over(skull, max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3)), MARGIN_MM)
-        share = grid.coarsen(prepared.canonical.mask)
+        cell_mm = max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3))
+        return cls(prepared, WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM))
+
+    @cached_property
+    def share(self) -> Field:
+        """How full the cells of the grid are, float32 [x, y, z]."""
+        return self.grid.coarsen(self.prepared.canonical.mask)
+
+    @cached_property
+    def plates(self) -> list[Plates]:
+        """What continues the vault."""
         with _one_thread():
-            return cls(prepared, continued(skull, share, grid.affine), share, grid.affine)
+            return continued(self.prepared.canonical.volume, lambda: self.share, self.grid.affine)
 
     @cached_property
     def reflection(self) -> Affine:
-        """Left for right, float64 [4, 4] in patient mm. Found when it is needed: where nothing is looked at closer, it is not."""
+        """Left for right, float64 [4, 4] in patient mm."""
         grid = self.prepared.grid
         with _one_thread():
             return in_patient(fit_mirror(self.prepared.shares, grid.spacing_mm, MIRROR_POINTS), grid.affine)
@@ -87,7 +91,7 @@ class Hints:
 
     def mirrored(self, grid: WorkingGrid, cells: Mask) -> Field:
         """How full the cells of a grid are in the skull's mirror image, float32 [x, y, z]."""
-        to_cells = np.linalg.inv(self.affine) @ self.reflection @ grid.affine
+        to_cells = np.linalg.inv(self.grid.affine) @ self.reflection @ grid.affine
         seen = np.zeros(grid.shape, np.float32)
         for index, places in placed(cells, to_cells):
             seen[index] = ndimage.map_coordinates(self.share, places, order=1, prefilter=False)

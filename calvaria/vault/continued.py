@@ -1,5 +1,6 @@
 """The vault continued: its holes are found, and its two tables carried on over them as thin plates."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,15 +71,15 @@ class Plates:
         return box_around(self.around_mm, affine, shape)
 
 
-def continued(skull: BinaryVolume, share: Field, affine: Affine) -> list[Plates]:
+def continued(skull: BinaryVolume, share: Callable[[], Field], affine: Affine) -> list[Plates]:
     """Plates over the holes of a canonical skull's vault; none where no vault or no hole is found, and never an error.
 
-    share   float32 [x, y, z]: how full the cells of a grid over it are, of a millimetre or so
+    share   gives float32 [x, y, z], how full the cells of a grid over it are, of a millimetre or so; asked only where there is a vault
     affine  float64 [4, 4]: cell index to patient mm
     """
     try:
         cavity = Cavity.of(skull)
-        unrolled = Unrolled.of(share, affine, cavity)
+        unrolled = Unrolled.of(share(), affine, cavity)
     except (CalvariaError, np.linalg.LinAlgError):  # nothing like a skull
         return []
     mm = PIXEL * cavity.radius_mm

@@ -75,11 +75,11 @@ def test_what_has_no_vault_has_no_plates_and_still_a_mirror_image() -> None:
 
 def test_wide_masks_are_looked_at_in_larger_cells(monkeypatch: pytest.MonkeyPatch, burr_hole: tuple[Prepared, Mask]) -> None:
     fine = Hints.of(burr_hole[0])
-    assert fine.affine[0, 0] == 2.0 / 2
+    assert fine.grid.affine[0, 0] == 2.0 / 2
     monkeypatch.setattr(hints, "MOST_CELLS", 2**17)
     wide = Hints.of(burr_hole[0])
     assert wide.share.size <= 2**17
-    assert wide.affine[0, 0] > 2
+    assert wide.grid.affine[0, 0] > 2
     assert len(wide.plates) == len(fine.plates) == 1
 
 
