@@ -9,6 +9,7 @@ import numpy as np
 
 from calvaria.datasets import Pair
 from calvaria.errors import CalvariaError
+from calvaria.geometry import to_canonical
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.training.data import keep
@@ -87,7 +88,9 @@ class GivenSkulls:
             defective, implant = pair.read()
         except CalvariaError as error:
             raise RuntimeError(f"{pair.name} could be read before: {error}") from error  # no example to draw again, a file that broke
-        whole, defective = _varied([defective.like(defective.mask | implant.mask), defective], self.stretch, rng)
+        # Along the patient's axes, so that left is mirrored for right however the file runs.
+        seen = [to_canonical(mask, defective.affine).volume for mask in (defective.mask | implant.mask, defective.mask)]
+        whole, defective = _varied(seen, self.stretch, rng)
         return Subject(whole, None if rng.random() < self.anew else defective)
 
 

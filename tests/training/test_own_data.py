@@ -10,6 +10,7 @@ import torch
 
 from calvaria.datasets import pairs
 from calvaria.errors import CalvariaError
+from calvaria.geometry import to_canonical
 from calvaria.io import read, write
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks.completion import prepare
@@ -18,6 +19,7 @@ from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.fit import given_cases, training_examples, validation_examples
 from calvaria.training.run import run
+from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
 
 WRITTEN = """
@@ -35,7 +37,7 @@ CONFIG = TrainConfig.of(tomllib.loads(WRITTEN), "this test")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three heads with two defects each, as pairs."""
+    """Three heads with two defects each, as pairs; each head's axes run in another order."""
     data = tmp_path_factory.mktemp("data")
     for seed in (11, 12, 13):
         skull = make_skull(seed, 4.0)
@@ -43,9 +45,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cut = cut_defect(skull, 10 * seed + number)
             place = data / f"head {seed}" / f"defect {number}"
             place.mkdir(parents=True)
-            write(place / "defective.nrrd", cut.defective)
-            write(place / "implant.nrrd", cut.implant)
+            write(place / "defective.nrrd", turned(cut.defective, seed))
+            write(place / "implant.nrrd", turned(cut.implant, seed))
     return data
+
+
+def turned(volume: BinaryVolume, times: int) -> BinaryVolume:
+    """The same anatomy, its axes in another order."""
+    order = [(axis + times) % 3 for axis in range(3)]
+    return BinaryVolume(volume.mask.transpose(order), volume.affine[:, [*order, 3]])
 
 
 def learning_from(folder: Path, **data: float) -> TrainConfig:
@@ -63,8 +71,8 @@ def test_examples_are_the_folders_cases_mirrored_or_not(folder: Path, tmp_path: 
     for pair in learned:
         defective, implant = pair.read()
         for step in (1, -1):
-            seen = [defective.like(volume.mask[::step]) for volume in (defective, defective.like(defective.mask | implant.mask))]
-            expected.append(graded_example(*seen, CONFIG.settings))
+            along = [to_canonical(mask, defective.affine).volume for mask in (defective.mask, defective.mask | implant.mask)]
+            expected.append(graded_example(*(volume.like(volume.mask[::step]) for volume in along), CONFIG.settings))
     examples = training_examples(config, tmp_path)
     drawn = [examples[index] for index in range(8)]
     assert all(any(same(example, one) for one in expected) for example in drawn)
