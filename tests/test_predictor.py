@@ -1,5 +1,6 @@
 """Volumes in, volumes out: grids, orientations and batches."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -164,3 +165,18 @@ def test_the_shipped_weights_complete_a_generated_skull_no_training_saw() -> Non
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is absent: the real volumes are not part of the repository")
 def test_the_shipped_weights_complete_a_real_skull() -> None:
     check_implant(read(REAL).volume)
+
+
+def test_threads_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calvaria.predictor.MANY_CELLS", 0)
+    shipped = Predictor.load(model_folder("completion"))
+    asked = [shipped.prepare(cut_defect(make_skull(seed, 3.0), seed).defective) for seed in (61, 62, 63)]
+    by_one = shipped.infer(asked)
+    with ThreadPoolExecutor(3) as pool:
+        by_three = shipped.infer(asked, pool.map)
+    assert sum(each.closer is not None for each in by_one) >= 2
+    for one, other in zip(by_one, by_three, strict=True):
+        assert (one.closer is None) == (other.closer is None)
+        if one.closeup and other.closeup:
+            assert np.array_equal(one.closeup.features, other.closeup.features)
+            assert np.array_equal(one.closer, other.closer)

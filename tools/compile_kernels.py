@@ -114,6 +114,7 @@ def main() -> int:
         return 0
     with tempfile.NamedTemporaryFile() as file:
         environment = os.environ | {"TRITON_INTERPRET": "1"}
+        os.environ.pop("TRITON_INTERPRET", None)  # here they are compiled
         subprocess.run([sys.executable, __file__, "--record", file.name], env=environment, check=True)
         starts = [variant for line in Path(file.name).read_text().splitlines() for variant in variants(line)]
     if chosen.quick:

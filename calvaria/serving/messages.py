@@ -16,6 +16,11 @@ class Request:
     options: Mapping[str, str] = field(default_factory=dict)
     image: bytes | bytearray | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return len(self.body) + len(self.image or b"")
+
     @classmethod
     def from_parts(cls, parts: Mapping[str, bytes | bytearray | str], headers: Mapping[str, Any]) -> "Request":
         """From what a server hands over: `body` or the part `volume`, the part `image`; all others, and our headers, are options."""

@@ -28,9 +28,9 @@ from calvaria.volume import BinaryVolume
 
 __all__ = ["STAGES", "Limits", "Model", "Request", "Response", "Service"]
 
-SMALL_BYTES = 2**16
-"""Files below are read, and their answers finished, one after the other: eight volumes of 32³ in 10 and 5 ms, by two threads, which wait
-for each other, in 20 and 10; four heads of 128³ in 29 and 66, by two in 38 and as long (two cores).
+SMALL_BYTES, SMALL_VOXELS = 2**16, 2**21
+"""Of files and of answers: smaller ones are read and finished one after the other. Eight volumes of 32³ take 10 and 5 ms so, by two
+threads, which wait for each other, 20 and 10; four heads of 128³ 29 and 66, by two 38 and as long (two cores).
 """
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Limits:
 
 
 class Service:
-    """Answers requests with a predictor. One caller at a time; the requests of a batch are decoded and encoded by several threads."""
+    """Answers requests with a predictor. One caller at a time; several threads decode and encode what is not small in a batch."""
 
     def __init__(self, predictor: Predictor, limits: Limits | None = None, model: Model | None = None, threads: int | None = None):
         """`threads`: as many as PyTorch computes with, by default."""
@@ -76,18 +76,18 @@ class Service:
     def handle(self, requests: Sequence[Request]) -> list[Response]:
         """Exactly one response per request, in order. Never raises for what a request holds."""
         journeys = [Journey(request) for request in requests]
-        self._each(journeys, self._open)
+        self._each(journeys, self._open, small=lambda journey: journey.request.size < SMALL_BYTES)
         if opened := [journey for journey in journeys if journey.error is None]:
             self._infer(opened)
-        self._each(journeys, self._close)
+        self._each(journeys, self._close, small=lambda journey: journey.error is not None or _answer_voxels(journey) <= SMALL_VOXELS)
         self._bound_batch(journeys)
         if resident_bytes() > self._level_bytes + KEPT_BYTES:
             give_back()
         return [journey.response() for journey in journeys]
 
-    def _each(self, journeys: Sequence[Journey], stage: Callable[[Journey], None]) -> None:
+    def _each(self, journeys: Sequence[Journey], stage: Callable[[Journey], None], small: Callable[[Journey], bool]) -> None:
         """A stage for every journey; a lone one, or small ones, do not pay for threads."""
-        if len(journeys) == 1 or all(len(journey.request.body) < SMALL_BYTES for journey in journeys):
+        if len(journeys) == 1 or all(map(small, journeys)):
             for journey in journeys:
                 journey.attempt(stage)
             return
@@ -155,7 +155,7 @@ class Service:
 
     def _close(self, journey: Journey) -> None:
         given = journey.decoded.volume
-        with self._room.holding(FINISHING_BYTES * sum(each.prepared.answer.mask.size for each in journey.asked)):
+        with self._room.holding(FINISHING_BYTES * _answer_voxels(journey)):
             with journey.timed("finish"):
                 settings = journey.options.settings(self.predictor.settings)
                 volumes = self.predictor.answer(given, journey.asked, journey.inferred, settings)
@@ -173,6 +173,10 @@ class Service:
                 journey.refuse(_crowded(mib))
             else:
                 kept_mib, pairs = kept_mib + mib, pairs + kept_mib * mib
+
+
+def _answer_voxels(journey: Journey) -> int:
+    return sum(each.prepared.answer.mask.size for each in journey.asked)
 
 
 def _crowded(mib: float) -> CalvariaError:

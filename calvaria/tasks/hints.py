@@ -1,10 +1,11 @@
 """What a defective skull itself says of what it lacks: its vault, continued over the holes found in it, and its mirror image."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from math import prod
+from threading import Lock
 
 import numpy as np
 from scipy import ndimage
@@ -15,7 +16,7 @@ from calvaria.sampling import placed
 from calvaria.tasks.task import Prepared
 from calvaria.vault.continued import Plates, continued, depths_mm
 from calvaria.vault.mirrored import fit_mirror, in_patient
-from calvaria.volume import Affine, Mask
+from calvaria.volume import Mask
 
 CELL_MM = 1.0
 MOST_CELLS = 2**24
@@ -29,48 +30,54 @@ DEEP_MM = 3.0
 _LIBRARIES = ThreadpoolController()  # to look for them takes 2 ms
 
 
+_lock, _within = Lock(), ExitStack()
+_users = 0
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Of small matrices: the number of threads would only change the last bits."""
-    with _LIBRARIES.limit(limits=1, user_api="blas"):
+    """Of small matrices: the number of threads would only change the last bits. The limit is the process's: who comes first sets it, who
+    leaves last lifts it.
+    """
+    global _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _within.enter_context(_LIBRARIES.limit(limits=1, user_api="blas"))
+    try:
         yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _within.close()
 
 
 @dataclass(frozen=True, eq=False)
 class Hints:
-    """Of one skull. Each is found when it is needed: most of it is not, where there is no vault or nothing is looked at closer.
+    """Of one skull.
 
     prepared  the skull
     grid      of cells of about a millimetre over it
+    share     gives float32 [x, y, z], how full these are; counted when it is needed, which it is not where there is no vault and nothing
+              is looked at closer
+    plates    what continues the vault
     """
 
     prepared: Prepared
     grid: WorkingGrid
+    share: Callable[[], Field]
+    plates: list[Plates]
 
     @classmethod
     def of(cls, prepared: Prepared) -> "Hints":
         """Bounded in time and memory by the bounds of `prepare`; a mask without a vault has no plates."""
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
         cell_mm = max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3))
-        return cls(prepared, WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM))
-
-    @cached_property
-    def share(self) -> Field:
-        """How full the cells of the grid are, float32 [x, y, z]."""
-        return self.grid.coarsen(self.prepared.canonical.mask)
-
-    @cached_property
-    def plates(self) -> list[Plates]:
-        """What continues the vault."""
+        grid = WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM)
+        share = cache(lambda: grid.coarsen(prepared.canonical.mask))
         with _one_thread():
-            return continued(self.prepared.canonical.volume, lambda: self.share, self.grid.affine)
-
-    @cached_property
-    def reflection(self) -> Affine:
-        """Left for right, float64 [4, 4] in patient mm."""
-        grid = self.prepared.grid
-        with _one_thread():
-            return in_patient(fit_mirror(self.prepared.shares, grid.spacing_mm, MIRROR_POINTS), grid.affine)
+            return cls(prepared, grid, share, continued(prepared.canonical.volume, share, grid.affine))
 
     def filled(self, grid: WorkingGrid) -> Field:
         """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""
@@ -91,10 +98,12 @@ class Hints:
 
     def mirrored(self, grid: WorkingGrid, cells: Mask) -> Field:
         """How full the cells of a grid are in the skull's mirror image, float32 [x, y, z]."""
-        to_cells = np.linalg.inv(self.grid.affine) @ self.reflection @ grid.affine
+        with _one_thread():
+            fitted = fit_mirror(self.prepared.shares, self.prepared.grid.spacing_mm, MIRROR_POINTS)
+        to_cells = np.linalg.inv(self.grid.affine) @ in_patient(fitted, self.prepared.grid.affine) @ grid.affine
         seen = np.zeros(grid.shape, np.float32)
         for index, places in placed(cells, to_cells):
-            seen[index] = ndimage.map_coordinates(self.share, places, order=1, prefilter=False)
+            seen[index] = ndimage.map_coordinates(self.share(), places, order=1, prefilter=False)
         return seen
 
 

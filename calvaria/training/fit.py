@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from calvaria.datasets import Pair, pairs, split
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
@@ -21,17 +20,15 @@ from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Batch, Draw, Example, Examples, KeptExamples
+from calvaria.training.given import GivenSkulls, cases_sha256, given_cases
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
-from calvaria.training.skulls import GeneratedSkulls, GivenSkulls, Skulls, SkullStore
+from calvaria.training.skulls import GeneratedSkulls, Skulls, SkullStore
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 250
-HELD_OUT = 0.1
-"""Share of the heads of a user's folder that are kept for validation."""
-
 DENSE = "dense-twin.safetensors"
 """Weights of a dense twin, in a layout of their own: nothing serves them."""
 
@@ -78,7 +75,7 @@ def fit(
     learner.to(device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
     examples = training_examples(config, folder, first)
-    run = {"config": asdict(config.whole), "first": first_sha256(first)}
+    run = {"config": asdict(config.whole), "first": first_sha256(first), "cases": cases_sha256(config)}
     progress = _resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
@@ -172,7 +169,8 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
 def _examples_name(config: TrainConfig, first: Path | None) -> str:
     """Another for examples that would differ, so that none of an earlier run in the same folder is taken for this one's."""
     made_by = (GENERATOR, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
-    return f"examples-{sha256(repr(made_by).encode()).hexdigest()[:12]}"
+    given = (cases_sha256(config),) if config.data.cases else ()
+    return f"examples-{sha256(repr(made_by + given).encode()).hexdigest()[:12]}"
 
 
 def first_sha256(first: Path | None) -> str | None:
@@ -198,20 +196,13 @@ def validation_skulls(config: TrainConfig, folder: Path) -> Skulls:
     return GeneratedSkulls(store(config, folder), validation_seeds(config), stretch=0.0)
 
 
-def given_cases(config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
-    """The cases of the users' own folder, to learn from and to validate on. CalvariaError BAD_OPTION unless there are two heads."""
-    learned, held_out = split(pairs(config.data.cases), HELD_OUT)
-    if not held_out:
-        message = f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
-    return learned, held_out
-
-
 def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
     """What draws the examples that this network learns from. CalvariaError BAD_OPTION unless a second network has its first."""
     if config.second != bool(first):
         message = "A second network, and no other, is trained with the folder of a first one. Name it with --first, or leave that out."
         raise CalvariaError(ErrorCode.BAD_OPTION, message)
+    if config.second and not config.settings.spacing_mm:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "A second look has cells of its own: spacing_mm cannot be 0.")
     if config.second and not LESSONS[config.task].second:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{config.task} has no second network: set second = false.")
     return LESSONS[config.task].draw(config, skulls, first)
@@ -236,7 +227,7 @@ def _one_thread(_: int) -> None:
 
 
 Run = dict[str, Any]
-"""What a checkpoint belongs to: `config`, of the whole run, as a dictionary, and `first`, the SHA-256 of the first network's weights."""
+"""What a checkpoint belongs to: `config`, of the whole run, as a dictionary, the SHA-256 of the `first` network's weights and `cases`."""
 
 
 def _save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -251,7 +242,9 @@ def _resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: t
         return Progress(0, math.nan, math.nan)
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not _same(state.get("run"), run):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} belongs to another configuration or first network. Choose another folder.")
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"{path} belongs to another configuration, first network or folder of cases. Choose another folder."
+        )
     if state["progress"]["step"] > last_step:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
     network.load_state_dict(state["network"])
@@ -261,7 +254,7 @@ def _resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: t
 
 def _same(stored: Run | None, run: Run) -> bool:
     """Whether a stored run is this one; what its configuration does not name, since it is newer, has its default there."""
-    if stored is None or stored["first"] != run["first"]:
+    if stored is None or stored["first"] != run["first"] or stored.get("cases") != run["cases"]:
         return False
     try:
         return TrainConfig.of(stored["config"], "stored") == TrainConfig.of(run["config"], "given")

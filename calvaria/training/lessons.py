@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.geometry import Field
-from calvaria.tasks import TASKS
+from calvaria.tasks import TASKS, Settings
+from calvaria.tasks.completion import prepare
 from calvaria.training.completion import draw_completion
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.refinement import draw_refinement
 from calvaria.training.skulls import Skulls
 from calvaria.training.super_resolution import draw_super_resolution
+from calvaria.volume import BinaryVolume
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Lesson:
     measured  what that is called
     second    whether the task has a second network, which learns from the first's answers
     skulls    whether it learns from skulls, which are made beforehand
+    learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
     """
 
     draw: Callable[[TrainConfig, Skulls, Path | None], Draw]
@@ -32,6 +35,7 @@ class Lesson:
     measured: str
     second: bool = False
     skulls: bool = True
+    learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
 
 
 def added_dice(example: Example, said: Field) -> float:
@@ -55,7 +59,7 @@ def given(example: Example) -> Field:
 
 
 LESSONS = {
-    "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True),
+    "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True, learnable=prepare),
     "super-resolution": Lesson(draw_super_resolution, mended, "error mended"),
     "refinement": Lesson(draw_refinement, mended, "error mended", skulls=False),
 }

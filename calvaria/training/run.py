@@ -1,18 +1,22 @@
 """A training run from the command line: make the skulls, fit, and show how it goes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from calvaria.datasets import Pair
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.tasks import Settings
 from calvaria.training import fit
 from calvaria.training.config import TrainConfig
+from calvaria.training.given import given_cases
 from calvaria.training.lessons import LESSONS
+from calvaria.weights import WEIGHTS, load_weights
 
 
 def run(
@@ -33,8 +37,8 @@ def run(
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
     fit.training_examples(config, folder, first)  # refused before an hour of making skulls, not after
     with _bars() as bars:
-        count, skulls = _skulls(config, folder)
-        making = bars.add_task("skulls", total=count, note="")
+        count, skulls, note = _skulls(config, folder, first)
+        making = bars.add_task("skulls", total=count, note=note)
         for _ in skulls:
             bars.advance(making)
         training = bars.add_task("training", total=config.last_step, note="")
@@ -42,25 +46,28 @@ def run(
     print(path)
 
 
-def _skulls(config: TrainConfig, folder: Path) -> tuple[int, Iterator[object]]:
-    """How many skulls are to be made, or read to see that each can be, and the making of them."""
+def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int, Iterator[object], str]:
+    """How many skulls are to be made, or read to see that each can be learned from, the making of them, and what is said of them."""
     workers = os.cpu_count() or 1
     if config.data.cases:
-        cases = [] if (folder / fit.CHECKPOINT).exists() else [pair for part in fit.given_cases(config) for pair in part]
-        return len(cases), _read(cases, workers)
+        parts = given_cases(config)
+        said = ", ".join(f"{len(part)} of {len({pair.skull for pair in part})} heads" for part in parts)
+        cases = [] if (folder / fit.CHECKPOINT).exists() else [pair for part in parts for pair in part]
+        settings = load_weights(first / WEIGHTS)[2] if first else config.settings
+        return len(cases), _read(cases, partial(_check, config.task, settings), workers), f"learned from and validated on: {said}"
     seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)] if LESSONS[config.task].skulls else []
-    return len(seeds), fit.store(config, folder).make(seeds, workers)
+    return len(seeds), fit.store(config, folder).make(seeds, workers), ""
 
 
-def _read(cases: list[Pair], workers: int) -> Iterator[object]:
-    """CalvariaError for the first that cannot be read, before hours of training."""
+def _read(cases: list[Pair], check: Callable[[Pair], None], workers: int) -> Iterator[object]:
+    """CalvariaError for the first that cannot be learned from, before hours of training."""
     with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(_check, cases)
+        yield from pool.map(check, cases)
 
 
-def _check(pair: Pair) -> None:
+def _check(task: str, settings: Settings, pair: Pair) -> None:
     try:
-        pair.read()
+        LESSONS[task].learnable(pair.read()[0], settings)
     except CalvariaError as error:
         raise CalvariaError(error.code, f"{pair.name} cannot be learned from: {error.message}") from error
 

@@ -1,4 +1,4 @@
-"""Skulls for whatever is learned from them: generated ones, kept on disk, and those of the users' own folders."""
+"""Skulls for whatever is learned from them, and those that are generated, kept on disk."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from calvaria.datasets import Pair
-from calvaria.errors import CalvariaError
-from calvaria.geometry import to_canonical
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.training.data import keep
@@ -68,33 +65,10 @@ class GeneratedSkulls:
 
     def __call__(self, rng: np.random.Generator) -> Subject:
         skull = self.store.load(int(rng.choice(self.seeds)))
-        return Subject(_varied([skull], self.stretch, rng)[0])
+        return Subject(varied([skull], self.stretch, rng)[0])
 
 
-@dataclass(frozen=True, eq=False)
-class GivenSkulls:
-    """One of a folder's defective skulls with its truth, mirrored or not, and stretched alike.
-
-    anew  share of those that come without their defect, so that another one is cut
-    """
-
-    cases: Sequence[Pair]
-    stretch: float
-    anew: float
-
-    def __call__(self, rng: np.random.Generator) -> Subject:
-        pair = self.cases[int(rng.integers(len(self.cases)))]
-        try:
-            defective, implant = pair.read()
-        except CalvariaError as error:
-            raise RuntimeError(f"{pair.name} could be read before: {error}") from error  # no example to draw again, a file that broke
-        # Along the patient's axes, so that left is mirrored for right however the file runs.
-        seen = [to_canonical(mask, defective.affine).volume for mask in (defective.mask | implant.mask, defective.mask)]
-        whole, defective = _varied(seen, self.stretch, rng)
-        return Subject(whole, None if rng.random() < self.anew else defective)
-
-
-def _varied(skulls: Sequence[BinaryVolume], stretch: float, rng: np.random.Generator) -> list[BinaryVolume]:
+def varied(skulls: Sequence[BinaryVolume], stretch: float, rng: np.random.Generator) -> list[BinaryVolume]:
     """Skulls on one grid, all mirrored or none, and stretched alike."""
     mirrored = rng.random() < 0.5
     steps = 1 + rng.uniform(-stretch, stretch, 3)

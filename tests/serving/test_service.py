@@ -331,7 +331,7 @@ def test_threads_hold_no_more_than_there_is_room_for(predictor, monkeypatch):
         return real(volume, *rest)
 
     monkeypatch.setattr(predictor, "answer", answer)
-    monkeypatch.setattr("calvaria.serving.service.SMALL_BYTES", 0)
+    monkeypatch.setattr("calvaria.serving.service.SMALL_VOXELS", 0)
     requests = [request((10, 10, 10), seed) for seed in range(6)]
     Service(predictor, Limits(max_working_mib=8 * 2500 / 2**20), threads=6).handle(requests)
     assert max(most) == 2000, "two of 1000 voxels fit, and are worked on at once"

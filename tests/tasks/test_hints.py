@@ -78,7 +78,7 @@ def test_wide_masks_are_looked_at_in_larger_cells(monkeypatch: pytest.MonkeyPatc
     assert fine.grid.affine[0, 0] == 2.0 / 2
     monkeypatch.setattr(hints, "MOST_CELLS", 2**17)
     wide = Hints.of(burr_hole[0])
-    assert wide.share.size <= 2**17
+    assert wide.share().size <= 2**17
     assert wide.grid.affine[0, 0] > 2
     assert len(wide.plates) == len(fine.plates) == 1
 

@@ -1,14 +1,18 @@
 """A network learns from the users' own defective skulls."""
 
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import numpy as np
 import pytest
 import torch
 
 from calvaria.datasets import pairs
+from calvaria.datasets.index import DataSet
+from calvaria.datasets.prepare import Recipe, plan
+from calvaria.datasets.prepare import prepare as prepare_folder
 from calvaria.errors import CalvariaError
 from calvaria.geometry import to_canonical
 from calvaria.io import read, write
@@ -17,7 +21,8 @@ from calvaria.tasks.completion import prepare
 from calvaria.training.completion import graded_example
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.fit import given_cases, training_examples, validation_examples
+from calvaria.training.fit import training_examples, validation_examples
+from calvaria.training.given import given_cases
 from calvaria.training.run import run
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
@@ -105,6 +110,39 @@ def test_a_run_learns_from_a_folder(folder: Path, tmp_path: Path) -> None:
     trained = load_weights(tmp_path / "run" / WEIGHTS)[0].state_dict()
     run("completion", config, tmp_path / "again", "cpu", cases=folder)
     assert all(torch.equal(tensor, trained[name]) for name, tensor in load_weights(tmp_path / "again" / WEIGHTS)[0].state_dict().items())
+    assert not list(tmp_path.glob("skulls-*")), "none are generated"
+
+
+def test_a_run_goes_on_with_the_same_cases_alone(folder: Path, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    copytree(folder, cases)
+    halfway = tmp_path / "halfway.toml"
+    halfway.write_text("until = 2\n" + WRITTEN)
+    run("completion", halfway, tmp_path / "run", "cpu", cases=cases)
+    (tmp_path / "own.toml").write_text(WRITTEN)
+    rmtree(cases / "head 11")
+    with pytest.raises(CalvariaError, match=r"belongs to another .* folder of cases"):
+        run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=cases)
+
+
+def test_a_case_that_nothing_can_be_learned_from_stops_the_run_before_it_begins(folder: Path, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    copytree(folder, cases)
+    for path in (cases / "head 12" / "defect 1").iterdir():
+        volume = read(path).volume
+        write(path, BinaryVolume.on_grid(volume.mask, (0.01, 0.01, 0.01)))
+    (tmp_path / "own.toml").write_text(WRITTEN)
+    with pytest.raises(CalvariaError, match="head 12/defect 1 cannot be learned from: Nothing in the mask is as large as a cell"):
+        run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=cases)
+
+
+def test_the_same_heads_at_several_resolutions_are_no_cases(folder: Path, tmp_path: Path) -> None:
+    recipe = Recipe(resolutions=(20, 30))
+    made = DataSet(tmp_path / "made", asdict(recipe))
+    assert list(prepare_folder(folder, made, plan(folder, tmp_path / "made", recipe), recipe))
+    with pytest.raises(CalvariaError, match=r"several resolutions. Choose one of: .*20, .*30"):
+        training_examples(learning_from(tmp_path / "made"), tmp_path)
+    assert training_examples(learning_from(tmp_path / "made" / "30"), tmp_path)
 
 
 def test_a_case_that_cannot_be_read_stops_the_run_before_it_begins(folder: Path, tmp_path: Path) -> None:
