@@ -30,6 +30,9 @@ This many scattered over as many cells as there may be take `prepare` and the sh
 images included, on the native engine (measured: the growth of the peak resident size).
 """
 
+MOST_VOXELS = 2**20
+"""The same where cells are the volume's own voxels, as no weights that ship have them."""
+
 OPENING_MM = 1.0
 """Radius of the opening that takes films and threads off an implant: what is thinner than twice this goes."""
 
@@ -69,8 +72,9 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
             f"Nothing in the mask is as large as a cell of the working grid ({cell_mm:g} mm). "
             "Check the spacing in the header and that the mask is a skull.",
         )
-    if prepared.occupied_cells > MOST_SITES:
-        litres = [count * cell_mm**3 / 1e6 for count in (prepared.occupied_cells, MOST_SITES)]
+    most = MOST_SITES if settings.spacing_mm else MOST_VOXELS
+    if prepared.occupied_cells > most:
+        litres = [count * cell_mm**3 / 1e6 for count in (prepared.occupied_cells, most)]
         raise too_large("The mask fills {:.1f} litres, more than the {:.1f} that are worked on".format(*litres), SKULL)
     return prepared
 
