@@ -133,7 +133,7 @@ class Predictor:
         return self.task.prepare(volume, self.settings, extras)
 
     def infer(self, batch: Sequence[Prepared], each: Spread = map) -> list[Inferred]:
-        """What the networks say of volumes of any sizes, in one call each for ordinary heads; each answer is what it would be alone, but for rounding.
+        """What the networks say of volumes of any sizes, in one call each for ordinary heads; but for rounding, each as it would be alone.
 
         `each`: how what lies between the networks is done for several, such as by threads, where one of them is no small one.
         """
