@@ -1,6 +1,5 @@
 """The `calvaria` command. Each command imports what it needs when it runs, so that `calvaria --help` is quick."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from calvaria.commands import data, synth
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.server import termination
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data.app)
@@ -218,7 +218,7 @@ def main(commands: typer.Typer | None = None) -> None:
 
     Terminated, it still cleans up.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    termination.heed()
     try:
         (commands or app)()
     except CalvariaError as error:

@@ -15,6 +15,7 @@ import httpx
 
 from calvaria.client.tokens import KEY_FILE, read_token
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.server import termination
 from calvaria.server.cores import cores, threads_each
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes
@@ -169,6 +170,7 @@ class Server:
     def _wait_until_ready(self, timeout_s: float) -> None:
         start = time.monotonic()
         while not self._complete():
+            termination.check()
             if self._process and self._process.poll() is not None:
                 raise _unavailable(f"The server ended while starting:\n{self._end_of_logs()}")
             if complaint := self._worker_complaint():
@@ -176,6 +178,7 @@ class Server:
             if time.monotonic() - start > timeout_s:
                 raise _unavailable(f"The server was not ready after {timeout_s:g} seconds:\n{self._end_of_logs()}")
             time.sleep(POLL_S)
+        termination.check()
         log.info("ready after %.1f s", time.monotonic() - start)
         log.info("workers: %s; of %d cores each has %d", self.settings.workers, cores(), self.threads)
 

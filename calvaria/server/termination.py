@@ -1,0 +1,23 @@
+"""SIGTERM, remembered: what a handler raises is lost where Python runs callbacks of its own, such as while a module is imported."""
+
+import signal
+import sys
+from types import FrameType
+
+_received: list[int] = []
+
+
+def heed() -> None:
+    """From now on SIGTERM ends this program as `sys.exit` does, so that it cleans up."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+def check() -> None:
+    """End it now where SIGTERM came and was lost."""
+    if _received:
+        sys.exit(128 + _received[0])
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    check()
