@@ -56,8 +56,8 @@ def fit(
 
     A new run begins with the weights in the folder `start`, whose network may have fewer inputs, or with random ones. `first` is the
     folder of the first network, where the one to train is the second.
-    The skulls must lie in the store already (`store`). The same configuration gives the same weights on the same machine,
-    interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
+    Skulls that are generated must lie in the store already (`store`). The same configuration, and the same cases, give the same weights on
+    the same machine, interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
     CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
     gradient is not finite, rather than weights that are not.
     """

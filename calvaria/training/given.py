@@ -1,6 +1,5 @@
 """The users' own defective skulls, for whatever is learned from them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -46,9 +45,10 @@ class GivenSkulls:
 def given_cases(config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
     """The cases of the users' own folder, to learn from and to validate on. CalvariaError BAD_OPTION unless there are two heads."""
     folder = Path(config.data.cases)
-    if (folder / SETTINGS).exists() and "resolutions" in json.loads((folder / SETTINGS).read_text()):
+    settings = folder / SETTINGS
+    if settings.exists() and '"resolutions"' in settings.read_text(errors="replace"):  # what `calvaria prepare` made
         inside = ", ".join(str(each) for each in folders(folder))
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds the same heads at several resolutions. Choose one of: {inside}.")
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds heads in a folder for each resolution. Choose one of: {inside}.")
     learned, held_out = split(pairs(folder), HELD_OUT)
     if not held_out:
         message = f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation."

@@ -140,7 +140,7 @@ def test_the_same_heads_at_several_resolutions_are_no_cases(folder: Path, tmp_pa
     recipe = Recipe(resolutions=(20, 30))
     made = DataSet(tmp_path / "made", asdict(recipe))
     assert list(prepare_folder(folder, made, plan(folder, tmp_path / "made", recipe), recipe))
-    with pytest.raises(CalvariaError, match=r"several resolutions. Choose one of: .*20, .*30"):
+    with pytest.raises(CalvariaError, match=r"a folder for each resolution. Choose one of: .*20, .*30"):
         training_examples(learning_from(tmp_path / "made"), tmp_path)
     assert training_examples(learning_from(tmp_path / "made" / "30"), tmp_path)
 
