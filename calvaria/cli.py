@@ -218,12 +218,12 @@ def main(commands: typer.Typer | None = None) -> None:
 
     Terminated, it still cleans up.
     """
-    termination.heed()
-    try:
-        (commands or app)()
-    except CalvariaError as error:
-        typer.echo(f"{error.message} [{error.code.value}]", err=True)
-        sys.exit(2)
+    with termination.heeded():
+        try:
+            (commands or app)()
+        except CalvariaError as error:
+            typer.echo(f"{error.message} [{error.code.value}]", err=True)
+            sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Said:
 
 
 @pytest.fixture
-def calvaria(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Callable[..., Said]]:
+def calvaria(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
     """Runs the command with words, outside any checkout."""
 
     def run(*words: object) -> Said:
@@ -41,9 +41,7 @@ def calvaria(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
         return Said(int(ended.value.code or 0), out, " ".join(re.sub(r"[│╭╮╰╯─]", " ", err).split()))
 
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 @pytest.fixture(scope="module")

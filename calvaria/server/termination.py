@@ -2,14 +2,22 @@
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _received: list[int] = []
 
 
-def heed() -> None:
-    """From now on SIGTERM ends this program as `sys.exit` does, so that it cleans up."""
-    signal.signal(signal.SIGTERM, _end)
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Within, SIGTERM ends this program as `sys.exit` does, so that it cleans up; afterwards all is as it was before."""
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _received.clear()
 
 
 def check() -> None:
