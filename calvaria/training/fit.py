@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from calvaria.dense import DenseNetwork
@@ -25,6 +24,7 @@ from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.skulls import GeneratedSkulls, Skulls, SkullStore
 from calvaria.training.team import Team
+from calvaria.training.widening import widened
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
 CHECKPOINT = "checkpoint.pt"
@@ -54,8 +54,8 @@ def fit(
 ) -> Path:
     """Train, or go on where `folder` stopped, and write the weights there. Returns their path.
 
-    A new run begins with the weights in the folder `start`, whose network may have fewer inputs, or with random ones. `first` is the
-    folder of the first network, where the one to train is the second.
+    A new run begins with the weights in the folder `start`, whose network may have fewer inputs or channels (`widened`), or with random
+    ones. `first` is the folder of the first network, where the one to train is the second.
     Skulls that are generated must lie in the store already (`store`). The same configuration, and the same cases, give the same weights on
     the same machine, interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
     CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
@@ -70,7 +70,7 @@ def fit(
     network = EncoderDecoder(config.network)
     name = CLOSE_UP if config.second else WEIGHTS
     if start:
-        network.load_state_dict(with_inputs(load_weights(start / name)[0].state_dict(), config.network.inputs))
+        network.load_state_dict(widened(load_weights(start / name)[0].state_dict(), config.network, config.seed))
     learner: Learner = DenseNetwork(network) if config.dense else network
     learner.to(device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
@@ -112,13 +112,6 @@ def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch,
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=True)
     optimizer.step()
     return float(loss.detach())
-
-
-def with_inputs(state: dict[str, Tensor], inputs: int) -> dict[str, Tensor]:
-    """Weights, for so many inputs: of those that are new, nothing is made at first."""
-    known = state["stem.weight"]
-    new = known.new_zeros(known.shape[0], max(inputs - known.shape[1], 0), known.shape[2])
-    return state | {"stem.weight": torch.cat([known, new], dim=1)}
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:
