@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import large_components, wide_components
 from calvaria.tasks.hints import Hints
@@ -35,11 +36,6 @@ MOST_VOXELS = 2**20
 
 OPENING_MM = 1.0
 """Radius of the opening that takes films and threads off an implant: what is thinner than twice this goes."""
-
-NARROWEST_MM = 8.0
-"""Pieces of an implant that are narrower go, however long: clefts, as of sutures that gape, are no holes to be filled. A round hole's piece
-has 0.87 of its diameter; the narrowest rightly made on validation skulls (seeds from 900,400, small holes among them) has 9.8 mm.
-"""
 
 LOOK_ABOVE = 0.3
 LOOK_SMALLEST_MM3 = 100.0
@@ -89,7 +85,8 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     defective = prepared.canonical.mask
     implant, completed = np.zeros_like(defective), defective.copy(order="K")
     if inferred.closeup is not None and inferred.closer is not None:
-        part, grid, field = inferred.closeup.box, inferred.closeup.grid, inferred.closer
+        part, grid = inferred.closeup.box, inferred.closeup.grid
+        field = without_strips(inferred.closer, inferred.closeup, settings.threshold)
     else:
         pieces = added_pieces(prepared, inferred.field, settings.threshold, settings.smallest_mm3)
         part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))

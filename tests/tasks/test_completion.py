@@ -12,7 +12,8 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import bounding_box
 from calvaria.tasks import TASKS, Inferred, Settings
-from calvaria.tasks.completion import NARROWEST_MM, OPENING_MM, clean, prepare
+from calvaria.tasks.clefts import NARROWEST_MM
+from calvaria.tasks.completion import OPENING_MM, clean, prepare
 from calvaria.tasks.components import large_components, wide_components, width_mm
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import Prepared

@@ -1,0 +1,42 @@
+"""What of an answer would run into clefts, as of gaping sutures or of a bone flap's saw line, beside the hole that is to be filled."""
+
+import cc3d
+import edt
+import numpy as np
+
+from calvaria.geometry import Field
+from calvaria.tasks.task import CloseUp
+from calvaria.volume import Mask
+
+NARROWEST_MM = 8.0
+"""What is narrower, however long, is a cleft and no hole. A round hole's piece has 0.87 of its diameter; the narrowest rightly made on
+validation skulls (seeds from 900,400, small holes among them) has 9.8 mm.
+"""
+
+CORNERS_MM = 3.0
+"""A hole's corners lie so much further from its middle than its sides do. On 40 validation heads (seeds from 900,600) 2 mm lost a small
+implant; with 3 the mean implant DSC rose by 0.0005 and none fell by more than 0.0002.
+"""
+
+
+def without_strips(field: Field, closeup: CloseUp, threshold: float) -> Field:
+    """A close-up's field without what its pieces add in clefts that lead away from a hole.
+
+    A hole's middle is half as far from all bone as it is wide; what lies far from any such place is in a cleft. A piece that has none is
+    left whole: whether it is too narrow is judged once it is finished.
+    """
+    cell_mm = closeup.grid.spacing_mm
+    bone = closeup.shares > 0.5
+    added = (field > threshold) & ~bone
+    middle = added & (_distance_mm(bone, cell_mm) >= NARROWEST_MM / 2)
+    if not middle.any():
+        return field
+    pieces = cc3d.connected_components(added, connectivity=26)
+    with_middle = np.isin(pieces, np.unique(pieces[middle]))
+    strips = with_middle & (_distance_mm(middle, cell_mm) > NARROWEST_MM / 2 + CORNERS_MM)
+    return np.where(strips, np.float32(0), field)
+
+
+def _distance_mm(mask: Mask, cell_mm: float) -> Field:
+    """Of each cell's centre to the mask's nearest, as large as the grid where that is empty."""
+    return np.asarray(edt.edt(~mask, anisotropy=(cell_mm,) * 3), np.float32)
