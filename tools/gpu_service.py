@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from enum import Enum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "completion"
 BATCHES = (1, 2, 4, 8, 16)
 ROUNDS = 5
+GPU_PEAK = "calvaria_batch_gpu_peak_bytes_sum"
 
 
 def bench() -> None:
@@ -43,7 +45,7 @@ def serve() -> None:
     print(f"serve: first request {time.perf_counter() - began:.1f} s, with every kernel compiled; status {context.statuses}")
     agree(answers[0], ask(on_cpu, bodies[:1])[0][0])
     for size in BATCHES:
-        walls, networks = [], []
+        walls, networks, peaks = [], [], []
         for turn in range(ROUNDS + 1):
             chosen = [bodies[(turn + item) % len(bodies)] for item in range(size)]
             began = time.perf_counter()
@@ -51,9 +53,13 @@ def serve() -> None:
             walls.append(time.perf_counter() - began)
             networks.append(context.stage("network"))
             assert context.statuses == [200] * size, context.statuses
+            peaks.append(context.counted[GPU_PEAK])
+            assert context.counted["calvaria_requests_total"] == size
+            assert peaks[-1] == torch.cuda.max_memory_allocated() > 0, "the metric is what PyTorch's allocator says of this batch"
         wall, network = statistics.median(walls[1:]), statistics.median(networks[1:])
         print(
-            f"serve: batch of {size:2d}: {1000 * wall:8.1f} ms in all, {1000 * wall / size:7.1f} a volume, network call {network:6.2f} ms"
+            f"serve: batch of {size:2d}: {1000 * wall:8.1f} ms in all, {1000 * wall / size:7.1f} a volume, network call {network:6.2f} ms, "
+            f"{GPU_PEAK} {min(peaks) / 2**20:.0f} to {max(peaks) / 2**20:.0f} MiB"
         )
     squeezed(handler, bodies)
 
@@ -96,7 +102,8 @@ class Exchange:
 
     def __init__(self, size: int):
         self.statuses, self.headers = [0] * size, [dict[str, str]() for _ in range(size)]
-        self.metrics = SimpleNamespace(add_metric=lambda *_: None)
+        self.counted: Counter[str] = Counter()
+        self.metrics = SimpleNamespace(add_metric=lambda name, value, *_: self.counted.update({name: value}))
         self.manifest: dict[str, Any] = {}
         self.model_name = "completion"
         self.model_yaml_config: dict[str, Any] = {"limits": {}}

@@ -29,6 +29,8 @@ def test_a_worker_answers_a_batch(installed: bool, monkeypatch: pytest.MonkeyPat
     answers, exchange = tool["ask"](handler, bodies)
     assert exchange.statuses == [200, 200]
     assert exchange.stage("network") > 0
+    assert exchange.counted["calvaria_requests_total"] == 2
+    assert tool["GPU_PEAK"] not in exchange.counted
     tool["agree"](answers[0], tool["ask"](handler, bodies[:1])[0][0])
     assert ", 0 differ" in capsys.readouterr().out
     for name in set(sys.modules) - before:
