@@ -137,7 +137,11 @@ class Caller(ABC):
         return self.retry.call(lambda: self._send(model, body, options, progress, image))
 
     def read_token(self) -> str | None:
-        return self.token or find_token(self.key_file)
+        """None where there is none; CalvariaError UNAUTHORIZED for what no header could carry, without repeating it."""
+        token = (self.token or find_token(self.key_file) or "").strip()
+        if not (token.isascii() and token.isprintable()):
+            raise CalvariaError(ErrorCode.UNAUTHORIZED, "The token holds characters that no token has. Give the client the key_file.json.")
+        return token or None
 
     @abstractmethod
     def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:

@@ -9,12 +9,17 @@ from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.retry import Progress, Retry, Watch
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 NO_LIMIT = -1
 OPTIONS = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
 """gRPC would refuse to receive more than 4 MB."""
+
+
+UNREACHED = "connect", "resol"
+"""What gRPC says of a server that is not there, or whose name nobody knows ("resolving", "DNS resolution")."""
 
 
 class GrpcClient(Caller):
@@ -38,6 +43,10 @@ class GrpcClient(Caller):
         retry: Retry = Retry(),
     ):
         super().__init__(key_file, token, timeout_s, retry)
+        if "://" in target:
+            raise CalvariaError(
+                ErrorCode.BAD_OPTION, f"gRPC wants host:port, such as 127.0.0.1:7070, not {target}. TLS is asked for with tls=True."
+            )
         self.target = target
         trust = grpc.ssl_channel_credentials(readable(ca_file).read_bytes() if ca_file else None)
         self._channel = grpc.secure_channel(target, trust, OPTIONS) if tls or ca_file else grpc.insecure_channel(target, OPTIONS)
@@ -61,7 +70,7 @@ class GrpcClient(Caller):
 
     def _translated(self, error: grpc.RpcError) -> Exception:
         status, details = error.code(), error.details() or ""
-        if status is grpc.StatusCode.UNAVAILABLE and "connect" in details:
+        if status is grpc.StatusCode.UNAVAILABLE and any(word in details for word in UNREACHED):
             return refusals.unreachable(self.target, details)
         return refusals.from_grpc(status, details)
 

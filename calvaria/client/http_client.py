@@ -4,6 +4,7 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 
@@ -48,7 +49,7 @@ class Client(Caller):
         headers |= {header_of(name).encode(): text.encode() for name, text in options.items()}
         content = _sent(body, progress) if progress else body
         try:
-            with self._http.stream("POST", f"{self.url}/predictions/{model}", content=content, headers=headers) as response:
+            with self._http.stream("POST", f"{self.url}/predictions/{quote(model, safe='')}", content=content, headers=headers) as response:
                 received = _received(response, progress)
         except httpx.TimeoutException as error:
             raise refusals.timed_out() from error

@@ -62,7 +62,7 @@ def checked_shape(sizes: list[int], dtype: np.dtype[Any], max_voxels: int) -> tu
     if prod(sizes) > max_voxels:
         raise CalvariaError(
             ErrorCode.TOO_LARGE,
-            f"The volume has {prod(sizes):,} voxels and at most {max_voxels:,} are accepted; crop it to the head or resample it.",
+            f"The volume has {prod(sizes):,} voxels and at most {max_voxels:,} are accepted; crop or resample it.",
         )
     if prod(sizes) * dtype.itemsize > _MOST_SAMPLE_BYTES:
         raise CalvariaError(

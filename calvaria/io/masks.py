@@ -34,8 +34,8 @@ def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
         raise CalvariaError(
             ErrorCode.NOT_BINARY,
             f"The volume holds {found}: it looks like CT, not a mask. "
-            "Threshold it first: calvaria threshold ct.nrrd --hu 300 --out skull.nrrd. "
-            "If it is a map of many labels, choose one with the option label.",
+            "For a skull, threshold it first: calvaria threshold ct.nrrd --hu 300 --out skull.nrrd. "
+            "If it is a map of many labels, choose one with the option label; of probabilities, keep what is above a half.",
         )
     mask: Mask = samples > 0.5
     return mask

@@ -54,7 +54,8 @@ def refusing_bad_gzip() -> Iterator[None]:
     try:
         yield
     except EOFError as error:
-        raise CalvariaError(ErrorCode.TRUNCATED, "The gzip data ends in the middle; send the file again, whole.") from error
+        message = "The gzip data ends in the middle, or other bytes follow it; send the file again, whole."
+        raise CalvariaError(ErrorCode.TRUNCATED, message) from error
     except (BadGzipFile, IsalError) as error:  # type: ignore[misc]  # isal's stub declares the class as if it were an instance
         raise CalvariaError(ErrorCode.TRUNCATED, "The gzip data is damaged; write the file again, or send it uncompressed.") from error
 

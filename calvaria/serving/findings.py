@@ -7,7 +7,7 @@ import numpy as np
 
 from calvaria.geometry import bounding_box
 from calvaria.serving.report import ImplantFacts, Notice
-from calvaria.tasks import Prepared, Task
+from calvaria.tasks import Prepared, Settings, Task
 from calvaria.volume import BinaryVolume, Mask
 
 IMPLANT = "implant"
@@ -16,7 +16,6 @@ IMPLANT = "implant"
 MOST_LISTED = 100
 """Components of an implant whose volumes are listed."""
 
-NO_DEFECT = Notice("no-defect", "Nothing seems to be missing: the implant is empty.")
 TOUCHES_BORDER = Notice(
     "touches-border", "The answer reaches the border of the volume and may be cut off there; send a volume with more room around it."
 )
@@ -33,10 +32,11 @@ def about_input(task: Task, prepared: Prepared) -> Iterator[Notice]:
         yield Notice("unlike-training-data", sentence)
 
 
-def about_answer(given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked: Iterable[str]) -> Iterator[Notice]:
-    """`volumes`: all of a task's outputs by name; `asked`: those that the client gets."""
+def about_answer(given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked: Iterable[str], settings: Settings) -> Iterator[Notice]:
+    """`volumes`: all of a task's outputs by name; `asked`: those that the client gets; `settings`: those that they were made with."""
     if IMPLANT in volumes and not volumes[IMPLANT].mask.any():
-        yield NO_DEFECT
+        found = f"Nothing of at least {settings.smallest_mm3:g} mm3 seems to be missing with a probability above {settings.threshold:g}"
+        yield Notice("no-defect", f"{found}: the implant is empty.")
     if any(reaches_border(given.mask, volumes[name].mask) for name in asked):
         yield TOUCHES_BORDER
 

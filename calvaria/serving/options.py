@@ -82,7 +82,7 @@ class RequestOptions:
 
     def given(self) -> dict[str, Any]:
         """The options by name, without those left to their defaults."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None and value is not False}
 
 
 def options_of(task: Task) -> tuple[str, ...]:
@@ -190,6 +190,6 @@ PARSERS: dict[str, Callable[[str, str, Task], Any]] = {
     "threshold": _number("a probability above 0 and below 1", lambda number: 0 < number < 1),
     "smallest_mm3": _number("a volume of 0 to 1,000,000 mm³", lambda number: 0 <= number <= 1e6),
     "spacing_mm": _number("an edge of 0.05 to 10 mm", lambda number: 0.05 <= number <= 10),
-    "factor": _number("a number from 1 to 16", lambda number: 1 <= number <= 16),
+    "factor": _number("a number above 1 and up to 16", lambda number: 1 < number <= 16),
 }
 """From (name, text, task) to a value of RequestOptions, or BAD_OPTION."""

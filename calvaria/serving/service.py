@@ -98,7 +98,8 @@ class Service:
         request = journey.request
         if not len(request.body):
             message = (
-                "There is no volume. Send the file as the raw body (curl -T file; --data-binary is read as a form) or as the part `volume`."
+                "There is no volume. Send the file as the raw body (curl -T file; --data-binary is read as a form), or as the part "
+                "`volume` of a form or the entry `volume` of a gRPC input."
             )
             raise CalvariaError(ErrorCode.EMPTY_BODY, message)
         task = self.predictor.task
@@ -120,9 +121,12 @@ class Service:
         task, body = self.predictor.task, journey.request.image
         if not task.imaged:
             raise CalvariaError(ErrorCode.UNKNOWN_OPTION, f"{task.name} takes no {IMAGE_PART} beside the volume. Leave it out.")
-        promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
-        with self._room.holding(promise.sample_bytes):
-            image = promise.read()
+        try:
+            promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
+            with self._room.holding(promise.sample_bytes):
+                image = promise.read()
+        except CalvariaError as error:
+            raise CalvariaError(error.code, f"The part `{IMAGE_PART}`, the scan beside the mask, is refused: {error.message}") from error
         if not BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine).same_grid(volume):
             message = "The image does not lie on the mask's grid. Resample one onto the other, and send both with the same geometry."
             raise CalvariaError(ErrorCode.BAD_GEOMETRY, message)
@@ -159,7 +163,7 @@ class Service:
             with journey.timed("finish"):
                 settings = journey.options.settings(self.predictor.settings)
                 volumes = self.predictor.answer(given, journey.asked, journey.inferred, settings)
-                journey.warn(*about_answer(given, volumes, journey.options.output))
+                journey.warn(*about_answer(given, volumes, journey.options.output, settings))
             close(journey, volumes, self.predictor, self.model)
         check_size(journey.body, self.limits.max_answer_mib)
         journey.forget()

@@ -24,6 +24,12 @@ def large_components(mask: Mask, smallest: float) -> Mask:
     return np.asarray(large[labels])
 
 
+def main_components(mask: Mask, smallest: float) -> Mask:
+    """The same, and the largest component however small that is."""
+    kept = large_components(mask, smallest)
+    return kept if kept.any() else cc3d.largest_k(np.ascontiguousarray(mask), k=1, connectivity=26).astype(np.bool_)
+
+
 def wide_components(mask: Mask, spacing_mm: tuple[float, float, float], narrowest_mm: float) -> Mask:
     """The 26-connected components that are at least so wide; see `width_mm`."""
     if not mask.any():

@@ -119,6 +119,23 @@ def test_no_server_is_not_a_busy_one(tmp_path):
     assert waits == []
 
 
+def test_a_name_that_nobody_knows_is_no_busy_server():
+    waits = []
+    with (
+        GrpcClient("no.such.host.invalid:7070", token="t", retry=Retry(sleep=waits.append)) as nobody,
+        pytest.raises(CalvariaError, match=r"No server answers at no\.such\.host\.invalid:7070") as caught,
+    ):
+        nobody.predict("completion", VOLUME)
+    assert not isinstance(caught.value, Busy)
+    assert waits == []
+
+
+def test_an_address_of_http_is_refused_at_once():
+    with pytest.raises(CalvariaError, match="host:port") as refused:
+        GrpcClient("http://127.0.0.1:7070")
+    assert refused.value.code is ErrorCode.BAD_OPTION
+
+
 def test_progress_is_told_before_and_after(serve):
     told = []
     serve(lambda request, context: b"PK").send("completion", b"1234", {}, told.append)

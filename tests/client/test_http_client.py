@@ -53,6 +53,38 @@ def test_without_a_key_file_no_token_is_sent_and_options_not_given_are_not_sent(
     assert client(answer, tmp_path, key=None).predict("completion", VOLUME).same_grid(VOLUME)
 
 
+def test_a_token_may_end_in_a_new_line_and_one_that_cannot_be_sent_is_not_shown(tmp_path):
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        return httpx.Response(200, content=encode(VOLUME, "nrrd"))
+
+    client(answer, tmp_path, key="secret\n").predict("completion", VOLUME)
+    assert seen == ["Bearer secret"]
+    for key in ("sec\nret", "sécret"):
+        with pytest.raises(CalvariaError) as refused:
+            client(answer, tmp_path, key=key).predict("completion", VOLUME)
+        assert refused.value.code is ErrorCode.UNAUTHORIZED
+        assert "ret" not in refused.value.message.replace("characters", "")
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("model", ["completion?x=1", "a\nb", "../metrics"])
+def test_a_models_name_is_a_name_and_no_address(tmp_path, model):
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url)
+        return torchserve(404, "ModelNotFoundException", "Model not found")
+
+    with pytest.raises(CalvariaError) as refused:
+        client(answer, tmp_path).predict(model, VOLUME)
+    assert refused.value.code is ErrorCode.UNKNOWN_MODEL
+    assert seen[0].path == f"/predictions/{model}"
+    assert not seen[0].query
+
+
 def test_a_path_is_sent_as_it_lies(tmp_path):
     path = tmp_path / "in.nii.gz"
     path.write_bytes(encode(VOLUME, "nii.gz"))

@@ -37,6 +37,15 @@ def test_an_nrrd_that_is_compressed_as_a_whole_is_read():
         assert np.array_equal(decode(gzip.compress(by_pynrrd(mask.astype("u1"), encoding=encoding))).volume.mask, mask)
 
 
+@pytest.mark.parametrize("tail", [b"\n", b"more"])
+def test_what_follows_gzip_data_is_named_as_the_reason(tail):
+    header, _ = nrrd_text(encoding="gzip").split(b"\n\n")
+    samples = gzip.compress(bytes(24))
+    with pytest.raises(CalvariaError, match="other bytes follow it") as refused:
+        decode(header + b"\n\n" + samples + tail)
+    assert refused.value.code is ErrorCode.TRUNCATED
+
+
 def test_gzip_data_in_several_members_is_read():
     header, _ = nrrd_text(encoding="gzip").split(b"\n\n")
     samples = bytes([0, 1] * 12)

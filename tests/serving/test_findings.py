@@ -68,12 +68,19 @@ def test_an_answer_that_adds_at_a_border_reaches_it(at):
     assert reaches_border(inside, voxels(tuple(2 * i + (i > 3) for i in at), shape=(12, 14, 16))), "on a finer grid too"
 
 
+def test_an_empty_implant_is_called_so_with_the_bars_that_made_it_empty():
+    empty = BinaryVolume.on_grid(voxels(), (1, 1, 1))
+    (notice,) = about_answer(empty, {"implant": empty}, ["implant"], Settings(spacing_mm=3.0, smallest_mm3=1000.0, threshold=0.9))
+    assert "Nothing of at least 1000 mm3" in notice.message
+    assert "above 0.9" in notice.message
+
+
 def test_only_outputs_asked_for_can_reach_a_border_but_an_empty_implant_is_always_said():
     given = BinaryVolume.on_grid(voxels((3, 3, 3)), (1, 1, 1))
     edge, empty = given.like(voxels((0, 3, 3))), given.like(voxels())
-    assert [each.code for each in about_answer(given, {"completed": edge, "implant": empty}, ["implant"])] == ["no-defect"]
-    assert [each.code for each in about_answer(given, {"completed": edge, "implant": edge}, ["completed"])] == ["touches-border"]
-    assert list(about_answer(given, {"mask": given}, ["mask"])) == []
+    assert [each.code for each in about_answer(given, {"completed": edge, "implant": empty}, ["implant"], SETTINGS)] == ["no-defect"]
+    assert [each.code for each in about_answer(given, {"completed": edge, "implant": edge}, ["completed"], SETTINGS)] == ["touches-border"]
+    assert list(about_answer(given, {"mask": given}, ["mask"], SETTINGS)) == []
 
 
 def test_components_are_counted_and_the_largest_listed():

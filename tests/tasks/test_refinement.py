@@ -60,6 +60,12 @@ def test_a_mask_is_redrawn_where_it_changes_by_more_than_right_ones_would(missin
         assert dice(answer, truth) > 0.99 if redrawn else (answer == given).all()
 
 
+def test_a_mask_smaller_than_the_smallest_piece_is_kept() -> None:
+    small = np.zeros((30, 30, 30), np.bool_)
+    small[12:15, 12:15, 12:15] = True
+    np.testing.assert_array_equal(refined(volume(small, (1.0, 1.0, 1.0))), small)
+
+
 def test_stray_pieces_that_the_network_denies_go_and_crumbs_of_its_own_too() -> None:
     mask = ball(12)
     mask[2:5, 2:5, 2:4] = True
