@@ -11,6 +11,7 @@ import httpx
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.retry import Progress, Retry, Watch
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART, WARNING_HEADER, header_of
 
 CHUNK_BYTES = 2**18
@@ -37,6 +38,8 @@ class Client(Caller):
         transport: httpx.BaseTransport | None = None,
     ):
         super().__init__(key_file, token, timeout_s, retry)
+        if not url.startswith(("http://", "https://")):
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"An address begins with http:// or https://, unlike {url}.")
         self.url = url.rstrip("/")
         trust = ssl.create_default_context(cafile=readable(ca_file)) if ca_file else True
         self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), verify=trust, transport=transport, trust_env=False)

@@ -64,7 +64,7 @@ def parse(stream: BufferedIOBase, max_voxels: int) -> Promise:
         raise CalvariaError(
             ErrorCode.BAD_HEADER, f"The header says dimension {header['dimension']} and gives {len(header['sizes'])} sizes."
         )
-    shape = checked_shape([int(size) for size in header["sizes"]], dtype, max_voxels)
+    shape = checked_shape(header["sizes"], dtype, max_voxels)
     affine, assumed = _geometry(header)
     affine = checked_affine(affine)
 
@@ -105,6 +105,7 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header cannot be read: {str(error)[:200] or type(error).__name__}.") from error
     if missing := [field for field in _REQUIRED if field not in header]:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header lacks {' and '.join(missing)}.")
+    header["sizes"] = _sizes(lines)
     for name in ("type", "encoding", "endian"):
         header[name] = header.get(name, "").lower()
     if header["encoding"] not in ("raw", "gzip", "gz"):
@@ -114,6 +115,15 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
     if skips := [field for field in ("line skip", "lineskip", "byte skip", "byteskip") if header.get(field)]:
         raise CalvariaError(ErrorCode.UNSUPPORTED_ENCODING, f"An NRRD with {' and '.join(skips)} is not read; save it again without.")
     return header
+
+
+def _sizes(lines: list[str]) -> list[int]:
+    """As they are written: the parser cuts fractions off, and large numbers down."""
+    text = next(line for line in reversed(lines) if line.startswith("sizes:")).removeprefix("sizes:")
+    try:
+        return [int(size) for size in text.split()]
+    except ValueError as error:
+        raise CalvariaError(ErrorCode.BAD_HEADER, "The sizes in the NRRD header must be whole numbers.") from error
 
 
 def _field_lines(stream: BufferedIOBase) -> list[str]:

@@ -4,8 +4,10 @@ They are `torchserve`, which waits for Java; Java; and the workers that Java sta
 that no other server has, and are known by it, whatever became of the one that started them.
 """
 
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import psutil
 
 STOP_TIMEOUT_S = 15.0
+STARTING_S = 10.0
+"""A note this young, and no process yet, is another start's."""
 MARK = "TMPDIR"
 """The environment variable that holds the temporary folder."""
 
@@ -22,15 +26,31 @@ class Processes:
 
     def __init__(self, note: Path):
         self._note = note
+        self._mine: str | None = None
 
     def mark(self) -> str:
-        """A new temporary folder, noted before anything can be started with it.
+        """A new temporary folder, noted before anything can be started with it; FileExistsError where another server has noted one.
 
         TorchServe's sockets lie in it, and their paths may not be longer than 108 characters.
         """
-        scratch = tempfile.mkdtemp(prefix="calvaria-")
-        self._note.write_text(scratch)
+        if self.scratch and not self.living() and time.time() - self._note.stat().st_mtime > STARTING_S:
+            self.end()  # what is left of a server that was killed
+        self._mine = scratch = tempfile.mkdtemp(prefix="calvaria-")
+        draft = self._note.with_name(f"{self._note.name}.{os.getpid()}")
+        draft.write_text(scratch)
+        try:
+            self._note.hardlink_to(draft)  # whole or not at all, and for one of two that start at once
+        except FileExistsError:
+            shutil.rmtree(scratch)
+            raise
+        finally:
+            draft.unlink()
         return scratch
+
+    @property
+    def ours(self) -> bool:
+        """Whether what is noted was marked here."""
+        return self._mine is not None and self.scratch == self._mine
 
     def living(self) -> list[psutil.Process]:
         """Those that run now, the workers included."""

@@ -70,10 +70,11 @@ class Server:
         """Start and wait until every model has a READY worker; CalvariaError UNAVAILABLE, and nothing left running, if that fails."""
         self._check_startable()
         try:
-            self._launch()
+            self._launch(self._claim())
             self._wait_until_ready(timeout_s)
         except BaseException:
-            self.stop()
+            if self._processes.ours:
+                self.stop()
             raise
 
     def stop(self) -> bool:
@@ -98,6 +99,17 @@ class Server:
             return [worker for model in self.settings.models for worker in self._workers_of(model)]
         except (httpx.HTTPError, KeyError, ValueError, CalvariaError):  # the last: a key file that is half written
             return []
+
+    @property
+    def locked_out(self) -> bool:
+        """Whether the management API refuses the token that the key file holds: it has ended."""
+        try:
+            self._workers_of(self.settings.models[0])
+        except httpx.HTTPStatusError as error:
+            return "Token Authorization failed" in error.response.text and self.key_file.is_file()
+        except (httpx.HTTPError, KeyError, ValueError, IndexError, CalvariaError):
+            pass
+        return False
 
     @property
     def ready(self) -> bool:
@@ -138,11 +150,17 @@ class Server:
             if not is_free(port):
                 raise _unavailable(f"Port {port} is taken by another program. End that, or choose another port in {CONFIG}.")
 
-    def _launch(self) -> None:
+    def _claim(self) -> str:
+        """The folder, for this server alone, whoever else starts one in it at the same time."""
+        (self.folder / RUN_FOLDER).mkdir(exist_ok=True)
+        try:
+            return self._processes.mark()
+        except FileExistsError as error:
+            raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
+
+    def _launch(self, scratch: str) -> None:
         run, logs = self.folder / RUN_FOLDER, self.folder / LOGS
-        run.mkdir(exist_ok=True)
         logs.mkdir(exist_ok=True)
-        scratch = self._processes.mark()
         environment = self._environment(os.environ) | {
             "JAVA_HOME": str(find_java_home()),
             MARK: scratch,

@@ -17,6 +17,8 @@ GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 FILES = "metrics_config", "certificate_file", "private_key_file"
 LOG_CONFIG = re.compile(r"(-Dlog4j.configurationFile=)(?!file:)(\S+)")
 LOOPBACK = "127.0.0.1"
+ADDRESS = re.compile(r"https?://([^/:\s]+|\[[\da-fA-F:]+\])(:\d{1,5})?/?")
+NUMBERS = (*GRPC_PORTS, "default_workers_per_model", "max_request_size", "max_response_size", "token_expiration_min")
 MODEL_CONFIG = "model-config.yaml"
 
 
@@ -37,7 +39,22 @@ class ServerSettings:
             raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
         lines = (line.strip() for line in text.splitlines())
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        return cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
+        settings = cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
+        settings.check(path.name)
+        return settings
+
+    def check(self, name: str) -> None:
+        """CalvariaError BAD_OPTION for what TorchServe would only stumble over, hard to understand, once it runs."""
+        for key, value in self.values.items():
+            if key in URLS and not ADDRESS.fullmatch(value):
+                wanted = f"an address such as http://{LOOPBACK}:{URLS[key]}"
+            elif key in NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
+                wanted = "a whole number above zero"
+            elif key in FILES and not (self.folder / value).is_file():
+                wanted = "a file that exists"
+            else:
+                continue
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{key} in {name} is {value!r}. It must be {wanted}.")
 
     def write(self, path: Path) -> None:
         path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))

@@ -154,6 +154,8 @@ def test_carriage_returns_comments_and_keys_do_no_harm():
         ({"sizes": "2 3 -4"}, ErrorCode.BAD_HEADER),
         ({"sizes": "-2 3 -4"}, ErrorCode.BAD_HEADER),
         ({"sizes": "two three four"}, ErrorCode.BAD_HEADER),
+        ({"sizes": "2.5 3 4"}, ErrorCode.BAD_HEADER),
+        ({"sizes": "99999999999999999999999999 3 4"}, ErrorCode.TOO_LARGE),
         ({"sizes": "2 3 3"}, ErrorCode.BAD_HEADER),  # the data is longer
         ({"sizes": "2 3 5"}, ErrorCode.TRUNCATED),
         ({"type": "double", "endian": "little"}, ErrorCode.TRUNCATED),

@@ -1,5 +1,7 @@
 """Starting and stopping a real TorchServe, and what happens when that goes wrong."""
 
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -69,6 +71,39 @@ def test_serve_status_and_stop_from_the_command_line(model_store, tmp_path):
     assert all(is_gone(process) for process in processes)
     assert not server.key_file.exists()
     assert "No server was running" in run(app, ["stop", *folder]).output
+
+
+def test_of_two_that_start_at_once_one_is_refused_and_the_other_serves(model_store, tmp_path):
+    server, other = Server.apart(tmp_path, CONFIG, model_store), Server(tmp_path)
+    other._check_startable()  # nothing stands in its way yet
+    with server:
+        with pytest.raises(CalvariaError, match="at this moment"):
+            other._claim()
+        assert not other._processes.ours
+        assert server.ready
+        assert server.key_file.is_file()
+
+
+def test_what_a_killed_server_left_is_no_other_server(model_store, tmp_path):
+    note = tmp_path / ".run" / "temporary-folder"
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    note.parent.mkdir()
+    note.write_text(str(tmp_path / "gone"))
+    with pytest.raises(CalvariaError, match="at this moment"):
+        server.start()
+    os.utime(note, (0, 0))
+    with server:
+        assert server.ready
+
+
+def test_a_token_that_has_ended_is_told_from_a_server_that_starts(model_store, tmp_path):
+    with Server.apart(tmp_path, CONFIG, model_store) as server:
+        keys = json.loads(server.key_file.read_text())
+        keys["management"]["key"] = "ended"
+        server.key_file.write_text(json.dumps(keys))
+        status = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
+    assert status.exit_code == 1
+    assert "its management token has ended" in status.output
 
 
 def test_stop_ends_java_even_if_its_launcher_was_killed(model_store, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.settings import CONFIG, MODEL_CONFIG, ServerSettings, is_free
 from calvaria.serving.service import Limits
 
@@ -17,9 +18,37 @@ def settings() -> ServerSettings:
 
 
 def test_written_settings_read_the_same(settings, tmp_path):
+    (tmp_path / settings.values["metrics_config"]).touch()
     settings.write(tmp_path / CONFIG)
     assert ServerSettings.read(tmp_path / CONFIG).values == settings.values
     assert settings.values["vmargs"].startswith("-Xmx"), "only the first = separates"
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("inference_address=banana", "an address such as http://127.0.0.1:8080"),
+        ("metrics_address=http://127.0.0.1:80 82", "an address such as http://127.0.0.1:8082"),
+        ("default_workers_per_model=abc", "a whole number above zero"),
+        ("grpc_inference_port=-1", "a whole number above zero"),
+        ("metrics_config=nope.yaml", "a file that exists"),
+    ],
+)
+def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp_path):
+    path = tmp_path / "config.properties"
+    path.write_text(f"model_store=store\n{line}\n")
+    with pytest.raises(CalvariaError) as refused:
+        ServerSettings.read(path)
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    name, value = line.split("=", 1)
+    assert refused.value.message == f"{name} in config.properties is {value!r}. It must be {wanted}."
+
+
+@pytest.mark.parametrize("address", ["https://0.0.0.0:8443", "http://[::1]:8080", "http://server.example/", "http://localhost"])
+def test_addresses_of_every_kind_are_taken(address, tmp_path):
+    path = tmp_path / "config.properties"
+    path.write_text(f"inference_address={address}\n")
+    assert ServerSettings.read(path).url("inference") == address
 
 
 def test_elsewhere_everything_is_found_and_no_port_is_shared(settings, tmp_path):
