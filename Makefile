@@ -83,8 +83,10 @@ train: setup ## fit every task's networks, into runs/again (completion), runs/su
 	$(BIN)/calvaria train completion --config models/completion/close-up-3.toml --first runs/completion --start runs/close-up-2 --out runs/close-up-3
 	$(BIN)/calvaria train completion --config models/completion/again.toml --start runs/completion --out runs/again
 	$(BIN)/calvaria train completion --config models/completion/close-up-4.toml --first runs/again --start runs/close-up-3 --out runs/close-up-4
-	cp runs/close-up-4/close-up.safetensors runs/again/
-	$(BIN)/calvaria train super-resolution --out runs/super-resolution
+	$(BIN)/calvaria train completion --config models/completion/close-up-5.toml --first runs/again --start runs/close-up-4 --out runs/close-up-5
+	cp runs/close-up-5/close-up.safetensors runs/again/
+	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
+	$(BIN)/calvaria train super-resolution --start runs/super-resolution-first --out runs/super-resolution
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
 	$(BIN)/calvaria train refinement --start runs/refinement-first --out runs/refinement
 
