@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from calvaria.geometry import WorkingGrid, bounding_box, to_canonical
+from calvaria.geometry import WorkingGrid, bounding_box, none_of, to_canonical
 from calvaria.volume import BinaryVolume
 
 ORIENTATIONS = [(axes, flips) for axes in permutations(range(3)) for flips in product([False, True], repeat=3)]
@@ -250,3 +250,12 @@ def test_the_bounding_box_is_tight(orientation, seed, density):
         assert [(s.start, s.stop) for s in box] == list(zip(found.min(0), found.max(0) + 1, strict=True))
     else:
         assert mask[box].size == 0
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("flip", [1, -1])
+def test_nothing_of_a_mask_lies_in_memory_as_the_mask_does(order: tuple[int, int, int], flip: int) -> None:
+    mask = np.ones((5, 6, 7), np.bool_).transpose(order)[::flip]
+    empty, expected = none_of(mask), np.zeros_like(mask)
+    assert (empty.shape, empty.strides, empty.dtype) == (expected.shape, expected.strides, expected.dtype)
+    assert not empty.any()

@@ -1,10 +1,12 @@
 """What of an answer would run into clefts, as of gaping sutures or of a bone flap's saw line, beside the hole that is to be filled."""
 
+from math import ceil
+
 import cc3d
 import edt
 import numpy as np
 
-from calvaria.geometry import Field
+from calvaria.geometry import Box, Field, bounding_box
 from calvaria.tasks.task import CloseUp
 from calvaria.volume import Mask
 
@@ -26,15 +28,24 @@ def without_strips(field: Field, closeup: CloseUp, threshold: float) -> Field:
     left whole: whether it is too narrow is judged once it is finished.
     """
     cell_mm = closeup.grid.spacing_mm
-    bone = closeup.shares > 0.5
-    added = (field > threshold) & ~bone
+    box = _around((field > threshold) & (closeup.shares <= 0.5), ceil(NARROWEST_MM / 2 / cell_mm))
+    bone = closeup.shares[box] > 0.5
+    added = (field[box] > threshold) & ~bone
     middle = added & (_distance_mm(bone, cell_mm) >= NARROWEST_MM / 2)
     if not middle.any():
         return field
     pieces = cc3d.connected_components(added, connectivity=26)
     with_middle = np.isin(pieces, np.unique(pieces[middle]))
     strips = with_middle & (_distance_mm(middle, cell_mm) > NARROWEST_MM / 2 + CORNERS_MM)
-    return np.where(strips, np.float32(0), field)
+    kept = field.copy()
+    kept[box][strips] = 0
+    return kept
+
+
+def _around(mask: Mask, cells: int) -> Box:
+    """The mask's bounding box and so many cells on each side, as far as there are any."""
+    x, y, z = (slice(max(axis.start - cells, 0), axis.stop + cells) for axis in bounding_box(mask))
+    return x, y, z
 
 
 def _distance_mm(mask: Mask, cell_mm: float) -> Field:

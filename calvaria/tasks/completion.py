@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, none_of, to_canonical
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import large_components, wide_components
@@ -83,7 +83,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     is the implant.
     """
     defective = prepared.canonical.mask
-    implant, completed = np.zeros_like(defective), defective.copy(order="K")
+    implant, completed = none_of(defective), defective.copy(order="K")
     if inferred.closeup is not None and inferred.closer is not None:
         part, grid = inferred.closeup.box, inferred.closeup.grid
         field = without_strips(inferred.closer, inferred.closeup, settings.threshold)
