@@ -3,10 +3,10 @@
 from math import ceil
 
 import cc3d
-import edt
 import numpy as np
 
 from calvaria.geometry import Box, Field, bounding_box
+from calvaria.tasks.opening import grown_by_ball
 from calvaria.tasks.task import CloseUp
 from calvaria.volume import Mask
 
@@ -31,14 +31,13 @@ def without_strips(field: Field, closeup: CloseUp, threshold: float) -> Field:
     box = _around((field > threshold) & (closeup.shares <= 0.5), ceil(NARROWEST_MM / 2 / cell_mm))
     bone = closeup.shares[box] > 0.5
     added = (field[box] > threshold) & ~bone
-    middle = added & (_distance_mm(bone, cell_mm) >= NARROWEST_MM / 2)
+    middle = added & ~grown_by_ball(bone, NARROWEST_MM / 2, (cell_mm,) * 3)
     if not middle.any():
         return field
     pieces = cc3d.connected_components(added, connectivity=26)
     with_middle = np.isin(pieces, np.unique(pieces[middle]))
-    strips = with_middle & (_distance_mm(middle, cell_mm) > NARROWEST_MM / 2 + CORNERS_MM)
     kept = field.copy()
-    kept[box][strips] = 0
+    kept[box][with_middle & ~grown_by_ball(middle, NARROWEST_MM / 2 + CORNERS_MM, (cell_mm,) * 3)] = 0
     return kept
 
 
@@ -46,8 +45,3 @@ def _around(mask: Mask, cells: int) -> Box:
     """The mask's bounding box and so many cells on each side, as far as there are any."""
     x, y, z = (slice(max(axis.start - cells, 0), axis.stop + cells) for axis in bounding_box(mask))
     return x, y, z
-
-
-def _distance_mm(mask: Mask, cell_mm: float) -> Field:
-    """Of each cell's centre to the mask's nearest, as large as the grid where that is empty."""
-    return np.asarray(edt.edt(~mask, anisotropy=(cell_mm,) * 3), np.float32)

@@ -1,4 +1,4 @@
-"""Morphological opening by a ball: what a ball reaches that stays inside."""
+"""Morphological opening by a ball, what a ball reaches that stays inside; and dilation."""
 
 from collections.abc import Callable, Iterator
 from math import floor, isqrt, sqrt
@@ -39,6 +39,14 @@ def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, f
     core = np.zeros_like(words)
     core[inner] = _gathered(words, rows, inner, np.bitwise_and)
     return _unpacked(_gathered(core, rows, inner, np.bitwise_or), mask.shape[0])
+
+
+def grown_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """The dilation of a mask [X, Y, Z]: all within a radius of it. For radii of a few voxels."""
+    rows = list(ball_rows(radius_mm, spacing_mm))
+    up, back = (max(row[axis] for row in rows) for axis in (0, 1))
+    inner = slice(up, up + mask.shape[2]), slice(back, back + mask.shape[1])
+    return _unpacked(_gathered(_packed(mask, up, back), rows, inner, np.bitwise_or), mask.shape[0])
 
 
 def open_by_distance(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from calvaria.tasks import opening
-from calvaria.tasks.opening import open_by_ball, open_by_distance
+from calvaria.tasks.opening import grown_by_ball, open_by_ball, open_by_distance
 
 
 def blobs(shape: tuple[int, int, int], seed: int, width: float = 1.2) -> np.ndarray:
     """Solid, with holes, reaching the border."""
-    from scipy import ndimage
-
     return np.asfortranarray(ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), width) > 0.5 - 0.036 / width)
 
 
@@ -60,3 +59,11 @@ def test_very_fine_voxels_are_left_to_distance_transforms(monkeypatch):
     for spacing_mm in [(0.05, 0.05, 0.05), (0.01, 1.0, 1.0)]:
         open_by_ball(np.ones((5, 5, 5), np.bool_), 1.0, spacing_mm)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.25, 1.25, 1.25), (0.9, 1.3, 2.0)])
+@pytest.mark.parametrize("radius_mm", [1.0, 4.0, 7.0])
+def test_growing_reaches_all_within_the_radius(radius_mm, spacing_mm):
+    mask = np.random.default_rng(0).random((90, 20, 17)) > 0.999
+    expected = ndimage.distance_transform_edt(~mask, sampling=spacing_mm) <= radius_mm * (1 + 1e-6)
+    np.testing.assert_array_equal(grown_by_ball(mask, radius_mm, spacing_mm), expected)
