@@ -2,7 +2,6 @@
 
 from math import ceil, prod
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
@@ -10,7 +9,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, none_of, to_canonical
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
-from calvaria.tasks.components import large_components, wide_components
+from calvaria.tasks.components import components, large_components, wide_components
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
@@ -148,11 +147,11 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
     if not implant.any():
         return cleaned
     smallest = settings.smallest_mm3 / prod(spacing_mm)
-    labels = cc3d.connected_components(implant, connectivity=26)
-    pieces = cc3d.statistics(labels)
-    for label in np.flatnonzero(pieces["voxel_counts"][1:] >= smallest) + 1:
-        box = pieces["bounding_boxes"][label]
-        piece = labels[box] == label
+    labels, counts = components(implant)
+    for label in np.flatnonzero(counts[1:] >= smallest) + 1:
+        found = implant if len(counts) == 2 else labels == label
+        box = bounding_box(found)
+        piece = found[box]
         thick = thick_box(piece, OPENING_MM, spacing_mm)
         opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)
         cleaned[box][thick] |= wide_components(large_components(opened, smallest), spacing_mm, NARROWEST_MM)

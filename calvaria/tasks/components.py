@@ -1,9 +1,11 @@
 """Connected components of masks."""
 
 from math import prod
+from typing import Any, Literal
 
 import cc3d
 import numpy as np
+from numpy.typing import NDArray
 
 from calvaria.volume import Mask
 
@@ -14,12 +16,24 @@ MOST_PLACES = 20_000
 """Voxels of a mask that its extents are measured by."""
 
 
+def components(mask: Mask) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.intp]]:
+    """The 26-connected components of a mask as labels from 1, and how many voxels each has (none of 0).
+
+    Only occupied voxels are counted: `cc3d.statistics`, which looks at all, takes five times as long as the labelling.
+    """
+    labels = cc3d.connected_components(mask, connectivity=26)
+    order: Literal["F", "C"] = "F" if labels.flags.f_contiguous else "C"
+    return labels, np.bincount(labels.ravel(order)[mask.ravel(order)], minlength=1)
+
+
 def large_components(mask: Mask, smallest: float) -> Mask:
     """The 26-connected components of at least `smallest` voxels."""
     if not mask.any():
         return mask
-    labels = cc3d.connected_components(mask, connectivity=26)
-    large = cc3d.statistics(labels, no_slice_conversion=True)["voxel_counts"] >= smallest
+    labels, counts = components(mask)
+    large = counts >= smallest
+    if large[1:].all():
+        return mask
     large[0] = False
     return np.asarray(large[labels])
 
@@ -34,13 +48,14 @@ def wide_components(mask: Mask, spacing_mm: tuple[float, float, float], narrowes
     """The 26-connected components that are at least so wide; see `width_mm`."""
     if not mask.any():
         return mask
-    labels = cc3d.connected_components(mask, connectivity=26)
-    found = cc3d.statistics(labels)
-    wide = found["voxel_counts"] * prod(spacing_mm) >= narrowest_mm**2 * LONGEST_MM  # too large to be narrow
-    wide[0] = False
+    labels, counts = components(mask)
+    wide = counts * prod(spacing_mm) >= narrowest_mm**2 * LONGEST_MM  # too large to be narrow
     for label in np.flatnonzero(~wide[1:]) + 1:
-        wide[label] = width_mm(labels[found["bounding_boxes"][label]] == label, spacing_mm) >= narrowest_mm
-    return mask if wide[1:].all() else np.asarray(wide[labels])
+        wide[label] = width_mm(labels == label, spacing_mm) >= narrowest_mm
+    if wide[1:].all():
+        return mask
+    wide[0] = False
+    return np.asarray(wide[labels])
 
 
 def width_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> float:
