@@ -18,7 +18,7 @@ FILES = "metrics_config", "certificate_file", "private_key_file"
 LOG_CONFIG = re.compile(r"(-Dlog4j.configurationFile=)(?!file:)(\S+)")
 LOOPBACK = "127.0.0.1"
 ADDRESS = re.compile(r"https?://([^/:\s]+|\[[\da-fA-F:]+\])(:\d{1,5})?/?")
-NUMBERS = (*GRPC_PORTS, "default_workers_per_model", "max_request_size", "max_response_size", "token_expiration_min")
+NUMBERS = (*GRPC_PORTS, "default_workers_per_model", "max_request_size", "max_response_size")
 MODEL_CONFIG = "model-config.yaml"
 
 
@@ -50,11 +50,14 @@ class ServerSettings:
                 wanted = f"an address such as http://{LOOPBACK}:{URLS[key]}"
             elif key in NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
                 wanted = "a whole number above zero"
-            elif key in FILES and not (self.folder / value).is_file():
-                wanted = "a file that exists"
             else:
                 continue
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{key} in {name} is {value!r}. It must be {wanted}.")
+
+    def absent(self) -> dict[str, Path]:
+        """Files that these settings name, by setting, and that are not there."""
+        named = {name: self.folder / self.values[name] for name in FILES if name in self.values}
+        return {name: path for name, path in named.items() if not path.is_file()}
 
     def write(self, path: Path) -> None:
         path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))

@@ -69,4 +69,4 @@ def _shared(values: Tensor, copied: Tensor, source: torch.Generator) -> Tensor:
     wide = values.index_select(1, copied)
     parts = LEAST + (1 - LEAST) * torch.rand(wide.shape, generator=source)
     sums = torch.zeros_like(values).index_add_(1, copied, parts)
-    return wide * parts / sums.index_select(1, copied)
+    return wide * (parts / sums.index_select(1, copied))  # an only copy keeps them to the last bit

@@ -14,6 +14,8 @@ from calvaria.serving.wire import encode_refusal
 from calvaria.volume import BinaryVolume
 
 VOLUME = BinaryVolume.on_grid(np.random.default_rng(0).random((4, 5, 6)) < 0.5, (1, 2, 3))
+BODY = encode(VOLUME, "nrrd")
+"""Made once: the same volume may be packed in more than one way."""
 
 
 @pytest.fixture
@@ -44,11 +46,11 @@ def serve(tmp_path):
 def test_what_goes_over_the_wire(serve):
     def answer(request, context):
         assert request.model_name == "completion"
-        assert dict(request.input) == {"volume": encode(VOLUME, "nrrd"), "output": b"implant", "format": b"nrrd", "label": b"2"}
+        assert dict(request.input) == {"volume": BODY, "output": b"implant", "format": b"nrrd", "label": b"2"}
         assert ("authorization", "Bearer secret") in context.invocation_metadata()
         return request.input["volume"]
 
-    got = serve(answer).predict("completion", VOLUME, output="implant", label=2)
+    got = serve(answer).predict("completion", BODY, output="implant", label=2)
     np.testing.assert_array_equal(got.mask, VOLUME.mask)
 
 
@@ -106,8 +108,8 @@ def test_a_busy_server_is_asked_again_whichever_way_it_says_so(serve):
         return encode_refusal(CalvariaError(ErrorCode.UNAVAILABLE, "crowded")) if len(asked) == 2 else request.input["volume"]
 
     client = serve(answer, retry=Retry(sleep=waits.append))
-    assert client.predict("completion", VOLUME, smallest_mm3=0.5).same_grid(VOLUME)
-    assert asked == [{"volume": encode(VOLUME, "nrrd"), "format": b"nrrd", "smallest_mm3": b"0.5"}] * 3
+    assert client.predict("completion", BODY, smallest_mm3=0.5).same_grid(VOLUME)
+    assert asked == [{"volume": BODY, "format": b"nrrd", "smallest_mm3": b"0.5"}] * 3
     assert len(waits) == 2
 
 

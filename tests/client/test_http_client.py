@@ -11,6 +11,8 @@ from calvaria.serving.wire import encode_refusal
 from calvaria.volume import BinaryVolume
 
 VOLUME = BinaryVolume.on_grid(np.random.default_rng(0).random((4, 5, 6)) < 0.5, (1, 2, 3))
+BODY = encode(VOLUME, "nrrd")
+"""Made once: the same volume may be packed in more than one way."""
 
 
 def client(answer, tmp_path, key: str | None = "secret", retry: Retry = NEVER) -> Client:
@@ -32,10 +34,10 @@ def test_what_goes_over_the_wire(tmp_path):
         return httpx.Response(200, content=encode(VOLUME, "nrrd"), headers=headers)
 
     with client(answer, tmp_path) as calls:
-        got = calls.request("completion", VOLUME, output="implant", format="nrrd", label=2, smallest_mm3=0.5)
+        got = calls.request("completion", BODY, output="implant", format="nrrd", label=2, smallest_mm3=0.5)
     (request,) = seen
     assert (request.method, str(request.url)) == ("POST", "http://there:8080/predictions/completion")
-    assert request.content == encode(VOLUME, "nrrd")
+    assert request.content == BODY
     expected = {"authorization": "Bearer secret", "x-calvaria-output": "implant", "x-calvaria-format": "nrrd", "x-calvaria-label": "2"}
     expected |= {"x-calvaria-smallest-mm3": "0.5", "content-length": str(len(request.content))}
     assert expected.items() <= dict(request.headers).items()
@@ -151,8 +153,8 @@ def test_a_busy_server_is_asked_again_with_the_same_request(tmp_path):
 
     calls = client(answer, tmp_path, retry=Retry(sleep=waits.append))
     for progress in (None, lambda progress: None):
-        assert calls.request("completion", VOLUME, output="implant", progress=progress).volume.same_grid(VOLUME)
-        assert seen == [(encode(VOLUME, "nrrd"), "implant")] * 3
+        assert calls.request("completion", BODY, output="implant", progress=progress).volume.same_grid(VOLUME)
+        assert seen == [(BODY, "implant")] * 3
         assert len(waits) == 2
         seen.clear()
         waits.clear()

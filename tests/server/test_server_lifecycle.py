@@ -185,6 +185,12 @@ def test_a_taken_port_is_named(model_store, tmp_path):
         assert f"Port {port} is taken" in refusal(Server.apart(tmp_path, CONFIG, model_store, grpc_inference_port=str(port)))
 
 
+def test_a_missing_file_is_named(model_store, tmp_path):
+    server = Server.apart(tmp_path, CONFIG, model_store, metrics_config="nope.yaml")
+    with pytest.raises(CalvariaError, match=r"no .*nope\.yaml, which metrics_config"):
+        server.start()
+
+
 def test_a_missing_archive_is_named(tmp_path):
     empty = tmp_path / "store"
     empty.mkdir()

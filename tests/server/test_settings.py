@@ -18,7 +18,6 @@ def settings() -> ServerSettings:
 
 
 def test_written_settings_read_the_same(settings, tmp_path):
-    (tmp_path / settings.values["metrics_config"]).touch()
     settings.write(tmp_path / CONFIG)
     assert ServerSettings.read(tmp_path / CONFIG).values == settings.values
     assert settings.values["vmargs"].startswith("-Xmx"), "only the first = separates"
@@ -31,7 +30,6 @@ def test_written_settings_read_the_same(settings, tmp_path):
         ("metrics_address=http://127.0.0.1:80 82", "an address such as http://127.0.0.1:8082"),
         ("default_workers_per_model=abc", "a whole number above zero"),
         ("grpc_inference_port=-1", "a whole number above zero"),
-        ("metrics_config=nope.yaml", "a file that exists"),
     ],
 )
 def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp_path):
