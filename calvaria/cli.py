@@ -127,7 +127,7 @@ def status(folder: ServerFolder = Path()) -> None:
     workers = server.workers()
     for worker in workers:
         typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
-    if not workers and server.locked_out:
+    if not workers and server.running and server.locked_out:
         typer.echo("The server runs, but its management token has ended. Renew it (docs/security.md), or start the server again.")
     elif not workers:
         typer.echo("The server is starting; no worker is ready." if server.running else "No server is running.")

@@ -43,7 +43,7 @@ class GrpcClient(Caller):
         retry: Retry = Retry(),
     ):
         super().__init__(key_file, token, timeout_s, retry)
-        if "://" in target:
+        if target.lower().startswith(("http://", "https://")):
             raise CalvariaError(
                 ErrorCode.BAD_OPTION, f"gRPC wants host:port, such as 127.0.0.1:7070, not {target}. TLS is asked for with tls=True."
             )

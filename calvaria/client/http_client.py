@@ -38,7 +38,7 @@ class Client(Caller):
         transport: httpx.BaseTransport | None = None,
     ):
         super().__init__(key_file, token, timeout_s, retry)
-        if not url.startswith(("http://", "https://")):
+        if not url.lower().startswith(("http://", "https://")):
             raise CalvariaError(ErrorCode.BAD_OPTION, f"An address begins with http:// or https://, unlike {url}.")
         self.url = url.rstrip("/")
         trust = ssl.create_default_context(cafile=readable(ca_file)) if ca_file else True

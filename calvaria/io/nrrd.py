@@ -119,7 +119,8 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
 
 def _sizes(lines: list[str]) -> list[int]:
     """As they are written: the parser cuts fractions off, and large numbers down."""
-    text = next(line for line in reversed(lines) if line.startswith("sizes:")).removeprefix("sizes:")
+    fields = (line.partition(":") for line in reversed(lines))
+    text = next(value for name, _, value in fields if name.strip() == "sizes")
     try:
         return [int(size) for size in text.split()]
     except ValueError as error:

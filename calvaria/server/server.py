@@ -142,6 +142,7 @@ class Server:
     def _check_startable(self) -> None:
         if self.running:
             raise _unavailable(f"A server already runs in {self.folder}. Stop it with `calvaria stop`.")
+        self.settings.check(CONFIG)
         missing = [name for name in self.settings.models if not (self.settings.model_store / f"{name}.mar").is_file()]
         if missing or not self.settings.models:
             what = f"archive of {', '.join(missing)}" if missing else "archive"

@@ -39,9 +39,7 @@ class ServerSettings:
             raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
         lines = (line.strip() for line in text.splitlines())
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        settings = cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
-        settings.check(path.name)
-        return settings
+        return cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
 
     def check(self, name: str) -> None:
         """CalvariaError BAD_OPTION for what TorchServe would only stumble over, hard to understand, once it runs."""

@@ -148,10 +148,10 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
         return cleaned
     smallest = settings.smallest_mm3 / prod(spacing_mm)
     labels, counts = components(implant)
+    boxes = [bounding_box(implant)] if len(counts) == 2 else ndimage.find_objects(labels)
     for label in np.flatnonzero(counts[1:] >= smallest) + 1:
-        found = implant if len(counts) == 2 else labels == label
-        box = bounding_box(found)
-        piece = found[box]
+        box = boxes[label - 1]
+        piece = labels[box] == label
         thick = thick_box(piece, OPENING_MM, spacing_mm)
         opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)
         cleaned[box][thick] |= wide_components(large_components(opened, smallest), spacing_mm, NARROWEST_MM)

@@ -230,6 +230,10 @@ def test_units_of_length_become_millimetres(unit, mm, placed):
     np.testing.assert_allclose(decoded.volume.affine, expected)
 
 
+def test_a_space_before_the_colon_does_no_harm():
+    assert decode(nrrd_text().replace(b"sizes:", b"sizes :")).volume.shape == (2, 3, 4)
+
+
 def test_upper_and_lower_case_are_one_in_names():
     plain = decode(nrrd_text(type="short", endian="little", sizes="2 3 2"))
     names = "type", "dimension", "space", "space directions", "space origin", "encoding", "endian", "sizes"

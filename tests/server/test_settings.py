@@ -36,7 +36,7 @@ def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp
     path = tmp_path / "config.properties"
     path.write_text(f"model_store=store\n{line}\n")
     with pytest.raises(CalvariaError) as refused:
-        ServerSettings.read(path)
+        ServerSettings.read(path).check(path.name)
     assert refused.value.code is ErrorCode.BAD_OPTION
     name, value = line.split("=", 1)
     assert refused.value.message == f"{name} in config.properties is {value!r}. It must be {wanted}."
@@ -46,7 +46,9 @@ def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp
 def test_addresses_of_every_kind_are_taken(address, tmp_path):
     path = tmp_path / "config.properties"
     path.write_text(f"inference_address={address}\n")
-    assert ServerSettings.read(path).url("inference") == address
+    settings = ServerSettings.read(path)
+    settings.check(path.name)
+    assert settings.url("inference") == address
 
 
 def test_elsewhere_everything_is_found_and_no_port_is_shared(settings, tmp_path):
