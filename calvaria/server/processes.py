@@ -4,7 +4,7 @@ They are `torchserve`, which waits for Java; Java; and the workers that Java sta
 that no other server has, and are known by it, whatever became of the one that started them.
 """
 
-import os
+import fcntl
 import shutil
 import tempfile
 import time
@@ -33,18 +33,16 @@ class Processes:
 
         TorchServe's sockets lie in it, and their paths may not be longer than 108 characters.
         """
-        if self.scratch and not self.living() and time.time() - self._note.stat().st_mtime > STARTING_S:
-            self.end()  # what is left of a server that was killed
-        self._mine = scratch = tempfile.mkdtemp(prefix="calvaria-")
-        draft = self._note.with_name(f"{self._note.name}.{os.getpid()}")
-        draft.write_text(scratch)
-        try:
-            self._note.hardlink_to(draft)  # whole or not at all, and for one of two that start at once
-        except FileExistsError:
-            shutil.rmtree(scratch)
-            raise
-        finally:
-            draft.unlink()
+        with self._note.with_name("lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one of two that start at once, until the file is closed
+            if self._note.is_file():
+                if self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S:
+                    raise FileExistsError(self._note)
+                self.end()  # what is left of a server that was killed
+            self._mine = scratch = tempfile.mkdtemp(prefix="calvaria-")
+            draft = self._note.with_name(Path(scratch).name)
+            draft.write_text(scratch)
+            draft.replace(self._note)  # there whole or not at all, for whoever reads it
         return scratch
 
     @property
@@ -67,9 +65,9 @@ class Processes:
                 process.terminate()
         psutil.wait_procs(living, STOP_TIMEOUT_S)
         _kill(self.living())  # not only those of before: one that was just being started is among them
-        if self.scratch:
-            shutil.rmtree(self.scratch, ignore_errors=True)
-            self._note.unlink(missing_ok=True)
+        if scratch := self.scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+        self._note.unlink(missing_ok=True)  # an empty one, too, as a power cut may leave
         return bool(living)
 
     @property

@@ -10,6 +10,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -94,6 +95,22 @@ def test_what_a_killed_server_left_is_no_other_server(model_store, tmp_path):
     os.utime(note, (0, 0))
     with server:
         assert server.ready
+
+
+def test_of_many_that_claim_a_folder_at_once_one_gets_it_whatever_lay_there(tmp_path):
+    note = tmp_path / "note"
+    for left in (None, "", str(tmp_path / "gone")):
+        note.unlink(missing_ok=True)
+        if left is not None:
+            note.write_text(left)
+            os.utime(note, (0, 0))
+        starters = [Processes(note) for _ in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            claims = [pool.submit(each.mark) for each in starters]
+        assert sum(claim.exception() is None for claim in claims) == 1
+        assert [each.ours for each in starters] == [claim.exception() is None for claim in claims]
+        assert Path(note.read_text()).is_dir()
+        starters[0].end()
 
 
 def test_a_token_that_has_ended_is_told_from_a_server_that_starts(model_store, tmp_path):
