@@ -134,6 +134,8 @@ class Caller(ABC):
         self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None = None, image: bytes | None = None
     ) -> Answer:
         """A body and options as they are; the answer or, raised, the refusal."""
+        if not model.strip("."):
+            raise CalvariaError(ErrorCode.UNKNOWN_MODEL, f"{model!r} is no model's name. `calvaria status` names those that a server has.")
         return self.retry.call(lambda: self._send(model, body, options, progress, image))
 
     def read_token(self) -> str | None:

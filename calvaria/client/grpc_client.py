@@ -17,7 +17,6 @@ NO_LIMIT = -1
 OPTIONS = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
 """gRPC would refuse to receive more than 4 MB."""
 
-
 UNREACHED = "connect", "resol"
 """What gRPC says of a server that is not there, or whose name nobody knows ("resolving", "DNS resolution")."""
 

@@ -147,8 +147,6 @@ class Server:
         if missing or not self.settings.models:
             what = f"archive of {', '.join(missing)}" if missing else "archive"
             raise _unavailable(f"There is no {what} in {self.settings.model_store}. Build it with `python archive/build.py`.")
-        for name, path in self.settings.absent().items():
-            raise _unavailable(f"There is no {path}, which {name} in {CONFIG} names.")
         for port in self.settings.ports:
             if not is_free(port):
                 raise _unavailable(f"Port {port} is taken by another program. End that, or choose another port in {CONFIG}.")

@@ -17,8 +17,10 @@ GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 FILES = "metrics_config", "certificate_file", "private_key_file"
 LOG_CONFIG = re.compile(r"(-Dlog4j.configurationFile=)(?!file:)(\S+)")
 LOOPBACK = "127.0.0.1"
-ADDRESS = re.compile(r"https?://([^/:\s]+|\[[\da-fA-F:]+\])(:\d{1,5})?/?")
-NUMBERS = (*GRPC_PORTS, "default_workers_per_model", "max_request_size", "max_response_size")
+ADDRESS = re.compile(r"https?://[^/:\s]+(:(?P<port>\d+))?", re.IGNORECASE)
+"""What TorchServe binds to, but for Unix sockets."""
+MOST_PORTS = 65535
+NUMBERS = ("default_workers_per_model", "max_request_size", "max_response_size")
 MODEL_CONFIG = "model-config.yaml"
 
 
@@ -44,18 +46,17 @@ class ServerSettings:
     def check(self, name: str) -> None:
         """CalvariaError BAD_OPTION for what TorchServe would only stumble over, hard to understand, once it runs."""
         for key, value in self.values.items():
-            if key in URLS and not ADDRESS.fullmatch(value):
+            if key in URLS and not _is_address(value):
                 wanted = f"an address such as http://{LOOPBACK}:{URLS[key]}"
+            elif key in GRPC_PORTS and not _is_port(value):
+                wanted = f"a port from 1 to {MOST_PORTS}"
+            elif key in FILES and not (self.folder / value).is_file():
+                wanted = "a file that exists"
             elif key in NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
                 wanted = "a whole number above zero"
             else:
                 continue
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{key} in {name} is {value!r}. It must be {wanted}.")
-
-    def absent(self) -> dict[str, Path]:
-        """Files that these settings name, by setting, and that are not there."""
-        named = {name: self.folder / self.values[name] for name in FILES if name in self.values}
-        return {name: path for name, path in named.items() if not path.is_file()}
 
     def write(self, path: Path) -> None:
         path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
@@ -116,6 +117,15 @@ class ServerSettings:
         """Every port that the server listens on."""
         urls = [urlsplit(self._address(name)).port or default for name, default in URLS.items()]
         return urls + [int(self.values.get(name, default)) for name, default in GRPC_PORTS.items()]
+
+
+def _is_address(text: str) -> bool:
+    found = ADDRESS.fullmatch(text)
+    return found is not None and (found["port"] is None or _is_port(found["port"]))
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) <= MOST_PORTS
 
 
 def _workers_in(archive: Path) -> int:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-import cc3d
 import numpy as np
 
 from calvaria.geometry import bounding_box
 from calvaria.serving.report import ImplantFacts, Notice
 from calvaria.tasks import Prepared, Settings, Task
+from calvaria.tasks.components import components
 from calvaria.volume import BinaryVolume, Mask
 
 IMPLANT = "implant"
@@ -35,8 +35,8 @@ def about_input(task: Task, prepared: Prepared) -> Iterator[Notice]:
 def about_answer(given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked: Iterable[str], settings: Settings) -> Iterator[Notice]:
     """`volumes`: all of a task's outputs by name; `asked`: those that the client gets; `settings`: those that they were made with."""
     if IMPLANT in volumes and not volumes[IMPLANT].mask.any():
-        found = f"Nothing of at least {settings.smallest_mm3:g} mm3 seems to be missing with a probability above {settings.threshold:g}"
-        yield Notice("no-defect", f"{found}: the implant is empty.")
+        found = f"No hole of at least {settings.smallest_mm3:g} mm3 is seen with a probability above {settings.threshold:g}"
+        yield Notice("no-defect", f"{found} (clefts are none): the implant is empty.")
     if any(reaches_border(given.mask, volumes[name].mask) for name in asked):
         yield TOUCHES_BORDER
 
@@ -65,6 +65,5 @@ def _component_sizes(mask: Mask) -> list[int]:
     """Voxels of each 26-connected component, largest first."""
     if not mask.any():
         return []
-    labels = cc3d.connected_components(np.asfortranarray(mask[bounding_box(mask)]), connectivity=26)
-    sizes = cc3d.statistics(labels, no_slice_conversion=True)["voxel_counts"][1:]
-    return sorted((int(size) for size in sizes), reverse=True)
+    _, counts = components(np.asfortranarray(mask[bounding_box(mask)]))
+    return sorted(counts[1:].tolist(), reverse=True)

@@ -9,7 +9,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, none_of, to_canonical
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
-from calvaria.tasks.components import components, large_components, wide_components
+from calvaria.tasks.components import boxes, components, large_components, wide_components
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
@@ -148,9 +148,9 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
         return cleaned
     smallest = settings.smallest_mm3 / prod(spacing_mm)
     labels, counts = components(implant)
-    boxes = [bounding_box(implant)] if len(counts) == 2 else ndimage.find_objects(labels)
+    found = boxes(labels, implant)
     for label in np.flatnonzero(counts[1:] >= smallest) + 1:
-        box = boxes[label - 1]
+        box = found[label - 1]
         piece = labels[box] == label
         thick = thick_box(piece, OPENING_MM, spacing_mm)
         opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)

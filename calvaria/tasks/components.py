@@ -1,4 +1,4 @@
-"""Connected components of masks."""
+"""26-connected components of masks."""
 
 from math import prod
 from typing import Any, Literal
@@ -7,6 +7,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from calvaria.geometry import Box
 from calvaria.volume import Mask
 
 LONGEST_MM = 300.0
@@ -16,46 +17,66 @@ MOST_PLACES = 20_000
 """Voxels of a mask that its extents are measured by."""
 
 
-def components(mask: Mask) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.intp]]:
-    """The 26-connected components of a mask as labels from 1, and how many voxels each has (none of 0).
+Labels = NDArray[np.unsignedinteger[Any]]
+"""The component that each voxel belongs to, from 1; 0 where there is none."""
 
-    Only occupied voxels are counted: `cc3d.statistics`, which looks at all, takes five times as long as the labelling.
+
+def components(mask: Mask) -> tuple[Labels, NDArray[np.intp]]:
+    """The 26-connected components of a mask [X, Y, Z], and how many voxels each has, by label (none of 0).
+
+    Only occupied voxels are looked at: `cc3d.statistics`, which looks at all, takes five times as long as the labelling.
     """
     labels = cc3d.connected_components(mask, connectivity=26)
-    order: Literal["F", "C"] = "F" if labels.flags.f_contiguous else "C"
+    order = _order(labels)
     return labels, np.bincount(labels.ravel(order)[mask.ravel(order)], minlength=1)
 
 
-def large_components(mask: Mask, smallest: float) -> Mask:
-    """The 26-connected components of at least `smallest` voxels."""
+def boxes(labels: Labels, mask: Mask) -> list[Box]:
+    """The box of each of a mask's components: that of label 1 first."""
+    order = _order(labels)
+    at = np.flatnonzero(mask.ravel(order))
+    owners = labels.ravel(order)[at]
+    count = int(owners.max(initial=0)) + 1
+    sides = []
+    for length, places in zip(mask.shape, np.unravel_index(at, mask.shape, order), strict=True):
+        low, high = np.full(count, length), np.zeros(count, np.intp)
+        np.minimum.at(low, owners, places)
+        np.maximum.at(high, owners, places + 1)
+        sides.append(map(slice, low[1:].tolist(), high[1:].tolist()))
+    return list(zip(*sides, strict=True))
+
+
+def large_components(mask: Mask, smallest: float, *, largest: bool = False) -> Mask:
+    """The components of at least `smallest` voxels; and, if so wished, the `largest`, however small it is."""
     if not mask.any():
         return mask
     labels, counts = components(mask)
-    large = counts >= smallest
-    if large[1:].all():
-        return mask
-    large[0] = False
-    return np.asarray(large[labels])
-
-
-def main_components(mask: Mask, smallest: float) -> Mask:
-    """The same, and the largest component however small that is."""
-    kept = large_components(mask, smallest)
-    return kept if kept.any() else cc3d.largest_k(np.ascontiguousarray(mask), k=1, connectivity=26).astype(np.bool_)
+    return _kept(mask, labels, counts >= (min(smallest, counts.max()) if largest else smallest))
 
 
 def wide_components(mask: Mask, spacing_mm: tuple[float, float, float], narrowest_mm: float) -> Mask:
-    """The 26-connected components that are at least so wide; see `width_mm`."""
+    """The components that are at least so wide; see `width_mm`."""
     if not mask.any():
         return mask
     labels, counts = components(mask)
     wide = counts * prod(spacing_mm) >= narrowest_mm**2 * LONGEST_MM  # too large to be narrow
-    for label in np.flatnonzero(~wide[1:]) + 1:
-        wide[label] = width_mm(labels == label, spacing_mm) >= narrowest_mm
-    if wide[1:].all():
+    if not wide[1:].all():
+        for label, box in enumerate(boxes(labels, mask), start=1):
+            wide[label] = wide[label] or width_mm(labels[box] == label, spacing_mm) >= narrowest_mm
+    return _kept(mask, labels, wide)
+
+
+def _kept(mask: Mask, labels: Labels, keep: NDArray[np.bool_]) -> Mask:
+    """The components of which `keep`, by label, is true: the mask itself where it is of all."""
+    if keep[1:].all():
         return mask
-    wide[0] = False
-    return np.asarray(wide[labels])
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def _order(labels: Labels) -> Literal["F", "C"]:
+    """In which a flat view takes no copy."""
+    return "F" if labels.flags.f_contiguous else "C"
 
 
 def width_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> float:

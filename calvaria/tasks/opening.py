@@ -33,20 +33,17 @@ def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, f
         return mask.copy(order="K")
     if len(rows) > MOST_ROWS or rows[0][2] >= WORD:
         return open_by_distance(mask, radius_mm, spacing_mm)
-    up, back = (max(row[axis] for row in rows) for axis in (0, 1))
-    inner = slice(up, up + mask.shape[2]), slice(back, back + mask.shape[1])
-    words = _packed(mask, up, back)
+    words, inner = _packed(mask, rows)
     core = np.zeros_like(words)
     core[inner] = _gathered(words, rows, inner, np.bitwise_and)
     return _unpacked(_gathered(core, rows, inner, np.bitwise_or), mask.shape[0])
 
 
 def grown_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The dilation of a mask [X, Y, Z]: all within a radius of it. For radii of a few voxels."""
+    """The dilation of a mask [X, Y, Z]: all within a radius of it. For radii below 64 voxels."""
     rows = list(ball_rows(radius_mm, spacing_mm))
-    up, back = (max(row[axis] for row in rows) for axis in (0, 1))
-    inner = slice(up, up + mask.shape[2]), slice(back, back + mask.shape[1])
-    return _unpacked(_gathered(_packed(mask, up, back), rows, inner, np.bitwise_or), mask.shape[0])
+    words, inner = _packed(mask, rows)
+    return _unpacked(_gathered(words, rows, inner, np.bitwise_or), mask.shape[0])
 
 
 def open_by_distance(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
@@ -101,13 +98,14 @@ def _earlier(words: Words, distance: int) -> Words:
     return moved
 
 
-def _packed(mask: Mask, up: int, back: int) -> Words:
-    """With so many empty planes on either side along z, and lines along y."""
+def _packed(mask: Mask, rows: list[Row]) -> tuple[Words, tuple[slice, slice]]:
+    """With as many empty planes on either side along z, and lines along y, as a ball reaches; and where the mask lies among them."""
     x, y, z = mask.shape
+    up, back = (max(row[axis] for row in rows) for axis in (0, 1))
     words = np.zeros((z + 2 * up, y + 2 * back, -(-x // WORD)), "<u8")
     bits = np.packbits(mask.T, axis=-1, bitorder="little")
     words.view(np.uint8)[up : up + z, back : back + y, : bits.shape[-1]] = bits
-    return words
+    return words, (slice(up, up + z), slice(back, back + y))
 
 
 def _unpacked(words: Words, count: int) -> Mask:

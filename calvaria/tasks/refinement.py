@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, WorkingGrid, bounding_box, to_canonical
-from calvaria.tasks.components import main_components
+from calvaria.tasks.components import large_components
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
@@ -135,7 +135,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     refined = mask if unlike_organs(prepared) else _redrawn(mask, prepared, inferred, settings)
     if _is_little(refined, prepared):
         refined = mask
-    return {"refined": main_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm))}
+    return {"refined": large_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm), largest=True)}
 
 
 def _is_little(refined: Mask, prepared: Prepared) -> bool:

@@ -81,8 +81,7 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
     if wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6):
         edge = " x ".join(f"{each:.3g}" for each in coarse_mm)
         raise CalvariaError(
-            ErrorCode.BAD_OPTION,
-            f"The answer would be no finer: the volume's voxels have {edge} mm. Ask for smaller ones.",
+            ErrorCode.BAD_OPTION, f"The answer would be no finer: the volume's voxels have {edge} mm. Ask for smaller ones."
         )
     counts = np.maximum(np.round(np.array(volume.shape) * coarse_mm / wanted_mm), 1).astype(int)
     if prod(counts.tolist()) > MOST_VOXELS:

@@ -10,7 +10,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import LEVELS, NetworkConfig
 
 LEAST = 0.2
-"""Of what a channel said, each of two that follow it says at least so much: were the halves equal, they would stay equal for ever."""
+"""Parts are drawn from here to 1, then scaled to a sum of one: were they equal, a channel's copies would stay equal for ever."""
 
 
 def widened(state: dict[str, Tensor], config: NetworkConfig, seed: int) -> dict[str, Tensor]:

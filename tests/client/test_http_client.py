@@ -87,6 +87,13 @@ def test_a_models_name_is_a_name_and_no_address(tmp_path, model):
     assert not seen[0].query
 
 
+@pytest.mark.parametrize("model", ["", ".", ".."])
+def test_what_names_no_model_is_not_sent(tmp_path, model):
+    with pytest.raises(CalvariaError, match="no model's name") as refused:
+        client(lambda request: pytest.fail("sent"), tmp_path).predict(model, VOLUME)
+    assert refused.value.code is ErrorCode.UNKNOWN_MODEL
+
+
 def test_a_path_is_sent_as_it_lies(tmp_path):
     path = tmp_path / "in.nii.gz"
     path.write_bytes(encode(VOLUME, "nii.gz"))

@@ -204,7 +204,7 @@ def test_a_taken_port_is_named(model_store, tmp_path):
 
 def test_a_missing_file_is_named(model_store, tmp_path):
     server = Server.apart(tmp_path, CONFIG, model_store, metrics_config="nope.yaml")
-    with pytest.raises(CalvariaError, match=r"no .*nope\.yaml, which metrics_config"):
+    with pytest.raises(CalvariaError, match=r"metrics_config in config\.properties is .*nope\.yaml.*a file that exists"):
         server.start()
 
 

@@ -29,7 +29,11 @@ def test_written_settings_read_the_same(settings, tmp_path):
         ("inference_address=banana", "an address such as http://127.0.0.1:8080"),
         ("metrics_address=http://127.0.0.1:80 82", "an address such as http://127.0.0.1:8082"),
         ("default_workers_per_model=abc", "a whole number above zero"),
-        ("grpc_inference_port=-1", "a whole number above zero"),
+        ("grpc_inference_port=-1", "a port from 1 to 65535"),
+        ("grpc_management_port=70000", "a port from 1 to 65535"),
+        ("inference_address=http://127.0.0.1:99999", "an address such as http://127.0.0.1:8080"),
+        ("inference_address=http://[::1]:8080", "an address such as http://127.0.0.1:8080"),
+        ("metrics_config=nope.yaml", "a file that exists"),
     ],
 )
 def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp_path):
@@ -42,7 +46,7 @@ def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp
     assert refused.value.message == f"{name} in config.properties is {value!r}. It must be {wanted}."
 
 
-@pytest.mark.parametrize("address", ["https://0.0.0.0:8443", "http://[::1]:8080", "http://server.example/", "http://localhost"])
+@pytest.mark.parametrize("address", ["https://0.0.0.0:8443", "HTTP://server.example", "http://localhost"])
 def test_addresses_of_every_kind_are_taken(address, tmp_path):
     path = tmp_path / "config.properties"
     path.write_text(f"inference_address={address}\n")

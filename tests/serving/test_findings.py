@@ -71,7 +71,7 @@ def test_an_answer_that_adds_at_a_border_reaches_it(at):
 def test_an_empty_implant_is_called_so_with_the_bars_that_made_it_empty():
     empty = BinaryVolume.on_grid(voxels(), (1, 1, 1))
     (notice,) = about_answer(empty, {"implant": empty}, ["implant"], Settings(spacing_mm=3.0, smallest_mm3=1000.0, threshold=0.9))
-    assert "Nothing of at least 1000 mm3" in notice.message
+    assert "No hole of at least 1000 mm3" in notice.message
     assert "above 0.9" in notice.message
 
 

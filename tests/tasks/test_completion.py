@@ -14,7 +14,7 @@ from calvaria.geometry import bounding_box
 from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.tasks.clefts import NARROWEST_MM
 from calvaria.tasks.completion import OPENING_MM, clean, prepare
-from calvaria.tasks.components import large_components, wide_components, width_mm
+from calvaria.tasks.components import boxes, components, large_components, wide_components, width_mm
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import Prepared
 from calvaria.volume import BinaryVolume, Mask
@@ -172,3 +172,16 @@ def test_components_of_the_smallest_size_stay() -> None:
     assert not kept[11].any()
     assert not large_components(mask, 5.1).any()
     assert not large_components(np.zeros_like(mask), 5).any()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_components_their_sizes_and_boxes_are_those_of_scipy(order: str) -> None:
+    mask = np.asarray(np.random.default_rng(4).random((23, 17, 12)) > 0.93, order=order)
+    labels, counts = components(mask)
+    for label, box in enumerate(boxes(labels, mask), start=1):
+        piece = labels == label
+        assert counts[label] == np.count_nonzero(piece)
+        assert box == ndimage.find_objects(piece.astype(int))[0]
+    assert counts[0] == 0
+    assert len(counts) == ndimage.label(mask, np.ones((3, 3, 3)))[1] + 1
+    assert boxes(np.zeros_like(labels), np.zeros_like(mask)) == []
