@@ -50,7 +50,7 @@ MAY_IMPORT = {
             "weights",
         ),
     },
-    "datasets": {"volume", "io", "geometry", "sparse", "synthetic", "threshold"},
+    "datasets": {"volume", "io", "geometry", "sparse", "synthetic", "threshold", "vault"},
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},

@@ -8,6 +8,9 @@ import pytest
 
 from calvaria.serving.logline import request_line
 from calvaria.serving.service import Request, Service
+from calvaria.training.config import TrainConfig
+from calvaria.training.widening import widened
+from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SECURITY, OPERATIONS = ((ROOT / "docs" / name).read_text() for name in ("security.md", "operations.md"))
@@ -40,3 +43,13 @@ def test_links_between_documents_lead_somewhere():
     for document in [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+TRAINED = r"calvaria train \S+ --config (\S+)(?: |\\\n)+[^\n]*(?:\\\n[^\n]*)?--start (models/\S+)"
+
+
+@pytest.mark.parametrize(("config", "folder"), re.findall(TRAINED, (ROOT / "docs" / "data.md").read_text()))
+def test_what_ships_can_go_on_learning_as_documented(config, folder):
+    wanted = TrainConfig.read(ROOT / config)
+    shipped = load_weights(ROOT / folder / (CLOSE_UP if wanted.second else WEIGHTS))[0].state_dict()
+    assert widened(shipped, wanted.network, seed=0).keys() == shipped.keys()

@@ -14,9 +14,10 @@ from rich.table import Table
 from scipy import ndimage
 
 from calvaria.datasets.stats import STRIDES, sites_by_stride
-from calvaria.geometry import to_canonical
+from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.synthetic.vault_map import VaultMap
-from calvaria.volume import BinaryVolume
+from calvaria.vault.mirrored import fit_mirror, in_patient
+from calvaria.volume import Affine, BinaryVolume
 
 Reals = NDArray[np.float64]
 
@@ -39,6 +40,9 @@ THIN_MM = 2.0
 CURVATURE_MM = 3.0
 ROUGHNESS_RAYS = 2.5
 """Deviation of the Gaussian, in rays, beyond which an unevenness counts as shape: about 5 mm on the vault."""
+LUMP_RAYS = 10.0
+"""The same, beyond which the bone counts as thick there rather than uneven: about 2 cm."""
+MIRROR_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ def measurements(skull: BinaryVolume) -> dict[str, float]:
     """Named measurements of a skull, of any orientation, that holds some bone. A name tells its unit; NaN: nothing to measure."""
     upright = to_canonical(skull.mask, skull.affine).volume
     rays = _Rays.through(upright)
-    return _occupancy(upright) | _extent(upright) | _thickness(rays) | _holes(rays) | _surface(rays) | _curvature(rays)
+    found = _occupancy(upright) | _extent(upright) | _thickness(rays) | _holes(rays)
+    return found | _surface(rays) | _curvature(rays) | _lumps(rays) | _asymmetry(upright)
 
 
 def likeness(given: BinaryVolume, generated: Iterable[BinaryVolume]) -> list[Row]:
@@ -196,12 +201,45 @@ def _curvature(rays: _Rays) -> dict[str, float]:
     return {"curvature of the vault, 1/m": 1000 * float(median), "spread of its curvature, 1/m": 1000 * float(ninety - tenth)}
 
 
-def _smoothed(outermost: Reals) -> Reals:
+def _lumps(rays: _Rays) -> dict[str, float]:
+    """Unevenness of the bone's thickness over 1 to 4 cm: how far the inner table is from following the outer one."""
+    level = (rays.elevation > 10) & (rays.elevation < 65)
+    thickness = np.where(rays.thickness > 0, rays.thickness, np.nan)
+    rest = (_smoothed(thickness) - _smoothed(thickness, LUMP_RAYS))[:, level]
+    return {"lumps, mm": float(1.4826 * np.median(np.abs(rest - np.median(rest))))}
+
+
+def _asymmetry(skull: BinaryVolume) -> dict[str, float]:
+    """How far the vault's outer surface lies from its mirror image about the plane that lays the skull best upon itself."""
+    grid = WorkingGrid.over(skull, MIRROR_MM, MIRROR_MM)
+    reflection = in_patient(fit_mirror(grid.coarsen(skull.mask), MIRROR_MM), grid.affine)
+    rays = _Rays.through(BinaryVolume(skull.mask, _upright(reflection) @ skull.affine))
+    level = (rays.elevation > 10) & (rays.elevation < 65)
+    radius = _smoothed(rays.outermost)
+    across = np.sin(np.radians(rays.azimuth))[:, None] * np.cos(np.radians(rays.elevation))
+    other = radius[-np.arange(len(radius))]  # azimuths run from -180 degrees: the first is its own mirror image
+    apart = (radius - other)[:, level]
+    apart -= across[:, level] * (apart * across[:, level]).sum() / np.square(across[:, level]).sum()  # the rays start beside the plane
+    return {"asymmetry of the vault, mm": float(1.4826 * np.median(np.abs(apart)))}
+
+
+def _upright(reflection: Affine) -> Affine:
+    """The rotation of patient space that lays the normal of a reflection's plane along x, float64 [4, 4]."""
+    normal = np.linalg.eigh(reflection[:3, :3])[1][:, 0]  # of the eigenvalue -1
+    normal = normal * np.sign(normal[0])
+    back = np.cross([0.0, 0.0, 1.0], normal)
+    back /= np.linalg.norm(back)
+    turned = np.eye(4)
+    turned[:3, :3] = normal, back, np.cross(normal, back)
+    return turned
+
+
+def _smoothed(outermost: Reals, rays: float = ROUGHNESS_RAYS) -> Reals:
     """The outer surface without its unevenness; openings are filled from around them."""
     seen = np.isfinite(outermost)
     modes = ("wrap", "nearest")
-    weight = ndimage.gaussian_filter(seen.astype(np.float64), ROUGHNESS_RAYS, mode=modes)
-    mean = ndimage.gaussian_filter(np.where(seen, outermost, 0), ROUGHNESS_RAYS, mode=modes) / np.maximum(weight, 1e-9)
+    weight = ndimage.gaussian_filter(seen.astype(np.float64), rays, mode=modes)
+    mean = ndimage.gaussian_filter(np.where(seen, outermost, 0), rays, mode=modes) / np.maximum(weight, 1e-9)
     return np.where(weight > 1e-3, mean, np.nanmedian(outermost))
 
 
