@@ -75,7 +75,7 @@ $(MINKOWSKI): $(INSTALLED) $(wildcard tools/*minkowski*.py)
 archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
-train: setup ## fit every task's networks, into runs/again (completion), runs/super-resolution and runs/refinement
+train: setup ## fit every task's networks, into runs/anew (completion), runs/super-resolution and runs/refinement
 	$(BIN)/calvaria train completion --config models/completion/halfway.toml --out runs/halfway
 	$(BIN)/calvaria train completion --config models/completion/close-up-1.toml --first runs/halfway --out runs/close-up
 	$(BIN)/calvaria train completion --out runs/completion
@@ -84,7 +84,9 @@ train: setup ## fit every task's networks, into runs/again (completion), runs/su
 	$(BIN)/calvaria train completion --config models/completion/again.toml --start runs/completion --out runs/again
 	$(BIN)/calvaria train completion --config models/completion/close-up-4.toml --first runs/again --start runs/close-up-3 --out runs/close-up-4
 	$(BIN)/calvaria train completion --config models/completion/close-up-5.toml --first runs/again --start runs/close-up-4 --out runs/close-up-5
-	cp runs/close-up-5/close-up.safetensors runs/again/
+	$(BIN)/calvaria train completion --config models/completion/anew.toml --start runs/again --out runs/anew
+	$(BIN)/calvaria train completion --config models/completion/close-up-6.toml --first runs/anew --start runs/close-up-5 --out runs/close-up-6
+	cp runs/close-up-6/close-up.safetensors runs/anew/
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
 	$(BIN)/calvaria train super-resolution --start runs/super-resolution-first --out runs/super-resolution
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first

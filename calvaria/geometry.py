@@ -19,6 +19,9 @@ from calvaria.volume import Affine, BinaryVolume, Mask
 Field = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 
+HALF = 0.5 + 1e-4
+"""Edges of cells are rounded when their shares are summed (`WorkingGrid.coarsen`): what is half full is not more than half full."""
+
 _ORIGIN_DECIMALS = 6  # flipping an axis moves the origin by a sum whose last bits depend on the flip; 1e-6 mm is far above them
 _EDGE_STEPS = 2**16  # voxel edges are rounded to this share of a working cell: every sum below is then exact, in whatever order
 
@@ -192,8 +195,8 @@ class WorkingGrid:
         """Share of each cell that is occupied, float32 [x, y, z]; what lies outside the source counts as empty.
 
         `mask` is bool [X, Y, Z] on the source grid; of real numbers, each cell gets the mean, zeros lying outside. Edges are rounded to
-        1/65536 of a cell, so that sums are exact: the slowest axis in memory is reduced first, and the order still cannot show in the
-        result. Extra memory: a few planes in float64.
+        1/65536 of a cell, so that a mask's sums are exact: the slowest axis in memory is reduced first, and the order still cannot show in
+        the result. Extra memory: a few planes in float64.
         """
         self._check(mask.shape, self.source_shape)
         order, in_memory = _memory_order(mask)
@@ -201,7 +204,8 @@ class WorkingGrid:
         rows, columns = (slice(int(shares.indices.min()), int(shares.indices.max()) + 1) for shares in overlaps[1:])
         across, along = overlaps[1][:, rows], overlaps[2][:, columns]
         coarse = np.empty([shares.shape[0] for shares in overlaps], np.float32)
-        shares = overlaps[0].astype(np.float32)
+        # Of a mask, sums are exact in any order, in half the memory; of other numbers, so nearly that no answer shows it.
+        shares = overlaps[0].astype(np.float32 if mask.dtype == np.bool_ else np.float64)
         for cell, (start, stop) in enumerate(pairwise(shares.indptr)):
             planes = zip(shares.indices[start:stop], shares.data[start:stop], strict=True)
             slab = sum(in_memory[plane, rows, columns] * share for plane, share in planes)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 
 import edt
 import numpy as np
 from numpy.typing import NDArray
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, bounding_box
 from calvaria.volume import BinaryVolume, Mask
 
@@ -15,6 +16,11 @@ Labels = NDArray[np.uint8]
 
 NEAR_MM = 20.0
 """How far from a voxel that several labels claim the nearest mask is looked for."""
+
+MOST_IN_PARTS = 2**28
+"""Voxels of all parts of a map together: as many as the largest volume has. Labels strewn over it would each be a part as large."""
+
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +41,18 @@ class LabelMap(BinaryVolume):
     @property
     def present(self) -> list[int]:
         """The labels that any voxel has, in order."""
-        return [label for label in np.flatnonzero(np.bincount(self.labels.ravel(order="K"), minlength=256)).tolist() if label]
+        return present_labels(self.labels)
 
     def parts(self, margin_mm: float) -> Iterator["Part"]:
-        """Each label by itself, with a margin, as far as the field of view goes."""
+        """Each label by itself, with a margin, as far as the field of view goes. CalvariaError TOO_LARGE beyond `MOST_IN_PARTS`."""
+        margins, voxels = [ceil(margin_mm / mm) for mm in self.spacing_mm], 0
         for label in self.present:
             mask = self.labels == label
-            margins = [ceil(margin_mm / mm) for mm in self.spacing_mm]
             box = _grown(bounding_box(mask), margins, self.shape)
+            voxels += prod(axis.stop - axis.start for axis in box)
+            if voxels > MOST_IN_PARTS:
+                message = f"The labels lie so far apart that their parts of the volume have more than {MOST_IN_PARTS:,} voxels together."
+                raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Send fewer labels at once, or a coarser map.")
             affine = self.affine.copy()
             affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
             yield Part(label, box, BinaryVolume(np.asfortranarray(mask[box]), affine))
@@ -86,6 +96,15 @@ class Part:
     label: int
     box: Box
     volume: BinaryVolume
+
+
+def present_labels(labels: Labels) -> list[int]:
+    """The labels of any voxel but 0, in order; counted by and by, since counting takes eight bytes a voxel."""
+    line = labels.reshape(-1, order="A")
+    counts = np.zeros(256, np.int64)
+    for start in range(0, line.size, _CHUNK):
+        counts += np.bincount(line[start : start + _CHUNK], minlength=256)
+    return [label for label in np.flatnonzero(counts).tolist() if label]
 
 
 def _grown(box: Box, margins: Sequence[int], shape: tuple[int, int, int]) -> Box:

@@ -25,7 +25,7 @@ from calvaria.serving.logline import request_line
 from calvaria.serving.measures import Increment, at_start, of_batch
 from calvaria.serving.pulse import Pulse
 from calvaria.serving.service import STAGES, Limits, Model, Request, Response, Service
-from calvaria.serving.wire import WARNING_HEADER
+from calvaria.serving.wire import WARNING_HEADER, header_text
 from calvaria.weights import weights_sha256
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _describe(response: Response, context: Context, i: int) -> None:
     timing = ", ".join(f"{stage};dur={1000 * seconds:.3f}" for stage, seconds in response.seconds.items())
     context.set_response_header(i, "Server-Timing", timing)
     if response.warnings:
-        context.set_response_header(i, WARNING_HEADER, " ".join(notice.message for notice in response.warnings))
+        context.set_response_header(i, WARNING_HEADER, header_text([notice.message for notice in response.warnings]))
 
 
 def _start_measuring(context: Context, gpu: torch.device | None) -> Pulse:

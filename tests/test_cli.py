@@ -94,6 +94,12 @@ def test_predict_writes_what_the_library_answers(calvaria, models, skull, bowl, 
     assert "no origin" not in said.err
 
 
+def test_predict_looks_for_the_folder_of_its_answer_before_it_works(calvaria, models, skull, tmp_path):
+    refused = calvaria("predict", "completion", skull, "--models", models, "--out", tmp_path / "absent" / "x.nrrd")
+    assert refused.status == 2
+    assert "there is no folder" in refused.err
+
+
 def test_predict_writes_several_outputs_as_a_zip_and_a_report(calvaria, models, skull, bowl, tmp_path):
     options = "--output", "completed,implant", "--smallest-mm3", 0, "--models", models
     said = calvaria("predict", "completion", skull, *options, "--out", "both.zip", "--format", "nii.gz", "--report", "report.json")

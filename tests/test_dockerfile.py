@@ -66,8 +66,8 @@ def test_only_predictions_and_metrics_leave_the_container(tmp_path):
     (edit,) = [rest for rest in arguments("RUN") if rest.startswith("sed --in-place")]
     subprocess.run(shlex.split(edit), cwd=tmp_path, check=True)
     settings = ServerSettings.read(tmp_path / CONFIG)
-    assert [settings.url(name) for name in ("inference", "metrics")] == ["http://0.0.0.0:8080", "http://0.0.0.0:8082"]
-    assert settings.grpc_target == "0.0.0.0:7070"
+    addresses = "inference_address", "metrics_address", "grpc_inference_address"
+    assert [settings.values[name] for name in addresses] == ["http://0.0.0.0:8080", "http://0.0.0.0:8082", "0.0.0.0"]
     assert settings.url("management") == "http://127.0.0.1:8081"
     assert settings.values["grpc_management_address"] == "127.0.0.1"
     changed = {name for name, value in settings.values.items() if value != ServerSettings.read(ROOT / CONFIG).values[name]}

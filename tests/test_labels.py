@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
 from calvaria.labels import LabelMap, Part
 from calvaria.volume import BinaryVolume
@@ -51,6 +52,17 @@ def test_labels_survive_files_of_either_kind(labels: np.ndarray) -> None:
             assert isinstance(again, LabelMap)
             np.testing.assert_array_equal(again.labels, labels)
         np.testing.assert_array_equal(again.mask, labels > 0)
+
+
+def test_labels_strewn_over_a_volume_are_refused_before_each_takes_as_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[0, 0, :10] = labels[-1, -1, -10:] = np.arange(1, 11)
+    volume = label_map(labels)
+    assert len(list(volume.parts(0.0))) == 10
+    monkeypatch.setattr("calvaria.labels.MOST_IN_PARTS", 20_000)
+    with pytest.raises(CalvariaError, match="Send fewer labels at once") as refused:
+        list(volume.parts(0.0))
+    assert refused.value.code is ErrorCode.TOO_LARGE
 
 
 def test_what_two_claim_stays_with_whoever_had_it_and_else_goes_to_the_nearest() -> None:

@@ -1,5 +1,6 @@
 """What both transports share: volumes to bodies, options to text, bodies to answers."""
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,6 +171,18 @@ def encode_source(source: Source) -> bytes:
         return Path(source).read_bytes()
     except OSError as error:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{source} cannot be read: {error.strerror}.") from error
+
+
+def trusted() -> ssl.SSLContext:
+    """The authorities that this machine trusts, or those that SSL_CERT_FILE names."""
+    return ssl.create_default_context()
+
+
+def trusted_pem() -> bytes | None:
+    """The same as certificates; None where this machine has no list, for gRPC to take its own."""
+    places = ssl.get_default_verify_paths()
+    found = [Path(places.cafile or ""), Path(places.capath or "") / "ca-certificates.crt"]
+    return next((path.read_bytes() for path in found if path.is_file()), None)
 
 
 def readable(ca_file: Path | str) -> Path:

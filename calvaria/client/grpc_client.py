@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 
 from calvaria.client import refusals
-from calvaria.client.codec import Answer, Caller, accept, readable
+from calvaria.client.codec import Answer, Caller, accept, readable, trusted_pem
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.retry import Progress, Retry, Watch
 from calvaria.errors import CalvariaError, ErrorCode
@@ -47,7 +47,7 @@ class GrpcClient(Caller):
                 ErrorCode.BAD_OPTION, f"gRPC wants host:port, such as 127.0.0.1:7070, not {target}. TLS is asked for with tls=True."
             )
         self.target = target
-        trust = grpc.ssl_channel_credentials(readable(ca_file).read_bytes() if ca_file else None)
+        trust = grpc.ssl_channel_credentials(readable(ca_file).read_bytes() if ca_file else trusted_pem())
         self._channel = grpc.secure_channel(target, trust, OPTIONS) if tls or ca_file else grpc.insecure_channel(target, OPTIONS)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from calvaria.client import refusals
-from calvaria.client.codec import Answer, Caller, accept, readable
+from calvaria.client.codec import Answer, Caller, accept, readable, trusted
 from calvaria.client.retry import Progress, Retry, Watch
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART, WARNING_HEADER, header_of
@@ -41,7 +41,7 @@ class Client(Caller):
         if not url.lower().startswith(("http://", "https://")):
             raise CalvariaError(ErrorCode.BAD_OPTION, f"An address begins with http:// or https://, unlike {url}.")
         self.url = url.rstrip("/")
-        trust = ssl.create_default_context(cafile=readable(ca_file)) if ca_file else True
+        trust = ssl.create_default_context(cafile=readable(ca_file)) if ca_file else trusted()
         self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), verify=trust, transport=transport, trust_env=False)
 
     def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
@@ -56,8 +56,10 @@ class Client(Caller):
                 received = _received(response, progress)
         except httpx.TimeoutException as error:
             raise refusals.timed_out() from error
-        except httpx.TransportError as error:
+        except httpx.ConnectError as error:
             raise refusals.unreachable(self.url, error) from error
+        except httpx.TransportError as error:
+            raise refusals.broken_off(self.url, error) from error
         answer = accept(Answer(received, _stage_seconds(response), response.headers.get(WARNING_HEADER, "")))
         if response.status_code != httpx.codes.OK:
             raise refusals.from_http(response.status_code, received)

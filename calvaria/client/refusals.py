@@ -70,6 +70,11 @@ def unreachable(where: str, why: object) -> CalvariaError:
     return CalvariaError(ErrorCode.UNAVAILABLE, f"No server answers at {where} ({why}). Start one with `calvaria serve`.")
 
 
+def broken_off(where: str, why: object) -> CalvariaError:
+    message = f"The connection to {where} broke off ({why or type(why).__name__}), as it does where a server is full or ends. Try again."
+    return CalvariaError(ErrorCode.UNAVAILABLE, message)
+
+
 def _by_words(text: str) -> ErrorCode | None:
     return next((code for words, code in BY_WORDS.items() if words in text), None)
 

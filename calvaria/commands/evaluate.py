@@ -8,12 +8,14 @@ from rich.console import Console
 import calvaria
 from calvaria.commands.words import names
 from calvaria.console import read_volume
+from calvaria.datasets import fingerprint, pairs
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.evaluate import Evaluation, model
 from calvaria.evaluation.records import Record
 from calvaria.evaluation.scoring import Assessment, Drawn, Planned, Test
 from calvaria.predictor import Predictor
+from calvaria.synthetic.seeds import GENERATOR
 from calvaria.weights import model_folder, weights_sha256
 
 DEFAULT_CASES = 20
@@ -42,6 +44,10 @@ class Wanted:
             raise _refused(f"Cases of {assessment.task} come from seeds or with --whole, not from a folder.")
         if self.folder and (self.whole or self.intact or self.kinds):
             raise _refused("--cases-from brings its own defects: leave out --whole, --intact and --kinds.")
+        if self.folder and self.seed:
+            raise _refused("--cases-from takes cases as they come: leave out --seed, and choose how many with --cases.")
+        if self.spacing_mm and (self.whole or self.folder):
+            raise _refused("Files have voxels of their own: leave out --spacing-mm.")
         if self.spacing_mm and not test.spaced:
             raise _refused(f"The voxels of cases of {assessment.task} are part of the test: leave out --spacing-mm.")
         if self.working and not test.coarsened:
@@ -61,6 +67,12 @@ class Wanted:
         """Where the cases come from, for the record."""
         voxels = f", about {self.spacing_mm or DEFAULT_SPACING_MM:g} mm" if test.spaced else ""
         return str(self.whole or self.folder or f"generated{voxels}")
+
+    def made_of(self) -> str | int:
+        """What makes the same names other cases: the size and time of files, the generator's version."""
+        if self.whole:
+            return fingerprint([self.whole])
+        return fingerprint(path for pair in pairs(self.folder) for path in pair.paths) if self.folder else GENERATOR
 
     def title(self, assessment: Assessment, count: int) -> str:
         of = self.whole.name if self.whole else str(self.folder) if self.folder else assessment.subject
@@ -91,6 +103,7 @@ def evaluate(
         "engine": predictor.engine,
         "cases": [case.name for case in planned],
         "from": wanted.origin(test),
+        "made of": wanted.made_of(),
         "working": wanted.working,
     }
     record = Record(out, tuple(figure.name for figure in test.scoring.figures), arguments)

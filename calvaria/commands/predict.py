@@ -25,6 +25,8 @@ def answer_file(
     `image`: of the scan that the mask was drawn in. `options`: see Options; what stands in the way of writing the answer is refused
     before any work is done.
     """
+    if not out.parent.is_dir():
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{out} cannot be written: there is no folder {out.parent}.")
     asked = Options(**{**options, "report": True, "format": _format(out, options)})  # type: ignore[typeddict-item]
     folder = model_folder(task, models)
     client = LocalClient(Predictor.load(folder, device=device, engine=engine), Model("", weights_sha256(folder)))

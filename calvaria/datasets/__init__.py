@@ -1,6 +1,6 @@
 """The users' own data: folders of skulls in the layouts there are, converted, resampled, counted and split."""
 
-from calvaria.datasets.layouts import Pair, pairs
+from calvaria.datasets.layouts import Pair, fingerprint, pairs
 from calvaria.datasets.splits import split
 
-__all__ = ["Pair", "pairs", "split"]
+__all__ = ["Pair", "fingerprint", "pairs", "split"]

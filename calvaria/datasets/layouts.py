@@ -5,11 +5,13 @@ SkullBreak, SkullFix: Kodym et al., Data in Brief 35 (2021), doi 10.1016/j.dib.2
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings
+from calvaria.datasets.index import SETTINGS
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read
 from calvaria.volume import BinaryVolume
@@ -70,14 +72,25 @@ class Pair:
 def pairs(folder: Path | str, suffixes: Sequence[str] = VOLUMES) -> list[Pair]:
     """The cases of a folder in any layout of `LOOKED_FOR`, by name; no file is opened. `suffixes`: of which files.
 
-    BAD_OPTION for a folder in none of them, naming a folder inside that is in one.
+    BAD_OPTION for a folder in none of them, naming a folder inside that is in one, and for one that holds the same heads at several
+    resolutions.
     """
+    settings = Path(folder) / SETTINGS
+    if settings.exists() and '"resolutions"' in settings.read_text(errors="replace"):  # what `calvaria prepare` made
+        within = ", ".join(str(each) for each in folders(Path(folder)))
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds heads in a folder for each resolution. Choose one of: {within}.")
     found = cases_in(Path(folder), suffixes)
     if found:
         return found
     inside = [path for path in folders(Path(folder)) if cases_in(path, suffixes)]
     hint = f" Inside it, these are: {', '.join(map(str, inside))}." if inside else ""
     raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """SHA-256 of names, sizes and times of files: another one where any of them was changed."""
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return sha256(repr(files).encode(errors="surrogateescape")).hexdigest()
 
 
 def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import GridAxis, WorkingGrid, to_canonical
+from calvaria.geometry import HALF, GridAxis, WorkingGrid, to_canonical
 from calvaria.volume import Affine, BinaryVolume, Mask
 
 RESOLUTIONS = (64, 128, 256, 512)
@@ -55,7 +55,7 @@ def resampled(volume: BinaryVolume, counts: Counts, rule: str = "nearest") -> Bi
     check_rule(rule)
     affine = _affine(volume, counts)
     if rule == "share":
-        return BinaryVolume(_grid(volume, counts, affine).coarsen(volume.mask) > 0.5, affine)
+        return BinaryVolume(_grid(volume, counts, affine).coarsen(volume.mask) > HALF, affine)
     if rule == "any":
         return BinaryVolume(_any(volume.mask, counts), affine)
     canonical = to_canonical(volume.mask, volume.affine)

@@ -10,7 +10,7 @@ from calvaria.datasets import Pair, pairs
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.defects import AUTOIMPLANT_KINDS, TEST_KINDS, removed
 from calvaria.evaluation.scoring import Case, Drawn, Planned
-from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.geometry import HALF, WorkingGrid, to_canonical
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import EVALUATION
 from calvaria.volume import BinaryVolume
@@ -61,12 +61,19 @@ def generated(drawn: Drawn) -> list[Planned]:
 def intact(drawn: Drawn) -> list[Planned]:
     """Generated skulls that no training saw, with nothing missing."""
     check_held_out(drawn.seeds)
+    _check_one_kind(drawn)
     return [_planned_whole(f"generated {seed}", partial(head, seed, drawn.spacing_mm)) for seed in drawn.seeds]
 
 
 def intact_skull(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     """One skull with nothing missing: one case, however many are wanted."""
+    _check_one_kind(drawn)
     return [_planned_whole(name, lambda: skull)]
+
+
+def _check_one_kind(drawn: Drawn) -> None:
+    if drawn.kinds:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "Heads with nothing missing are of one kind: leave out --kinds.")
 
 
 def from_folder(folder: Path) -> list[Planned]:
@@ -100,7 +107,7 @@ def coarsened(planned: Planned, spacing_mm: float) -> Planned:
         implant = to_canonical(case.truth.mask, case.truth.affine)
         whole = BinaryVolume(defective.mask | implant.mask, defective.affine)
         grid = WorkingGrid.over(whole, spacing_mm, margin_mm=12 * spacing_mm)
-        before, after = (grid.coarsen(mask) > 0.5 for mask in (whole.mask, defective.mask))
+        before, after = (grid.coarsen(mask) > HALF for mask in (whole.mask, defective.mask))
         return Case(case.name, case.kind, case.skull, BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
 
     return Planned(planned.name, planned.kind, planned.skull, make)

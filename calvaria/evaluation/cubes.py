@@ -11,7 +11,7 @@ import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.scoring import Case
-from calvaria.geometry import GridAxis, WorkingGrid, to_canonical
+from calvaria.geometry import HALF, GridAxis, WorkingGrid, to_canonical
 from calvaria.synthetic import make_skull
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
@@ -80,7 +80,7 @@ def placed_in_cube(skull: BinaryVolume, count: int, seed: int) -> BinaryVolume:
     affine = np.eye(4)
     affine[:3, :3] = canonical.volume.direction * cell_mm
     affine[:3, 3] = canonical.affine[:3, 3] + canonical.volume.direction @ (starts_mm + (cell_mm - spacing_mm) / 2)
-    return BinaryVolume(WorkingGrid((x, y, z), affine, cell_mm).coarsen(in_air) > 0.5, affine)
+    return BinaryVolume(WorkingGrid((x, y, z), affine, cell_mm).coarsen(in_air) > HALF, affine)
 
 
 def question(name: str, kind: str, head: str, fine: BinaryVolume, grid: Grid, seed: int) -> Case:

@@ -33,7 +33,7 @@ def generated(drawn: Drawn) -> list[Planned]:
 
 def right(drawn: Drawn) -> list[Planned]:
     """Every organ of generated chests, given as it is."""
-    return [_untouched(planned) for planned in generated(replace(drawn, kinds=(*drawn.kinds, DRAWN)))]
+    return [_untouched(planned) for planned in generated(replace(drawn, kinds=(*(set(drawn.kinds) - set(SOURCES)), DRAWN)))]
 
 
 def of_whole(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:

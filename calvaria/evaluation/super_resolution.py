@@ -38,9 +38,9 @@ def of_whole(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     if not skull.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, f"{name} is empty: there is no skull to make coarser.")
     kinds = [kind for kind in drawn.kinds or ROWS if supports(skull, GRIDS[kind].fine)]
-    if not kinds:
+    if refused := [kind for kind in drawn.kinds if kind not in kinds] or ([] if kinds else list(ROWS)):
         edge = " × ".join(f"{each:.3g}" for each in skull.spacing_mm)
-        message = f"Voxels of {edge} mm support none of {', '.join(drawn.kinds or ROWS)}: heads are smaller than such a cube."
+        message = f"Voxels of {edge} mm do not support {', '.join(refused)}: heads are smaller than such a cube."
         raise CalvariaError(ErrorCode.BAD_OPTION, message)
     return [
         _planned(f"{name}, placed {seed}", kind, seed, lambda seed, count: placed_in_cube(skull, count, seed), name)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.labels import present_labels
 from calvaria.volume import Mask
 
 _MOST_VALUES = 64  # more distinct values are an image, not labels
@@ -35,7 +36,8 @@ def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
             ErrorCode.NOT_BINARY,
             f"The volume holds {found}: it looks like CT, not a mask. "
             "For a skull, threshold it first: calvaria threshold ct.nrrd --hu 300 --out skull.nrrd. "
-            "If it is a map of many labels, choose one with the option label; of probabilities, keep what is above a half.",
+            f"If it is a map of {_MOST_VALUES} labels or more, choose one with the option label, or send fewer; "
+            "of probabilities, keep what is above a half.",
         )
     mask: Mask = samples > 0.5
     return mask
@@ -49,18 +51,22 @@ def to_labels(samples: NDArray[Any]) -> NDArray[np.uint8] | None:
     if samples.dtype == np.uint8 and samples.max() <= 1:
         return None
     to_mask(samples, None)
-    labels = samples if samples.dtype == np.uint8 else np.rint(samples)
-    if labels.max() > _LARGEST_LABEL:
-        message = f"The volume holds the label {labels.max():g}; labels go up to {_LARGEST_LABEL}. Choose one with the option label."
+    if (largest := np.rint(samples.max())) > _LARGEST_LABEL:
+        message = f"The volume holds the label {largest:g}; labels go up to {_LARGEST_LABEL}. Choose one with the option label."
         raise CalvariaError(ErrorCode.NOT_BINARY, message)
-    found = labels.astype(np.uint8, copy=False)
-    return found if np.count_nonzero(np.bincount(found.ravel(order="K"))[1:]) > 1 else None
+    found: NDArray[np.uint8] = samples
+    if samples.dtype != np.uint8:
+        found = np.empty_like(samples, np.uint8)
+        np.rint(samples, out=found, casting="unsafe")  # part by part, unlike astype(np.rint(...))
+    return found if len(present_labels(found)) > 1 else None
 
 
 def _labelled(samples: NDArray[Any], label: int) -> Mask:
     if label < 1:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"A label is a whole number of at least 1, not {label}.")
-    mask: Mask = samples == label if samples.dtype.kind in "iu" else (samples > label - _WHOLE) & (samples < label + _WHOLE)
+    # As a number of 64 bits: those of 32 cannot tell a label above 16,384 from what lies next to it.
+    low, high = np.float64(label - _WHOLE), np.float64(label + _WHOLE)
+    mask: Mask = samples == label if samples.dtype.kind in "iu" else (samples > low) & (samples < high)
     if not mask.any():
         values = _distinct(samples)
         present = "many values" if values is None else ", ".join(f"{value:g}" for value in values[:_MOST_VALUES])

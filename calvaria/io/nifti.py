@@ -15,8 +15,10 @@ from calvaria.volume import Affine, BinaryVolume
 
 HEADER_BYTES = 540  # of NIfTI-2, the longer one
 
-_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the standard's code: not said, metre, millimetre, micrometre
 _MAX_EXTENSION_BYTES = 2**24
+_LENGTH_UNIT = 7  # the bits of xyzt_units that are of length
+_SCALED_BYTES = 4  # a voxel, where integers are scaled to what they stand for
 _SCANNER = 1  # sform and qform code: coordinates of the scanner
 
 
@@ -49,7 +51,7 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Promise:
         stream.seek(offset)
         return Image(_scaled(header, read_samples(stream, shape, dtype)), affine, file_format, (*assumed, *shear_warnings(affine)))
 
-    return Promise(prod(shape) * dtype.itemsize, read)
+    return Promise(prod(shape) * (dtype.itemsize + (_SCALED_BYTES if _rescales(header) and dtype.kind != "f" else 0)), read)
 
 
 def serialise(volume: BinaryVolume, *, compress: bool) -> bytes:
@@ -107,16 +109,22 @@ def _geometry(header: Any) -> tuple[Affine, list[str]]:
 
 
 def _millimetres(header: Any) -> float:
-    try:
-        return _MM[header.get_xyzt_units()[0]]
-    except KeyError as error:
-        raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header gives an unknown unit of length (xyzt_units).") from error
+    """The unit of length; where none is named, as in what many programs write, mm are meant."""
+    code = int(header["xyzt_units"]) & _LENGTH_UNIT
+    if code not in _MM:
+        raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header gives an unknown unit of length (xyzt_units).")
+    return _MM[code]
+
+
+def _rescales(header: Any) -> bool:
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    return np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0)
 
 
 def _scaled(header: Any, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """What the samples stand for: NIfTI may store them as (value - intercept) / slope. Floats are scaled in place."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0 or (slope, intercept) == (1.0, 0.0):
+    if not _rescales(header):
         return samples
     if not np.isfinite(intercept):
         raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header has a scl_slope and no finite scl_inter.")

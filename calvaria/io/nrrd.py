@@ -19,7 +19,7 @@ _MAX_HEADER_BYTES = 2**18
 _MAX_FIELDS_BYTES = 2**13  # of the fields that are read; the parser's time grows with the square of a line
 _DETACHED = re.compile(rb"data ?file\s*:(?!=)", re.IGNORECASE)
 _READ = re.compile(
-    rb"(dimension|type|encoding|endian|sizes|spacings|units|axis ?mins|line ?skip|byte ?skip"
+    rb"(dimension|type|encoding|endian|sizes|spacings|units|axis ?mins|centers|centerings|line ?skip|byte ?skip"
     rb"|space|space dimension|space directions|space origin|space units)\s*:(?!=)",
     re.IGNORECASE,
 )
@@ -176,14 +176,22 @@ def _geometry(header: dict[str, Any]) -> tuple[Affine, list[str]]:
         warnings.append("The file gives spacings but no directions; its axes are taken to run left, posterior and superior.")
     else:
         warnings.append("The file has no spacing and no directions; 1 mm voxels along left, posterior and superior are assumed.")
-    for origin in ("space origin", "axis mins", "axismins"):
-        if origin in header:
-            affine[:3, 3] = _numbers(header, origin, (3,))
-            break
+    mins = next((field for field in ("axis mins", "axismins") if field in header), None)
+    if "space origin" in header:
+        affine[:3, 3] = _numbers(header, "space origin", (3,))
+    elif mins:
+        affine[:3, 3] = _numbers(header, mins, (3,)) + affine[:3, :3] @ _first_centres(header)
     else:
         warnings.append("The file has no origin; voxel (0, 0, 0) is placed at 0, 0, 0 mm.")
     affine[:3] *= _millimetres(header, warnings)
     return _to_lps(header, warnings) @ affine, warnings
+
+
+def _first_centres(header: dict[str, Any]) -> Affine:
+    """Where an axis' first sample lies behind the least place of the axis, in voxels: mid-cell, but for nodes, as ITK has it."""
+    named = header.get("centers", header.get("centerings", ""))
+    centres = named.split() if isinstance(named, str) else list(named)
+    return np.array([0.0 if centre == "node" else 0.5 for centre in (centres if len(centres) == 3 else ["cell"] * 3)])
 
 
 def _millimetres(header: dict[str, Any], warnings: list[str]) -> Affine:

@@ -19,7 +19,7 @@ from calvaria.server import termination
 from calvaria.server.cores import cores, threads_each
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes
-from calvaria.server.settings import CONFIG, ServerSettings, is_free
+from calvaria.server.settings import CONFIG, ServerSettings, why_closed
 from calvaria.server.tls import trusting
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Server:
         self.settings = ServerSettings.read(self.folder / CONFIG)
         self._process: subprocess.Popen[bytes] | None = None
         self._processes = Processes(self.folder / RUN_FOLDER / NOTE)
-        self._log_starts: dict[Path, int] = {}
+        self._log_starts: dict[Path, tuple[int, int]] = {}
 
     @classmethod
     def apart(cls, folder: Path, config: Path, store: Path | None = None, **changes: str) -> "Server":
@@ -69,8 +69,9 @@ class Server:
     def start(self, timeout_s: float = 120.0) -> None:
         """Start and wait until every model has a READY worker; CalvariaError UNAVAILABLE, and nothing left running, if that fails."""
         self._check_startable()
+        java = find_java_home()  # before the folder is claimed: it may take longer than a claim without a process holds
         try:
-            self._launch(self._claim())
+            self._launch(self._claim(), java)
             self._wait_until_ready(timeout_s)
         except BaseException:
             if self._processes.ours:
@@ -97,7 +98,7 @@ class Server:
         """Every model's workers; none while the management API does not answer yet."""
         try:
             return [worker for model in self.settings.models for worker in self._workers_of(model)]
-        except (httpx.HTTPError, KeyError, ValueError, CalvariaError):  # the last: a key file that is half written
+        except (httpx.HTTPError, OSError, KeyError, ValueError, CalvariaError):  # a key file that is half written, or no certificate
             return []
 
     @property
@@ -107,7 +108,7 @@ class Server:
             self._workers_of(self.settings.models[0])
         except httpx.HTTPStatusError as error:
             return "Token Authorization failed" in error.response.text and self.key_file.is_file()
-        except (httpx.HTTPError, KeyError, ValueError, IndexError, CalvariaError):
+        except (httpx.HTTPError, OSError, KeyError, ValueError, IndexError, CalvariaError):
             pass
         return False
 
@@ -148,8 +149,8 @@ class Server:
             what = f"archive of {', '.join(missing)}" if missing else "archive"
             raise _unavailable(f"There is no {what} in {self.settings.model_store}. Build it with `python archive/build.py`.")
         for port in self.settings.ports:
-            if not is_free(port):
-                raise _unavailable(f"Port {port} is taken by another program. End that, or choose another port in {CONFIG}.")
+            if reason := why_closed(port):
+                raise _unavailable(f"Port {port} {reason} in {CONFIG}.")
 
     def _claim(self) -> str:
         """The folder, for this server alone, whoever else starts one in it at the same time."""
@@ -159,18 +160,18 @@ class Server:
         except FileExistsError as error:
             raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
 
-    def _launch(self, scratch: str) -> None:
+    def _launch(self, scratch: str, java: Path) -> None:
         run, logs = self.folder / RUN_FOLDER, self.folder / LOGS
         logs.mkdir(exist_ok=True)
         environment = self._environment(os.environ) | {
-            "JAVA_HOME": str(find_java_home()),
+            "JAVA_HOME": str(java),
             MARK: scratch,
             "TEMP": scratch,
             "LOG_LOCATION": str(logs),
             "METRICS_LOCATION": str(logs),
         }
         self.key_file.unlink(missing_ok=True)
-        self._log_starts = {path: path.stat().st_size for path in logs.glob("*.log")}
+        self._log_starts = {path: (path.stat().st_ino, path.stat().st_size) for path in logs.glob("*.log")}
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", "--ts-config", CONFIG]
         with (run / "stderr.log").open("wb") as errors:
             # Its standard output repeats the logs, and would grow for ever.
@@ -227,11 +228,12 @@ class Server:
         return "\n".join([line for line in lines if "ACCESS_LOG" not in line][-SHOWN_LINES:])
 
     def _lines(self, path: Path) -> list[str]:
-        """What was written to a log since this server was started."""
+        """What was written to a log since this server was started, which may have begun with a new file."""
         if not path.is_file():
             return []
+        known, size = self._log_starts.get(path, (0, 0))
         with path.open("rb") as file:
-            file.seek(self._log_starts.get(path, 0))
+            file.seek(size if os.fstat(file.fileno()).st_ino == known else 0)
             return file.read().decode(errors="replace").splitlines()
 
 

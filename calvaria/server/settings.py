@@ -85,8 +85,9 @@ class ServerSettings:
         return sorted(path.stem for path in self.model_store.glob("*.mar"))
 
     def url(self, name: str) -> str:
-        """`inference`, `management` or `metrics` -> http://host:port"""
-        return self._address(f"{name}_address")
+        """`inference`, `management` or `metrics` -> http://host:port, to call it on this machine"""
+        scheme, address = self._address(f"{name}_address").split("//", 1)
+        return f"{scheme}//{_called(address)}"
 
     def _address(self, name: str) -> str:
         return self.values.get(name, f"http://{LOOPBACK}:{URLS[name]}")
@@ -109,14 +110,19 @@ class ServerSettings:
 
     @property
     def grpc_target(self) -> str:
-        """host:port of inference over gRPC."""
-        return f"{self.values.get('grpc_inference_address', LOOPBACK)}:{self.values.get('grpc_inference_port', '7070')}"
+        """host:port of inference over gRPC, to call it on this machine."""
+        return f"{_called(self.values.get('grpc_inference_address', LOOPBACK))}:{self.values.get('grpc_inference_port', '7070')}"
 
     @property
     def ports(self) -> list[int]:
         """Every port that the server listens on."""
         urls = [urlsplit(self._address(name)).port or default for name, default in URLS.items()]
         return urls + [int(self.values.get(name, default)) for name, default in GRPC_PORTS.items()]
+
+
+def _called(address: str) -> str:
+    """Where to call a server that listens on every address of its machine: no certificate is one for 0.0.0.0."""
+    return re.sub(r"^0\.0\.0\.0\b", LOOPBACK, address)
 
 
 def _is_address(text: str) -> bool:
@@ -140,13 +146,20 @@ def _workers_in(archive: Path) -> int:
 
 
 def is_free(port: int) -> bool:
+    return not why_closed(port)
+
+
+def why_closed(port: int) -> str:
+    """Why a server cannot listen on a port; empty where it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
+        except PermissionError:
+            return "may be opened by administrators alone. Choose one from 1024 up"
         except OSError:
-            return False
-    return True
+            return "is taken by another program. End that, or choose another port"
+    return ""
 
 
 def _free_ports(count: int) -> list[int]:

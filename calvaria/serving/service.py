@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 STAGES = ("decode", "prepare", "network", "finish", "encode")
 
+PREPARING_BYTES = 12
+"""A voxel of the input, at the worst, while it is laid on a working grid: super-resolution's distances, inside and out."""
+
 FINISHING_BYTES = 8
 """A voxel, at the worst, while an answer is finished: its masks, and distances within the box of an implant."""
 
@@ -112,7 +115,7 @@ class Service:
             image = self._image(journey, volume) if request.image is not None else None
         journey.occupied = volume.occupied
         journey.warn(*assumptions(journey.decoded.warnings))
-        with journey.timed("prepare"):
+        with self._room.holding(PREPARING_BYTES * volume.mask.size), journey.timed("prepare"):
             journey.asked = self.predictor.ask(volume, replace(journey.options.extras, image=image))
             journey.warn(*{notice.message: notice for each in journey.asked for notice in about_input(task, each.prepared)}.values())
 

@@ -5,7 +5,8 @@ a ZIP with `PK`, a volume or a surface with neither.
 """
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -21,6 +22,8 @@ HEADER_PREFIX = "x-calvaria-"
 `X-Calvaria-Smallest-Mm3`, and so on; case does not matter, and underscores, which proxies drop, become hyphens."""
 
 WARNING_HEADER = "X-Calvaria-Warning"
+HEADER_BYTES = 2000
+"""Of its text: nginx, as it comes, takes 4 KiB for all headers of an answer."""
 """With an answer over HTTP: its warnings, as sentences in ASCII."""
 
 VOLUME_PART = "volume"
@@ -63,6 +66,16 @@ def decode_refusal(body: bytes) -> CalvariaError | None:
     return CalvariaError(known.get(code, ErrorCode.INTERNAL), message)
 
 
+def header_text(sentences: Sequence[str]) -> str:
+    """Sentences as a header may hold them, whatever proxy reads it: the first that fit, and how many more there are."""
+    fitting, length = 0, 0
+    while fitting < len(sentences) and length + len(sentences[fitting]) <= HEADER_BYTES:
+        length += len(sentences[fitting]) + 1
+        fitting += 1
+    left = len(sentences) - fitting
+    return " ".join([*sentences[:fitting], *([f"And {left} more: ask for a report."] if left else [])])
+
+
 def pack(files: Mapping[str, bytes]) -> bytes:
     """A ZIP of files by name, those stored that are compressed already."""
     packed = BytesIO()
@@ -80,5 +93,5 @@ def unpack(body: bytes) -> dict[str, bytes] | None:
     try:
         with ZipFile(BytesIO(body)) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
-    except (BadZipFile, EOFError) as error:
+    except (BadZipFile, EOFError, zlib.error) as error:
         raise CalvariaError(ErrorCode.TRUNCATED, f"The ZIP cannot be read ({error}); ask for it again.") from error

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.geometry import GridAxis, WorkingGrid
+from calvaria.geometry import HALF, GridAxis, WorkingGrid
 from calvaria.volume import BinaryVolume, Mask
 
 Reals = NDArray[np.float64]
 Counts = NDArray[np.intp]
-
-HALF = 0.5 + 1e-4
-"""Edges of voxels are rounded when their shares are summed: what is half full is not more than half full."""
 
 METHODS = "mean", "nearest"
 """A voxel is occupied where more than half of it is, or where its centre is."""

@@ -22,6 +22,8 @@ SLAB_VOXELS = 2_000_000
 """Voxels evaluated at once: what bounds memory."""
 FACE_BELOW_MM = 6.0
 """Base and face lie below this height of the head's frame, tilt included."""
+FACE_FRONT_MM = np.array([(0.0, -97.0, z) for z in range(-30, -140, -10)])
+"""Before nose and chin, from the nose's root down, in an average head's frame: where a head that bends back reaches furthest forward."""
 FILLET_MM = 3.0
 CRUMB_MM3 = 1500.0
 """Separate pieces of bone are kept from this size on: a loose flap, the lower jaw."""
@@ -91,6 +93,8 @@ def _extent(head: HeadShape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     reach = np.array([head.width / 2 + 9, head.length / 2 + 16, head.height + 9])
     low, high = head.centre_mm - reach, head.centre_mm + reach
     low[2] = head.cut_z_mm
+    face = head.centre_mm + (FACE_FRONT_MM * [1, 1, head.face_length] * head.face_scale) @ head.rotation.T
+    low[1] = min([low[1], *face[face[:, 2] > low[2], 1]])
     return low, high
 
 

@@ -48,10 +48,11 @@ def settle(fine: Mask, coarse: Mask, of_coarse: Lattice, of_fine: Lattice, field
         full = np.add.reduceat(full, runs.start, axis=axis, dtype=np.int32)
     size = x.count[:, None, None] * y.count[:, None] * z.count
     occupied = coarse[np.ix_(x.coarse, y.coarse, z.coarse)]
-    wanted = np.where(occupied, np.maximum(full, size // 2), np.minimum(full, (size + 1) // 2))  # a lone voxel is free
+    least, most = np.where(size > 1, ((size + 1) // 2, size // 2), ((0,), (1,)))  # a lone voxel is free
+    wanted = np.where(occupied, np.maximum(full, least), np.minimum(full, most))
     blocks = np.argwhere(wanted != full)
-    most = prod(int(runs.count.max()) for runs in (x, y, z))
-    for some in np.array_split(blocks, len(blocks) * most // CHUNK_VOXELS + 1) if len(blocks) else ():
+    largest = prod(int(runs.count.max()) for runs in (x, y, z))
+    for some in np.array_split(blocks, len(blocks) * largest // CHUNK_VOXELS + 1) if len(blocks) else ():
         _surest(fine, some, wanted[tuple(some.T)], (x, y, z), field, grid)
 
 

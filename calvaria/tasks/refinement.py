@@ -90,7 +90,7 @@ def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     cell_mm = max(smallest_mm, min(volume.spacing_mm), min(by_size_mm, LARGEST_CELL_MM))
     while prod(extent / cell_mm + 2 * REACH_CELLS + 1 for extent in extents) > MOST_CELLS:
         cell_mm *= 1.1
-    if cell_mm > LARGEST_CELL_MM:
+    if cell_mm > max(LARGEST_CELL_MM, min(volume.spacing_mm)):
         spanned = " x ".join(f"{extent:,.0f}" for extent in extents)
         raise too_large(f"The mask spans {spanned} mm, more than any organ", ORGAN)
     return WorkingGrid.over(volume, cell_mm, REACH_CELLS * cell_mm)

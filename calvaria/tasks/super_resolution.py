@@ -156,12 +156,12 @@ def _placed(mask: Mask, box: Box, shape: tuple[int, int, int]) -> Mask:
     return whole
 
 
-COARSE_MM = 1.5, 5.5
-"""Longest edge of the coarse voxels that the network learned from."""
+COARSE_MM = 1.6, 4.6
+"""Longest edge of the coarse voxels that the network learned from (`calvaria.training.super_resolution`)."""
 
 
 def unlike_scans(prepared: Prepared) -> str | None:
-    """Whether the mask's voxels, or the wanted factor, are outside what the network learned."""
+    """Whether the mask's voxels are larger or smaller than what the network learned from."""
     coarse_mm = max(prepared.volume.spacing_mm)
     if COARSE_MM[0] <= coarse_mm <= COARSE_MM[1]:
         return None

@@ -70,12 +70,13 @@ def fit(
     network = EncoderDecoder(config.network)
     name = CLOSE_UP if config.second else WEIGHTS
     if start:
-        network.load_state_dict(widened(load_weights(start / name)[0].state_dict(), config.network, config.seed))
+        network.load_state_dict(begun(config, start))
     learner: Learner = DenseNetwork(network) if config.dense else network
     learner.to(device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
     examples = training_examples(config, folder, first)
-    run = {"config": asdict(config.whole), "first": first_sha256(first), "cases": cases_sha256(config)}
+    run: Run = {"config": asdict(config.whole), "first": first_sha256(first), "cases": cases_sha256(config)}
+    run |= {"generator": None if config.data.cases else GENERATOR, "start": weights_sha256(start)[name] if start else None}
     progress = _resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
@@ -98,6 +99,19 @@ def fit(
     elif team.leads:
         save_weights(path, network, TASKS[config.task], config.settings)
     return path
+
+
+def begun(config: TrainConfig, start: Path) -> dict[str, torch.Tensor]:
+    """What a run that goes on from the weights in the folder `start` begins with.
+
+    CalvariaError BAD_OPTION where they are of another task, or have more inputs or channels than the configuration, and as `load_weights`.
+    """
+    network, task, _ = load_weights(start / (CLOSE_UP if config.second else WEIGHTS))
+    if task.name != config.task:
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"The weights in {start} are for {task.name}, not {config.task}. Name others with --start."
+        )
+    return widened(network.state_dict(), config.network, config.seed)
 
 
 def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch, config: OptimizerConfig, device: str, team: Team) -> float:
@@ -220,7 +234,8 @@ def _one_thread(_: int) -> None:
 
 
 Run = dict[str, Any]
-"""What a checkpoint belongs to: `config`, of the whole run, as a dictionary, the SHA-256 of the `first` network's weights and `cases`."""
+"""What a checkpoint belongs to: `config`, of the whole run, as a dictionary, the SHA-256 of the `first` network's weights, of those it
+began with (`start`) and of `cases`, and the `generator`'s version."""
 
 
 def _save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -236,7 +251,8 @@ def _resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: t
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not _same(state.get("run"), run):
         raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"{path} belongs to another configuration, first network or folder of cases. Choose another folder."
+            ErrorCode.BAD_OPTION,
+            f"{path} belongs to another configuration, start, first network, folder of cases or generator. Choose another folder.",
         )
     if state["progress"]["step"] > last_step:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
@@ -247,7 +263,8 @@ def _resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: t
 
 def _same(stored: Run | None, run: Run) -> bool:
     """Whether a stored run is this one; what its configuration does not name, since it is newer, has its default there."""
-    if stored is None or stored["first"] != run["first"] or stored.get("cases") != run["cases"]:
+    named = ("first", "cases", *(name for name in ("generator", "start") if name in (stored or ())))  # older ones do not name the last two
+    if stored is None or any(stored.get(name) != run[name] for name in named):
         return False
     try:
         return TrainConfig.of(stored["config"], "stored") == TrainConfig.of(run["config"], "given")

@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 
-from calvaria.datasets import Pair, pairs, split
-from calvaria.datasets.files import folders
-from calvaria.datasets.index import SETTINGS
+from calvaria.datasets import Pair, fingerprint, pairs, split
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.training.config import TrainConfig
@@ -44,12 +40,7 @@ class GivenSkulls:
 
 def given_cases(config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
     """The cases of the users' own folder, to learn from and to validate on. CalvariaError BAD_OPTION unless there are two heads."""
-    folder = Path(config.data.cases)
-    settings = folder / SETTINGS
-    if settings.exists() and '"resolutions"' in settings.read_text(errors="replace"):  # what `calvaria prepare` made
-        inside = ", ".join(str(each) for each in folders(folder))
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds heads in a folder for each resolution. Choose one of: {inside}.")
-    learned, held_out = split(pairs(folder), HELD_OUT)
+    learned, held_out = split(pairs(config.data.cases), HELD_OUT)
     if not held_out:
         message = f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation."
         raise CalvariaError(ErrorCode.BAD_OPTION, message)
@@ -57,8 +48,5 @@ def given_cases(config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
 
 
 def cases_sha256(config: TrainConfig) -> str | None:
-    """Of what the users' folder holds: names, sizes and times of its files; None without one."""
-    if not config.data.cases:
-        return None
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for pair in pairs(config.data.cases) for path in pair.paths]
-    return sha256(repr(files).encode(errors="surrogateescape")).hexdigest()
+    """Of what the users' folder holds; None without one."""
+    return fingerprint(path for pair in pairs(config.data.cases) for path in pair.paths) if config.data.cases else None

@@ -35,7 +35,9 @@ def run(
     config = read_config(task, config_path)
     if cases:
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
-    fit.training_examples(config, folder, first)  # refused before an hour of making skulls, not after
+    fit.training_examples(config, folder, first)  # what is refused is refused before an hour of making skulls, not after
+    if start:
+        fit.begun(config, start)
     with _bars() as bars:
         count, skulls, note = _skulls(config, folder, first)
         making = bars.add_task("skulls", total=count, note=note)

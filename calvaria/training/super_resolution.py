@@ -8,7 +8,7 @@ import numpy as np
 from calvaria.geometry import to_canonical
 from calvaria.synthetic.coarse import METHODS, scan
 from calvaria.tasks import Extras, Settings
-from calvaria.tasks.super_resolution import prepare
+from calvaria.tasks.super_resolution import COARSE_MM, prepare
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.skulls import Skulls
@@ -26,7 +26,7 @@ BY_MEAN = 0.7
 FACTORS = 2, 3, 4, 4
 """Cells along a coarse voxel's longest edge; each as likely as it stands here."""
 
-EDGE_MM = 1.6, 4.6
+EDGE_MM = COARSE_MM
 PIXEL_SHARE = 0.2, 0.6
 """Longest edges of coarse voxels, and the edges of a slice's pixels as a share of the distance of slices."""
 

@@ -17,10 +17,13 @@ def widened(state: dict[str, Tensor], config: NetworkConfig, seed: int) -> dict[
     """Weights for `config`, which has at least the inputs, and at every stride the channels, of a network with these.
 
     Of new inputs nothing is made at first; a new channel copies an old one, and both share what that one said, by shares drawn by `seed`.
-    CalvariaError BAD_OPTION where `config` has fewer channels somewhere.
+    CalvariaError BAD_OPTION where `config` has fewer inputs, or fewer channels somewhere.
     """
     source = torch.Generator().manual_seed(seed)
     stem = state["stem.weight"]
+    if stem.shape[1] > max(config.inputs, 1):
+        message = f"A network with {stem.shape[1]} inputs cannot go on in one with {config.inputs}. Give the configuration as many."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
     more_inputs = stem.new_zeros(len(stem), max(config.inputs - stem.shape[1], 0), stem.shape[2])
     state = state | {"stem.weight": torch.cat([stem, more_inputs], dim=1)}
     copied = [_copied(known, wanted) for known, wanted in zip(_channels(state), config.channels, strict=True)]

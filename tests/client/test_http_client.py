@@ -132,15 +132,21 @@ def test_torchserves_own_refusals_become_ours_with_advice(tmp_path, response, co
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(httpx.ReadTimeout("slow"), ErrorCode.TIMEOUT), (httpx.ConnectError("refused"), ErrorCode.UNAVAILABLE)]
+    ("error", "code", "words"),
+    [
+        (httpx.ReadTimeout("slow"), ErrorCode.TIMEOUT, "longer timeout"),
+        (httpx.ConnectError("refused"), ErrorCode.UNAVAILABLE, "Start one"),
+        (httpx.WriteError("Connection reset by peer"), ErrorCode.UNAVAILABLE, "broke off"),
+    ],
 )
-def test_no_answer(tmp_path, error, code):
+def test_no_answer(tmp_path, error, code, words):
     def answer(request: httpx.Request) -> httpx.Response:
         raise error
 
     with pytest.raises(CalvariaError) as caught:
         client(answer, tmp_path).predict("completion", VOLUME)
     assert caught.value.code is code
+    assert words in caught.value.message
 
 
 def test_a_broken_key_file_is_named(tmp_path):

@@ -95,6 +95,19 @@ def test_a_mask_is_refined_and_scored(evaluate: Command, intact: bool) -> None:
     assert json.loads(Path("refined.json").read_text())["from"] == "ball.nrrd"
 
 
+def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GRIDS, "64-128", Grid(24, 12))
+    words = ("super-resolution", "--cases", 1, "--kinds", "64-128", "--out", "others.csv", "--no-pictures", "--no-baselines")
+    assert evaluate(*words)[0] == 0
+    monkeypatch.setattr("calvaria.commands.evaluate.GENERATOR", 0)
+    status, said = evaluate(*words)
+    assert (status, "Choose another --out" in said) == (2, True)
+    whole = ("refinement", "--whole", "ball.nrrd", "--cases", 1, "--out", "whole.csv", "--no-pictures", "--no-baselines")
+    assert evaluate(*whole)[0] == 0
+    Path("ball.nrrd").touch()
+    assert evaluate(*whole)[0] == 2
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -104,12 +117,16 @@ def test_a_mask_is_refined_and_scored(evaluate: Command, intact: bool) -> None:
         (("super-resolution", "--spacing-mm", 1), "The voxels of cases of super-resolution are part of the test"),
         (("super-resolution", "--working"), "Answers of super-resolution are scored on their own grid"),
         (("super-resolution", "--kinds", "64-65"), "super-resolution has no kind of case '64-65'. Choose of: 64-128,"),
-        (("super-resolution", "--whole", "ball.nrrd", "--kinds", "64-512"), "Voxels of 2 × 2 × 2 mm support none of 64-512"),
+        (("super-resolution", "--whole", "ball.nrrd", "--kinds", "64-512"), "Voxels of 2 × 2 × 2 mm do not support 64-512"),
         (("super-resolution", "--seed", 900_000), "others were trained on"),
         (("refinement", "--kinds", "64-128"), "refinement has no kind of case '64-128'. Choose of: heart, aorta,"),
         (("refinement", "--whole", "ball.nrrd", "--kinds", "heart"), "Mistakes in ball.nrrd are drawn"),
         (("refinement", "--seed", 900_000), "others were trained on"),
         (("--cases-from", ".", "--kinds", "edge"), "--cases-from brings its own defects"),
+        (("--cases-from", ".", "--seed", 3), "--cases-from takes cases as they come"),
+        (("--cases-from", ".", "--spacing-mm", 1), "Files have voxels of their own"),
+        (("--whole", "ball.nrrd", "--spacing-mm", 1), "Files have voxels of their own"),
+        (("--intact", "--kinds", "edge"), "Heads with nothing missing are of one kind"),
         (("--kinds", "heart"), "completion has no kind of case 'heart'"),
     ],
 )

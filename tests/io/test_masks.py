@@ -43,6 +43,12 @@ def test_a_label_is_chosen(label, dtype):
     assert np.array_equal(decode(by_pynrrd(samples), label=label).volume.mask, samples == label)
 
 
+@pytest.mark.parametrize("label", [8_000, 32_768, 100_000])
+def test_a_large_label_is_found_among_numbers_of_32_bits(label):
+    samples = np.where(ball(), label, 0).astype("f4")
+    assert np.array_equal(decode(by_pynrrd(samples), label=label).volume.mask, ball())
+
+
 @pytest.mark.parametrize("label", [4, 300, 10**12])
 def test_an_absent_label_is_refused_and_the_present_ones_are_named(label):
     with pytest.raises(CalvariaError, match="0, 1, 2, 3") as refusal:

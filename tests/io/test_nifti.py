@@ -120,6 +120,10 @@ def test_without_sform_and_qform_the_axes_are_taken_as_lps_with_a_warning():
     assert "no sform or qform" in decoded.warnings[0]
 
 
+def test_an_unknown_unit_of_time_is_no_matter():
+    assert decode(changed(setting("xyzt_units", 2 + 56))).volume.spacing_mm == decode(changed(setting("xyzt_units", 2))).volume.spacing_mm
+
+
 @pytest.mark.parametrize(("unit", "mm"), [("meter", 1000), ("micron", 0.001), ("unknown", 1), ("mm", 1)])
 def test_other_units_become_millimetres(unit, mm):
     in_unit = np.diag([1 / mm, 1 / mm, 1 / mm, 1]) @ lps()

@@ -118,7 +118,14 @@ def test_missing_geometry_is_assumed_with_a_warning(changes, affine, warning):
 def test_old_style_geometry_places_the_first_voxel():
     volume = decode(nrrd_text(space=None, space_directions=None, space_origin=None, spacings="1 2 3", axis_mins="4 5 6")).volume
     assert volume.spacing_mm == (1, 2, 3)
-    assert volume.origin_mm == (4, 5, 6)
+    assert volume.origin_mm == (4.5, 6, 7.5)  # the first cell begins there
+
+
+@pytest.mark.parametrize("field", ["centers", "centerings"])
+def test_samples_that_are_nodes_begin_where_their_axis_does(field):
+    old = {"space": None, "space_directions": None, "space_origin": None, "spacings": "1 2 3", "axis_mins": "4 5 6"}
+    assert decode(nrrd_text(**old, **{field: "node node node"})).volume.origin_mm == (4, 5, 6)
+    assert decode(nrrd_text(**old, **{field: "node cell cell"})).volume.origin_mm == (4, 6, 7.5)
 
 
 def test_carriage_returns_comments_and_keys_do_no_harm():
@@ -226,7 +233,7 @@ def test_units_of_length_become_millimetres(unit, mm, placed):
     decoded = decode(content)
     assert not [warning for warning in decoded.warnings if "known" in warning]
     expected = np.eye(4)
-    expected[0, 3] = 1
+    expected[:3, 3] = [1, 0, 0] if placed else [1.5, 0.5, 0.5]
     np.testing.assert_allclose(decoded.volume.affine, expected)
 
 

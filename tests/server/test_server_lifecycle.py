@@ -219,7 +219,13 @@ def test_java_that_does_not_start_is_quoted(model_store, tmp_path):
     assert "Invalid maximum heap size" in refusal(Server.apart(tmp_path, CONFIG, model_store, vmargs="-Xmx3zz"))
 
 
-def test_an_archive_of_another_version_is_refused_naming_both(model_store, tmp_path):
+@pytest.mark.parametrize("rolled", [False, True], ids=["same log", "the log of yesterday is rolled over"])
+def test_an_archive_of_another_version_is_refused_naming_both(model_store, tmp_path, rolled):
+    if rolled:
+        log = tmp_path / "logs" / "model_log.log"
+        log.parent.mkdir()
+        log.write_text("of another day\n" * 10_000)
+        os.utime(log, (time.time() - 86_400,) * 2)
     old = tmp_path / "store"
     old.mkdir()
     with zipfile.ZipFile(model_store / "completion.mar") as new, zipfile.ZipFile(old / "completion.mar", "w") as changed:

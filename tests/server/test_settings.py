@@ -1,4 +1,5 @@
 import re
+import socket
 import zipfile
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import yaml
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.server.settings import CONFIG, MODEL_CONFIG, ServerSettings, is_free
+from calvaria.server.settings import CONFIG, MODEL_CONFIG, ServerSettings, is_free, why_closed
 from calvaria.serving.service import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,13 +47,35 @@ def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp
     assert refused.value.message == f"{name} in config.properties is {value!r}. It must be {wanted}."
 
 
-@pytest.mark.parametrize("address", ["https://0.0.0.0:8443", "HTTP://server.example", "http://localhost"])
+@pytest.mark.parametrize("address", ["https://10.0.0.1:8443", "HTTP://server.example", "http://localhost"])
 def test_addresses_of_every_kind_are_taken(address, tmp_path):
     path = tmp_path / "config.properties"
     path.write_text(f"inference_address={address}\n")
     settings = ServerSettings.read(path)
     settings.check(path.name)
     assert settings.url("inference") == address
+
+
+def test_a_server_that_listens_everywhere_is_called_on_loopback(tmp_path):
+    path = tmp_path / "config.properties"
+    path.write_text("inference_address=https://0.0.0.0:8443\ngrpc_inference_address=0.0.0.0\n")
+    settings = ServerSettings.read(path)
+    assert settings.url("inference") == "https://127.0.0.1:8443"
+    assert settings.grpc_target == "127.0.0.1:7070"
+
+
+def test_why_a_port_is_closed_is_told(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert "another program" in why_closed(taken.getsockname()[1])
+
+    class Forbidden(socket.socket):
+        def bind(self, address):
+            raise PermissionError
+
+    monkeypatch.setattr(socket, "socket", Forbidden)
+    assert "administrators" in why_closed(443)
 
 
 def test_elsewhere_everything_is_found_and_no_port_is_shared(settings, tmp_path):

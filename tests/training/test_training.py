@@ -73,6 +73,24 @@ def test_a_run_of_another_configuration_is_not_continued(runs: Path) -> None:
         fit(CONFIG, runs / "other")
 
 
+def test_a_run_on_other_skulls_or_from_other_weights_is_not_continued(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = replace(CONFIG, until=1)
+    start = fit(CONFIG, runs / "start").parent
+    fit(short, runs / "begun", start=start)
+    fit(short, runs / "begun", start=start)
+    with pytest.raises(CalvariaError, match="another configuration, start"):
+        fit(short, runs / "begun")
+    monkeypatch.setattr("calvaria.training.fit.GENERATOR", 0)
+    with pytest.raises(CalvariaError, match="another configuration, start"):
+        fit(short, runs / "begun", start=start)
+
+
+def test_weights_of_another_task_are_no_start(runs: Path) -> None:
+    with pytest.raises(CalvariaError, match="are for refinement, not completion"):
+        fit(CONFIG, runs / "of another", start=Path(__file__).parents[2] / "models" / "refinement")
+    assert not (runs / "of another" / WEIGHTS).exists()
+
+
 def test_a_checkpoint_outlives_a_setting_that_came_later(runs: Path) -> None:
     short = replace(CONFIG, until=1)
     fit(short, runs / "older")

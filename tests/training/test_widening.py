@@ -66,6 +66,12 @@ def test_a_network_never_becomes_narrower(narrow: EncoderDecoder) -> None:
     assert refused.value.code is ErrorCode.BAD_OPTION
 
 
+def test_inputs_are_never_forgotten(narrow: EncoderDecoder) -> None:
+    fewer = replace(narrow.config, inputs=narrow.config.inputs - 1)
+    with pytest.raises(CalvariaError, match="inputs cannot go on"):
+        widened(narrow.state_dict(), fewer, seed=0)
+
+
 def test_the_papers_network_without_inputs() -> None:
     torch.manual_seed(0)
     ch1, ch2 = (EncoderDecoder(CONFIGS[name]).eval() for name in ("ch1", "ch2"))

@@ -1,0 +1,27 @@
+"""What travels: headers that any proxy takes, ZIPs that may be broken."""
+
+import pytest
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.serving.wire import HEADER_BYTES, header_text, pack, unpack
+
+
+def test_few_sentences_are_all_in_the_header():
+    assert header_text(["One.", "Two."]) == "One. Two."
+    assert header_text([]) == ""
+
+
+@pytest.mark.parametrize("count", [30, 63])
+def test_of_many_sentences_the_header_says_how_many_are_left(count):
+    text = header_text([f"Label {number} is unlike what the network learned from: it is left as it is." for number in range(count)])
+    assert len(text) < HEADER_BYTES + 60
+    told = text.count("is left as it is")
+    assert text.endswith(f"And {count - told} more: ask for a report.")
+
+
+def test_a_damaged_zip_is_refused():
+    packed = pack({"report.json": b"{}" * 500})
+    where = packed.index(b"report.json") + len("report.json")
+    with pytest.raises(CalvariaError) as refused:
+        unpack(packed[:where] + b"\xff\xff\xff\xff" + packed[where + 4 :])
+    assert refused.value.code is ErrorCode.TRUNCATED
