@@ -48,7 +48,8 @@ def settle(fine: Mask, coarse: Mask, of_coarse: Lattice, of_fine: Lattice, field
         full = np.add.reduceat(full, runs.start, axis=axis, dtype=np.int32)
     size = x.count[:, None, None] * y.count[:, None] * z.count
     occupied = coarse[np.ix_(x.coarse, y.coarse, z.coarse)]
-    least, most = np.where(size > 1, ((size + 1) // 2, size // 2), ((0,), (1,)))  # a lone voxel is free
+    alone = size == 1  # such a voxel is free
+    least, most = (size + 1) // 2 - alone, size // 2 + alone
     wanted = np.where(occupied, np.maximum(full, least), np.minimum(full, most))
     blocks = np.argwhere(wanted != full)
     largest = prod(int(runs.count.max()) for runs in (x, y, z))
