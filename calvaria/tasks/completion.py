@@ -162,8 +162,8 @@ HEAD_SPAN_MM = (100.0, 195.0), (130.0, 250.0), (90.0, 250.0)
 HEAD_CM3 = 200.0, 1000.0
 """How far the occupied voxels of a head reach to the left, to the back and upwards, and how much they fill.
 
-24 generated skulls (`make_skull`, seeds 0 to 23, 3 mm), the kind that the networks learn from, span 117-171, 156-216 and 111-216 mm
-and fill 309-793 cm³; the real head in the tests spans 138 × 194 × 135 mm and fills 430 cm³. These are a fifth wider, so that only what is
+24 generated skulls (`make_skull`, seeds 0 to 23, 3 mm), the kind that the networks learn from, span 114-168, 153-216 and 114-216 mm
+and fill 353-905 cm³; the real head in the tests spans 138 × 194 × 135 mm and fills 430 cm³. These are wider, so that only what is
 surely something else is called so: a brain (1471 cm³), a jaw, a head in the wrong unit, one cut off above the orbits.
 """
 
