@@ -46,7 +46,10 @@ CELLS_ALONG = 36.0
 """Edge of a cube of the mask's volume, in cells: mistakes, and what is judged around the surface, grow with what they are made in."""
 
 LARGEST_CELL_MM = 4.0
-"""A body is no organ: what does not fit into cells of this size is refused."""
+"""A body is no organ: what does not fit into cells of this size, or of its own voxels, is refused."""
+
+LARGEST_VOXEL_MM = 8.0
+"""Shortest edge of a mask's voxels."""
 
 MOST_CELLS = 2**23
 MOST_SITES = 2**22
@@ -90,6 +93,10 @@ def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     cell_mm = max(smallest_mm, min(volume.spacing_mm), min(by_size_mm, LARGEST_CELL_MM))
     while prod(extent / cell_mm + 2 * REACH_CELLS + 1 for extent in extents) > MOST_CELLS:
         cell_mm *= 1.1
+    if min(volume.spacing_mm) > LARGEST_VOXEL_MM:
+        raise too_large(
+            f"The mask's voxels have at least {min(volume.spacing_mm):g} mm, more than the {LARGEST_VOXEL_MM:g} worked on", ORGAN
+        )
     if cell_mm > max(LARGEST_CELL_MM, min(volume.spacing_mm)):
         spanned = " x ".join(f"{extent:,.0f}" for extent in extents)
         raise too_large(f"The mask spans {spanned} mm, more than any organ", ORGAN)

@@ -127,12 +127,17 @@ def test_cells_grow_with_the_mask_and_everything_near_its_surface_is_judged() ->
         (np.ones((4, 4, 4), np.bool_), (1, 1, 1), ErrorCode.FULL_MASK),
         (np.eye(4, dtype=np.bool_)[..., None] & [True, False], (0.2, 0.2, 0.2), ErrorCode.EMPTY_MASK),
         (ball(3) | np.roll(ball(3), 15, axis=0), (100, 100, 100), ErrorCode.TOO_LARGE),
+        (np.tile(ball(3), (8, 8, 8)), (3, 3, 3), ErrorCode.TOO_LARGE),
     ],
 )
 def test_what_shows_no_organ_is_refused(mask: Mask, spacing_mm: tuple[float, float, float], code: ErrorCode) -> None:
     with pytest.raises(CalvariaError) as refusal:
         prepare(volume(mask, spacing_mm), SETTINGS)
     assert refusal.value.code is code
+
+
+def test_coarse_voxels_are_cells() -> None:
+    assert prepare(volume(ball(40, (20, 20, 20), (5, 5, 5)), (5, 5, 5)), SETTINGS).grid.spacing_mm == 5
 
 
 def test_a_mask_that_is_refined_into_nothing_is_empty() -> None:
