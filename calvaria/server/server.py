@@ -69,9 +69,8 @@ class Server:
     def start(self, timeout_s: float = 120.0) -> None:
         """Start and wait until every model has a READY worker; CalvariaError UNAVAILABLE, and nothing left running, if that fails."""
         self._check_startable()
-        java = find_java_home()  # before the folder is claimed: it may take longer than a claim without a process holds
         try:
-            self._launch(self._claim(), java)
+            self._launch()
             self._wait_until_ready(timeout_s)
         except BaseException:
             if self._processes.ours:
@@ -160,7 +159,9 @@ class Server:
         except FileExistsError as error:
             raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
 
-    def _launch(self, scratch: str, java: Path) -> None:
+    def _launch(self) -> None:
+        java = find_java_home()  # before the folder is claimed: it may take longer than a claim without a process holds
+        scratch = self._claim()
         run, logs = self.folder / RUN_FOLDER, self.folder / LOGS
         logs.mkdir(exist_ok=True)
         environment = self._environment(os.environ) | {

@@ -28,7 +28,7 @@ def brief(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     settings = {"token_expiration_min": str(LIFE_S / 60), "load_models": MODELS_OF_NOBODY}
     server = Server.apart(tmp_path_factory.mktemp("brief"), CONFIG, model_store, **settings)
     try:
-        server._launch(server._claim())
+        server._launch()
         deadline = time.monotonic() + 60
         while any(map(is_free, server.settings.ports)):
             assert time.monotonic() < deadline
