@@ -173,15 +173,11 @@ def encode_source(source: Source) -> bytes:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{source} cannot be read: {error.strerror}.") from error
 
 
-def trusted() -> ssl.SSLContext:
-    """The authorities that this machine trusts, or those that SSL_CERT_FILE names."""
-    return ssl.create_default_context()
-
-
 def trusted_pem() -> bytes | None:
-    """The same as certificates; None where this machine has no list, for gRPC to take its own."""
+    """The authorities that this machine trusts, or SSL_CERT_FILE names, for gRPC; None where there is no list, for it to take its own."""
     places = ssl.get_default_verify_paths()
-    found = [Path(places.cafile or ""), Path(places.capath or "") / "ca-certificates.crt"]
+    found = [Path(places.cafile)] if places.cafile else []
+    found += [Path(places.capath) / "ca-certificates.crt"] if places.capath else []
     return next((path.read_bytes() for path in found if path.is_file()), None)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from calvaria.client import refusals
-from calvaria.client.codec import Answer, Caller, accept, readable, trusted
+from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.retry import Progress, Retry, Watch
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART, WARNING_HEADER, header_of
@@ -41,7 +41,7 @@ class Client(Caller):
         if not url.lower().startswith(("http://", "https://")):
             raise CalvariaError(ErrorCode.BAD_OPTION, f"An address begins with http:// or https://, unlike {url}.")
         self.url = url.rstrip("/")
-        trust = ssl.create_default_context(cafile=readable(ca_file)) if ca_file else trusted()
+        trust = ssl.create_default_context(cafile=readable(ca_file) if ca_file else None)
         self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), verify=trust, transport=transport, trust_env=False)
 
     def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:

@@ -145,10 +145,6 @@ def _workers_in(archive: Path) -> int:
     return int(config.get("minWorkers", 0))
 
 
-def is_free(port: int) -> bool:
-    return not why_closed(port)
-
-
 def why_closed(port: int) -> str:
     """Why a server cannot listen on a port; empty where it can."""
     with socket.socket() as probe:

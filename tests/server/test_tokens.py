@@ -13,7 +13,7 @@ from calvaria.client import NEVER, Client, GrpcClient
 from calvaria.client.codec import Caller
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.server import Server
-from calvaria.server.settings import is_free
+from calvaria.server.settings import why_closed
 
 pytestmark = pytest.mark.server
 
@@ -30,7 +30,7 @@ def brief(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     try:
         server._launch()
         deadline = time.monotonic() + 60
-        while any(map(is_free, server.settings.ports)):
+        while not all(map(why_closed, server.settings.ports)):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield server
