@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, restrict, stem, union
+from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, normalise, restrict, stem, union
 
 LEVELS = 7
 
@@ -92,7 +92,7 @@ class EncoderDecoder(nn.Module):
                 so that finer levels have something to learn from.
         forced  keep exactly the target's sites instead, so that engines can be compared on the same sites.
         """
-        SiteSet.index_together(*pyramid(sites))
+        SiteSet.index_together(*pyramid(sites), *(pyramid(target) if target is not None else ()))
         skips = [self.stem(sites if features is None else SparseTensor(sites, features))]
         for encode in self.encoder:
             skips.append(encode(skips[-1]))
@@ -100,7 +100,7 @@ class EncoderDecoder(nn.Module):
         x = skips.pop()
         levels = []
         for decode, skip, wanted in zip(self.decoder, reversed(skips), reversed(targets[:-1]), strict=True):
-            x, logits = decode(x, skip, None if self.config.grows else skip.sites)
+            x, logits = decode(x, skip, self.config.grows)
             kept = x.sites.select(logits > self.config.bar(x.sites.stride))
             level, onward = decided(Level(x.sites, logits, kept), skip.sites, self.config, wanted, forced)
             levels.append(level)
@@ -126,15 +126,17 @@ class DecoderLevel(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, kernel: int):
         super().__init__()
+        self.kernel = kernel
         self.up = Convolution(generate, kernel**3, c_in, c_out)
         self.conv = Convolution(convolve, 27, c_out, c_out)
         self.head = nn.Linear(c_out, 1)
         # Most candidates do not belong to the answer: an untrained head says so, rather than keeping half of everything.
         nn.init.constant_(self.head.bias, -2.0)
 
-    def forward(self, x: SparseTensor, skip: SparseTensor, onto: SiteSet | None = None) -> tuple[SparseTensor, Tensor]:
-        """Generating every site within reach, or those of `onto`."""
-        x = union(self.conv(self.up(x, onto)), skip)
+    def forward(self, x: SparseTensor, skip: SparseTensor, grows: bool = True) -> tuple[SparseTensor, Tensor]:
+        """Generating every site within reach, or those that the encoder has."""
+        candidates, either = x.sites.candidates(self.kernel, skip.sites) if grows else (skip.sites, skip.sites)
+        x = union(self.conv(self.up(x, candidates)), skip, either)
         return x, self.head(x.features).flatten()
 
 
@@ -155,7 +157,8 @@ class Convolution(nn.Module):
 
     def forward(self, x: Any, *onto: SiteSet | None) -> SparseTensor:
         """From a sparse tensor, or the stem from sites alone; `onto` as `generate` takes it."""
-        return self.operation(x, self.weight, *onto).map(self.norm).map(torch.relu)
+        y = self.operation(x, self.weight, *onto)
+        return normalise(y, self.norm) if self.training and len(y.sites) > 1 else y.map(self.norm).map(torch.relu)
 
 
 class SiteNorm(nn.BatchNorm1d):
@@ -180,8 +183,10 @@ def decided(level: Level, encoder: SiteSet, config: NetworkConfig, wanted: SiteS
     truth = wanted.intersection(level.sites)
     if forced:
         return Level(level.sites, level.logits, truth), truth
-    level = bounded(level, config.limits(encoder))
-    return level, level.kept.union(truth)
+    onward = level.kept.union(truth)
+    SiteSet.index_together(level.kept, onward)
+    fewer = bounded(level, config.limits(encoder))
+    return fewer, onward if fewer is level else fewer.kept.union(truth)
 
 
 def bounded(level: Level, limits: Sequence[float]) -> Level:

@@ -83,9 +83,7 @@ class Plan:
         The features given are those of all coarse sites. What was not kept need not be taken out: with kernel 2 a candidate has one
         parent, which was kept, and kernel 4 is the coarsest level's, where all are.
         """
-        candidates = kept.reached(step.kernel) if self.config.grows else encoder
-        union = candidates.union(encoder)
-        SiteSet.index_together(candidates, union)
+        candidates, union = kept.candidates(step.kernel, encoder) if self.config.grows else (encoder, encoder)
         features = coarse.compute.generate(features, step.up.weight, coarse.bits, candidates.bits, step.up.bias)
         features, logits, words = coarse.compute.decide(
             features,

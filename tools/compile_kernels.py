@@ -32,7 +32,7 @@ def record(path: Path) -> None:
     from calvaria.networks import CONFIGS, EncoderDecoder
     from calvaria.plan import Plan
     from calvaria.sparse import SiteSet, engines
-    from calvaria.sparse.triton_engine import bits, cubes, features
+    from calvaria.sparse.triton_engine import bits, cubes, features, norms
     from calvaria.sparse.triton_engine.launch import launch
 
     found: dict[str, None] = {}
@@ -47,7 +47,7 @@ def record(path: Path) -> None:
                 return
         launch(kernel, grid, tensors, numbers, **constants)
 
-    for module in (bits, cubes, features):
+    for module in (bits, cubes, features, norms):
         module.launch = recording  # type: ignore[attr-defined]
     engines._MODULES["native", "cpu"] = KERNELS
     for (name, size), dtype, few, tf32 in product(NETWORKS.items(), (torch.float16, torch.float32), (0, 2**15), (False, True)):

@@ -59,11 +59,11 @@ def shapes() -> None:
 
 
 def compiled() -> list[Any]:
-    from calvaria.sparse.triton_engine import bit_kernels, cube_kernels, product_kernels, stem_kernels
+    from calvaria.sparse.triton_engine import bit_kernels, cube_kernels, norm_kernels, product_kernels, stem_kernels
 
     found = {
         id(f): f
-        for module in (bit_kernels, cube_kernels, product_kernels, stem_kernels)
+        for module in (bit_kernels, cube_kernels, norm_kernels, product_kernels, stem_kernels)
         for f in vars(module).values()
         if hasattr(f, "device_caches")
     }

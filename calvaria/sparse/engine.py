@@ -52,6 +52,9 @@ class Engine(Protocol):
     def index_all(self, grids: Sequence[Tensor]) -> list[Bits]:
         """`index` of several grids on one device: on a GPU the host waits for their counts once, not once for each."""
 
+    def ends(self, bits: Bits) -> list[int]:
+        """Sites up to the end of each item of the batch: the last is their number."""
+
     def coordinates(self, bits: Bits) -> Tensor:
         """int32 [N, 4]: (b, x, y, z) of each site in cells of this grid."""
 
@@ -69,6 +72,9 @@ class Engine(Protocol):
 
         limits  int64 [B, 3]: the size (x, y, z) of each item in cells of the finer grid; what lies outside is clipped.
         """
+
+    def candidates(self, words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor) -> tuple[Bits, Bits]:
+        """`children`, and the sites of either those or the words `encoder` of the same grid."""
 
     def select(self, bits: Bits, keep: Tensor) -> Tensor:
         """words of the sites where `keep`, bool [N], is true."""
@@ -116,6 +122,24 @@ class Engine(Protocol):
 
     def transfer(self, features: Tensor, source: Bits, target: Bits) -> Tensor:
         """[target.count, C]: each target site's features in the source, zero where the source lacks it. Its adjoint is itself, reversed."""
+
+    def join(self, features: Tensor, source: Bits, others: Tensor, other: Bits, target: Bits) -> Tensor:
+        """[target.count, C]: both sources' features added at each target site."""
+
+    # While training.
+
+    def normalise(
+        self, features: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(relu((features [N, C] - mean) · scale · weight + bias); mean and scale = 1/√(variance + eps), float32 [C], over the rows).
+
+        N is at least 2. The running statistics [C] move towards mean and unbiased variance by the momentum.
+        """
+
+    def normalise_gradient(
+        self, gradient: Tensor, features: Tensor, out: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of features, weight and bias from that of `normalise`, whose results are `out`, mean and scale."""
 
     # A decoder level as inference wants it, in one pass.
 

@@ -297,6 +297,81 @@ def _transfer_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 _differentiable(transfer, _transfer_backward, _transfer_context)
 
 
+# Both halves at once.
+
+
+@_operator
+def join(
+    features: Tensor,
+    source_words: Tensor,
+    source_starts: Tensor,
+    source_count: int,
+    others: Tensor,
+    other_words: Tensor,
+    other_starts: Tensor,
+    other_count: int,
+    target_words: Tensor,
+    target_starts: Tensor,
+    target_count: int,
+    engine: str,
+) -> Tensor:
+    source, other = Bits(source_words, source_starts, source_count), Bits(other_words, other_starts, other_count)
+    return _engine(engine, features).join(features, source, others, other, Bits(target_words, target_starts, target_count))
+
+
+@join.register_fake
+def _(features: Tensor, *bits: Any) -> Tensor:
+    return features.new_empty(bits[9], features.shape[1])
+
+
+def _join_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, *source, ctx.source_count, _, words, starts, ctx.other_count, target_words, target_starts, ctx.count, ctx.engine = inputs
+    ctx.save_for_backward(*source, words, starts, target_words, target_starts)
+
+
+def _join_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    *sources, words, starts = ctx.saved_tensors
+    here, gradient = (words, starts, ctx.count), gradient.contiguous()
+    for_features = for_others = None
+    if ctx.needs_input_grad[0]:
+        for_features = _compute(transfer, gradient, *here, *sources[:2], ctx.source_count, ctx.engine)
+    if ctx.needs_input_grad[4]:
+        for_others = _compute(transfer, gradient, *here, *sources[2:], ctx.other_count, ctx.engine)
+    return for_features, *[None] * 3, for_others, *[None] * 7
+
+
+_differentiable(join, _join_backward, _join_context)
+
+
+# Rows of features, wherever their sites lie.
+
+
+def normalise(features: Tensor, norm: torch.nn.BatchNorm1d, engine: str) -> Tensor:
+    """relu(norm(features [N, C])) by the statistics of these rows, of which there are two or more, as `norm` in training mode.
+
+    Its running statistics follow; only `num_batches_tracked`, which is read where there is no momentum, does not count.
+    """
+    if _traced():
+        return torch.relu(torch.nn.functional.batch_norm(features, None, None, norm.weight, norm.bias, True, 0.0, norm.eps))
+    return _Normalise.apply(features.contiguous(), norm.weight, norm.bias, norm, engine)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Normalise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, norm: torch.nn.BatchNorm1d, engine: str) -> Tensor:
+        running = norm.running_mean, norm.running_var, norm.momentum, norm.eps
+        out, mean, scale = _engine(engine, features).normalise(features, weight, bias, *running)  # type: ignore[arg-type]
+        ctx.engine = engine
+        ctx.save_for_backward(features, out, weight, bias, mean, scale)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, *others = ctx.saved_tensors
+        found = _engine(ctx.engine, features).normalise_gradient(gradient.contiguous(), features, *others)
+        return *found, None, None
+
+
 # Under torch.autocast on a GPU features and weights are bfloat16; the engines still sum in float32.
 _AUTOCAST = (stem, convolve, downsample, generate)
 for operator in _AUTOCAST:

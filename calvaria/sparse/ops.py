@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.nn import BatchNorm1d
 
 from calvaria.sparse import operators
 from calvaria.sparse.operators import call
@@ -21,6 +22,8 @@ class SparseTensor:
     def __post_init__(self) -> None:
         if len(self.features) != len(self.sites):
             raise ValueError(f"{len(self.features)} rows of features for {len(self.sites)} sites")
+        if self.features.device != self.sites.device:
+            raise ValueError(f"features on {self.features.device} of sites on {self.sites.device}")
 
     def map(self, layer: Any) -> "SparseTensor":
         """Apply a row-wise layer (normalisation, activation, linear) to the features."""
@@ -53,17 +56,18 @@ def generate(x: SparseTensor, weight: Tensor, onto: SiteSet | None = None) -> Sp
     return SparseTensor(fine, call(operators.generate, x.features, weight, *x.sites.bits, *fine.bits, fine.engine))
 
 
-def union(a: SparseTensor, b: SparseTensor) -> SparseTensor:
-    """Features added over the union of sites: where only one has a site, its features alone."""
-    sites = a.sites.union(b.sites)
-    return SparseTensor(sites, _transfer(a, sites) + _transfer(b, sites))
+def union(a: SparseTensor, b: SparseTensor, sites: SiteSet | None = None) -> SparseTensor:
+    """Features added over the union of sites, where that is known: `sites`; where only one has a site, its features alone."""
+    sites = a.sites.union(b.sites) if sites is None else sites
+    features = call(operators.join, a.features, *a.sites.bits, b.features, *b.sites.bits, *sites.bits, sites.engine)
+    return SparseTensor(sites, features)
 
 
 def restrict(x: SparseTensor, sites: SiteSet) -> SparseTensor:
     """Prune: the features at these of its sites; zero at any it lacks."""
-    return SparseTensor(sites, _transfer(x, sites))
+    return SparseTensor(sites, call(operators.transfer, x.features, *x.sites.bits, *sites.bits, sites.engine))
 
 
-def _transfer(x: SparseTensor, sites: SiteSet) -> Tensor:
-    features = call(operators.transfer, x.features, *x.sites.bits, *sites.bits, sites.engine)
-    return features
+def normalise(x: SparseTensor, norm: BatchNorm1d) -> SparseTensor:
+    """Batch normalisation in training mode over two or more sites, and ReLU."""
+    return SparseTensor(x.sites, operators.normalise(x.features, norm, x.sites.engine))

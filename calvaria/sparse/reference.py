@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from calvaria.sparse.engine import Bits, Shape
+from calvaria.sparse.plain_norm import normalise as normalise
+from calvaria.sparse.plain_norm import normalise_gradient as normalise_gradient
 from calvaria.sparse.taps import SIDE, taps
 
 WORD = 64
@@ -44,6 +46,11 @@ def index_all(grids: Sequence[Tensor]) -> list[Bits]:
     return [index(words) for words in grids]
 
 
+def ends(bits: Bits) -> list[int]:
+    found: list[int] = bits.starts[bits.words[0].numel() :: bits.words[0].numel()].tolist()
+    return found
+
+
 def coordinates(bits: Bits) -> Tensor:
     return _flags(bits.words).nonzero().int()
 
@@ -73,6 +80,11 @@ def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor
         flags = flags.repeat_interleave(2, axis).narrow(axis, 0, size)
         flags = flags & inside.view(len(inside), *[size if other == axis else 1 for other in (1, 2, 3)])
     return _words(flags)
+
+
+def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor) -> tuple[Bits, Bits]:
+    fine = children(words, limits, shape, kernel)
+    return index(fine), index(fine | encoder)
 
 
 def select(bits: Bits, keep: Tensor) -> Tensor:
@@ -149,6 +161,10 @@ def transfer(features: Tensor, source: Bits, target: Bits) -> Tensor:
     return _padded(features).index_select(0, rows(source, target))
 
 
+def join(features: Tensor, source: Bits, others: Tensor, other: Bits, target: Bits) -> Tensor:
+    return transfer(features, source, target) + transfer(others, other, target)
+
+
 def decide(
     features: Tensor,
     weight: Tensor,
@@ -164,7 +180,7 @@ def decide(
     with_features: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     decoded = convolve(features, weight, candidates, neighbours, bias)
-    both = transfer(decoded, candidates, union) + transfer(skip, encoder, union)
+    both = join(decoded, candidates, skip, encoder, union)
     logits = (both @ head + head_bias).float()
     return both if with_features else both[:0], logits, select(union, logits > keep_above)
 

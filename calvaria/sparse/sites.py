@@ -116,10 +116,7 @@ class SiteSet:
     @cached_property
     def counts(self) -> list[int]:
         """Sites of each item."""
-        if self.batch == 1:
-            return [len(self)]
-        ends = self.bits.starts[:: self.words[0].numel()].tolist()
-        return [end - start for start, end in pairwise(ends)]
+        return [end - start for start, end in pairwise([0, *self.compute.ends(self.bits)])]
 
     def masks(self) -> list[Tensor]:
         """Each item's mask, bool [X, Y, Z], at its own size: the inverse of `from_masks` at stride 1."""
@@ -153,28 +150,38 @@ class SiteSet:
     @cached_property
     def parents(self) -> "SiteSet":
         """The sites at twice the stride that hold at least one of these."""
-        return replace(self, words=self.compute.parents(self.words), stride=self.stride * 2)
+        return SiteSet(self.compute.parents(self.words), self.extents, self.stride * 2, self.engine)
 
     def reached(self, kernel: int) -> "SiteSet":
         """The sites at half the stride that a generative transposed convolution of this kernel and stride 2 reaches.
 
         An even kernel covers the cells 2u … 2u + kernel - 1 along each axis; what overshoots an item's extent is clipped.
         """
+        return replace(self, words=self.compute.children(self.words, *self._finer(kernel), kernel), stride=self.stride // 2)
+
+    def candidates(self, kernel: int, encoder: "SiteSet") -> tuple["SiteSet", "SiteSet"]:
+        """The sites that are `reached`, and those with the encoder's; the `bits` of both are known then."""
+        if (encoder.extents, 2 * encoder.stride) != (self.extents, self.stride):
+            raise ValueError("the encoder's sites lie on another grid")
+        found = self.compute.candidates(self.words, *self._finer(kernel), kernel, encoder.words)
+        return encoder.with_bits(found[0]), encoder.with_bits(found[1])
+
+    def _finer(self, kernel: int) -> tuple[Tensor, Shape]:
+        """The items' sizes in cells of half the stride, and the grid of those."""
         if self.stride < 2 or kernel not in (2, 4):
             raise ValueError("generation halves a stride of at least 2 with a kernel of 2 or 4")
         stride = self.stride // 2
-        words = self.compute.children(self.words, _limits(self.extents, stride, self.device), _shape(self.extents, stride), kernel)
-        return replace(self, words=words, stride=stride)
+        return _limits(self.extents, stride, self.device), _shape(self.extents, stride)
 
     def union(self, other: "SiteSet") -> "SiteSet":
         """The sites of either."""
         self._same_grid(other)
-        return replace(self, words=self.words | other.words)
+        return self.with_words(self.words | other.words)
 
     def intersection(self, other: "SiteSet") -> "SiteSet":
         """The sites of both."""
         self._same_grid(other)
-        return replace(self, words=self.words & other.words)
+        return self.with_words(self.words & other.words)
 
     def rows_of(self, other: "SiteSet") -> Tensor:
         """int32 [len(other)]: the row in this set of each of the other's sites, N where this set lacks it."""
@@ -187,13 +194,19 @@ class SiteSet:
 
     def select(self, keep: Tensor) -> "SiteSet":
         """The sites where `keep` (bool [N]) is true."""
-        return replace(self, words=self.compute.select(self.bits, keep))
+        return self.with_words(self.compute.select(self.bits, keep))
 
     def with_words(self, words: Tensor) -> "SiteSet":
         """Other sites on the same grid."""
-        return replace(self, words=words)
+        return SiteSet(words, self.extents, self.stride, self.engine)
 
-    @property
+    def with_bits(self, bits: Bits) -> "SiteSet":
+        """Other sites on the same grid, whose index is known."""
+        found = self.with_words(bits.words)
+        found.__dict__["bits"] = bits
+        return found
+
+    @cached_property
     def compute(self) -> Engine:
         """The engine itself."""
         return engine(self.engine, self.device.type)
@@ -223,6 +236,7 @@ def _limits(extents: tuple[Extent, ...], stride: int, device: torch.device) -> T
     return torch.tensor([_cells(extent, stride) for extent in extents], device=device)
 
 
-def _shape(extents: Sequence[Extent], stride: int) -> Shape:
+@lru_cache(maxsize=64)
+def _shape(extents: tuple[Extent, ...], stride: int) -> Shape:
     x, y, z = (max(along) for along in zip(*(_cells(extent, stride) for extent in extents), strict=True))
     return len(extents), x, y, z

@@ -43,6 +43,7 @@ def agree_on_bits(engine: Any, mask: Tensor) -> Sets:
     same(bits.starts, reference.index(words).starts)
     same(above.starts, reference.index(coarse).starts)
     assert bits.count == int(mask.sum())
+    assert engine.ends(bits) == reference.ends(bits) == mask.flatten(1).sum(1).cumsum(0).tolist()
     places = engine.coordinates(bits)
     same(places, reference.coordinates(bits))
     same(engine.mark(torch.cat([places, places]).flip(0), (b, x, y, z)), words)
@@ -51,7 +52,13 @@ def agree_on_bits(engine: Any, mask: Tensor) -> Sets:
         same(engine.spread(bits, values, item, (x, y, z), -3.0), reference.spread(bits, values, item, (x, y, z), -3.0))
     limits = torch.tensor([[side - item % 3 for side in (x, y, z)] for item in range(b)], device=mask.device)
     for kernel in (2, 4):
-        same(engine.children(coarse, limits, (b, x, y, z), kernel), reference.children(coarse, limits, (b, x, y, z), kernel))
+        grid = coarse, limits, (b, x, y, z), kernel
+        same(engine.children(*grid), reference.children(*grid))
+        for mine, theirs in zip(engine.candidates(*grid, words), reference.candidates(*grid, words), strict=True):
+            same(mine.words, theirs.words)
+            same(mine.starts, theirs.starts)
+            assert mine.count == theirs.count
+            same(engine.coordinates(mine), reference.coordinates(theirs))
     keep = torch.rand(bits.count, device=mask.device) < 0.5
     same(engine.select(bits, keep), reference.select(bits, keep))
     other = engine.index(words.roll(1, 1) & ~words.roll(1, 2))
@@ -87,6 +94,7 @@ def agree_on_features(
     compare(lambda e, n, f, w, v: e.convolve(f, w, bits, n, v), features, weight, bias)
     compare(lambda e, n, f, g: e.convolve_weight_gradient(f, g, bits, n), features, gradient)
     agree_on_decisions(engine, kind, bits, other, features, weight, bias, near)
+    agree_on_normalisation(engine, kind, features)
     if same_sites_only:
         return
     compare(lambda e, _, w, v: e.stem(w, bits, v), random(27, c_out), bias)
@@ -98,6 +106,8 @@ def agree_on_features(
         compare(lambda e, _, f, w, v: e.generate(f, w, coarse, bits, v), upper, across, bias)
         compare(lambda e, _, f, g, k=kernel: e.stride_weight_gradient(f, g, bits, coarse, k), features, lower)
     same(engine.transfer(features, bits, other), reference.transfer(features, bits, other))
+    union = engine.index(bits.words | other.words)
+    compare(lambda e, _, f, g: e.join(f, bits, g, other, union), features, random(other.count, c_in))
 
 
 def agree_on_decisions(
@@ -116,6 +126,28 @@ def agree_on_decisions(
         close(found[0], oracle[0] if with_features else oracle[0][:0], kind)
         close(found[1], oracle[1], kind)
         same(found[2], reference.select(union, found[1] > 0.2))
+
+
+def agree_on_normalisation(engine: Any, kind: str, features: Tensor) -> None:
+    """Of rows whose means are far from zero, in units of their deviations, with the parameters in single precision, as under autocast."""
+    count, channels = features.shape
+    if count < 2:
+        return
+    dtype, wide = features.dtype, torch.float32 if features.dtype is not torch.float64 else torch.float64
+    shifted = (features.to(wide) + torch.arange(channels, device=features.device) % 3 * 5 - 5).to(dtype)
+    weight, bias, mean, var = (torch.rand(channels, device=features.device, dtype=wide) for _ in range(4))
+    gradient = torch.randn_like(shifted)
+    exact = [each.double() for each in (shifted, weight, bias, mean, var)]
+    oracle, given = reference.normalise(*exact, 0.1, 1e-5), (mean.clone(), var.clone())
+    found = engine.normalise(shifted, weight, bias, *given, 0.1, 1e-5)
+    assert found[0].dtype == dtype
+    for mine, theirs in zip((*found, *given), (*oracle, *exact[3:]), strict=True):
+        close(mine, theirs, kind if mine is found[0] else "fp32")
+    back = engine.normalise_gradient(gradient, shifted, found[0], weight, bias, *found[1:])
+    known = reference.normalise_gradient(gradient.double(), exact[0], found[0].double(), *exact[1:3], *oracle[1:])
+    assert back[0].dtype == dtype
+    for mine, theirs in zip(back, known, strict=True):
+        close(mine, theirs, kind)
 
 
 class rounding:

@@ -29,9 +29,18 @@ def calls(engine: str) -> Iterator[Call]:
     yield "generate", (on_coarse, normal(64, 2, 3), *coarse.bits, *coarse.reached(4).bits, engine)
     yield "stride_weight_gradient", (on_fine, on_coarse, *fine.bits, *coarse.bits, 2, engine)
     yield "transfer", (on_fine, *fine.bits, *other.bits, engine)
+    yield "join", (on_fine, *fine.bits, normal(len(other), 3), *other.bits, *fine.union(other).bits, engine)
 
 
-NAMES = ["stem", "convolve", "downsample", "generate", "transfer", *(f"{name}_weight_gradient" for name in ("stem", "convolve", "stride"))]
+NAMES = [
+    "stem",
+    "convolve",
+    "downsample",
+    "generate",
+    "transfer",
+    "join",
+    *(f"{name}_weight_gradient" for name in ("stem", "convolve", "stride")),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ import os
 
 import pytest
 import torch
-from agreement import Sets, agree_on_bits, agree_on_features
+from agreement import TYPES, Sets, agree_on_bits, agree_on_features, agree_on_normalisation
 from allocations import counted
 from torch import Tensor
 
@@ -86,6 +86,16 @@ def test_more_channels_than_a_program_holds(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(features, "WHOLE_ROW", 16)
     agree_on_features(triton_engine, "bf16", sets_of("thin"), 8, 20, same_sites_only=True)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("fp32", 5), ("bf16", 8), ("fp32", 70)])
+def test_normalisation_merges_chunks_of_rows(kind: str, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse import triton_engine
+    from calvaria.sparse.triton_engine import norms
+
+    monkeypatch.setattr(norms, "TILE", 1024)
+    monkeypatch.setattr(norms, "PARTS", 4)
+    agree_on_normalisation(triton_engine, kind, torch.randn(2001, channels, device=DEVICE).to(TYPES[kind]))
 
 
 @pytest.mark.parametrize(("grid", "kind", "c_in", "c_out"), [*((grid, "bf16", 8, 8) for grid in GRIDS), ("thin", "fp32", 3, 5)])

@@ -1,8 +1,10 @@
 """The `native` engine on a CPU: C++ kernels behind the functions of `calvaria.sparse.engine.Engine`."""
 
 from calvaria.sparse.native.bits import (
+    candidates,
     children,
     coordinates,
+    ends,
     index,
     index_all,
     mark,
@@ -20,16 +22,19 @@ from calvaria.sparse.native.features import (
     decide,
     downsample,
     generate,
+    join,
     stem,
     stem_weight_gradient,
     stride_weight_gradient,
     transfer,
 )
 from calvaria.sparse.native.library import LEVELS, available, describe, levels, simd, use, why_not
+from calvaria.sparse.plain_norm import normalise, normalise_gradient
 
 __all__ = [
     "LEVELS",
     "available",
+    "candidates",
     "children",
     "convolve",
     "convolve_weight_gradient",
@@ -37,12 +42,16 @@ __all__ = [
     "decide",
     "describe",
     "downsample",
+    "ends",
     "generate",
     "index",
     "index_all",
+    "join",
     "levels",
     "mark",
     "neighbours",
+    "normalise",
+    "normalise_gradient",
     "pack",
     "parents",
     "rows",

@@ -45,6 +45,11 @@ def index_all(grids: Sequence[Tensor]) -> list[Bits]:
     return [index(words) for words in grids]
 
 
+def ends(bits: Bits) -> list[int]:
+    found: list[int] = bits.starts[bits.words[0].numel() :: bits.words[0].numel()].tolist()
+    return found
+
+
 def coordinates(bits: Bits) -> Tensor:
     found = room(bits.count, 4, dtype=torch.int32)
     library().coordinates(bits.words, bits.starts, *bits.words.shape, found)
@@ -75,6 +80,11 @@ def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor
     fine = room(batch, x, y, width, dtype=torch.int64)
     library().children(words, limits, batch, x, y, width, kernel, fine)
     return fine
+
+
+def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor) -> tuple[Bits, Bits]:
+    fine = children(words, limits, shape, kernel)
+    return index(fine), index(fine | encoder)
 
 
 def select(bits: Bits, keep: Tensor) -> Tensor:

@@ -72,6 +72,10 @@ def transfer(features: Tensor, source: Bits, target: Bits) -> Tensor:
     return out
 
 
+def join(features: Tensor, source: Bits, others: Tensor, other: Bits, target: Bits) -> Tensor:
+    return transfer(features, source, target).add_(transfer(others, other, target))
+
+
 def decide(
     features: Tensor,
     weight: Tensor,

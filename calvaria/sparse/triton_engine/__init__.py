@@ -5,8 +5,10 @@ kernels: only channels, types and kinds of kernel make new ones. Under TRITON_IN
 """
 
 from calvaria.sparse.triton_engine.bits import (
+    candidates,
     children,
     coordinates,
+    ends,
     index,
     index_all,
     mark,
@@ -24,14 +26,17 @@ from calvaria.sparse.triton_engine.features import (
     decide,
     downsample,
     generate,
+    join,
     stem,
     stem_weight_gradient,
     stride_weight_gradient,
     transfer,
 )
 from calvaria.sparse.triton_engine.launch import describe, why_not
+from calvaria.sparse.triton_engine.norms import normalise, normalise_gradient
 
 __all__ = [
+    "candidates",
     "children",
     "convolve",
     "convolve_weight_gradient",
@@ -39,11 +44,15 @@ __all__ = [
     "decide",
     "describe",
     "downsample",
+    "ends",
     "generate",
     "index",
     "index_all",
+    "join",
     "mark",
     "neighbours",
+    "normalise",
+    "normalise_gradient",
     "pack",
     "parents",
     "rows",

@@ -14,18 +14,24 @@ def count_blocks(words, sums, n, BLOCK: tl.constexpr):
     tl.store(sums + tl.program_id(0), tl.sum(popcount(load_word(words, at, at < n))))
 
 
-@triton.jit(do_not_specialize=["n", "which"])
-def scan_blocks(words, sums, starts, totals, n, which, BLOCK: tl.constexpr, SUMS: tl.constexpr):
-    """starts from the blocks' sums: each program adds up those before its own; totals[which] is the number of sites."""
+@triton.jit
+def _keep_ends(totals, first, ends, at, n, per):
+    """totals[first + item] = sites up to the end of each item, of `per` words each."""
+    tl.store(totals + first + at // per, ends, mask=(at < n) & (at % per == per - 1))
+
+
+@triton.jit(do_not_specialize=["n", "first", "per"])
+def scan_blocks(words, sums, starts, totals, n, first, per, BLOCK: tl.constexpr, SUMS: tl.constexpr):
+    """starts from the blocks' sums: each program adds up those before its own; and the items' ends (`_keep_ends`)."""
     block = tl.program_id(0)
     before = tl.zeros([SUMS], tl.int32)
-    for first in range(0, block, SUMS):
-        other = first + tl.arange(0, SUMS)
+    for begin in range(0, block, SUMS):
+        other = begin + tl.arange(0, SUMS)
         before += tl.load(sums + other, mask=other < block, other=0)
     at = block * BLOCK + tl.arange(0, BLOCK)
     ends = tl.sum(before) + tl.cumsum(popcount(load_word(words, at, at < n)))
     tl.store(starts + 1 + at, ends, mask=at < n)
-    tl.store(totals + which + 0 * at, ends, mask=at == n - 1)
+    _keep_ends(totals, first, ends, at, n, per)
     if block == 0:
         tl.store(starts, 0)
 
@@ -39,24 +45,38 @@ def _number(word, before, at, cells):
     tl.store(cells + row, at[:, None] * 64 + bit[None, :], mask=there != 0)
 
 
-@triton.jit(do_not_specialize=["n", "which"])
-def index_small(words, starts, cells, totals, n, which, BLOCK: tl.constexpr, AHEAD: tl.constexpr):
-    """starts, cells and totals[which] at once, where words are so few that every program may count all those before its own."""
-    first = tl.program_id(0) * BLOCK
+@triton.jit
+def _index(words, starts, cells, totals, n, first, per, BLOCK: tl.constexpr, AHEAD: tl.constexpr):
+    top = tl.program_id(0) * BLOCK
     ahead = tl.zeros([AHEAD], tl.int32)
-    for begin in range(0, first, AHEAD):
+    for begin in range(0, top, AHEAD):
         other = begin + tl.arange(0, AHEAD)
-        ahead += popcount(load_word(words, other, other < first))
-    at = first + tl.arange(0, BLOCK)
+        ahead += popcount(load_word(words, other, other < top))
+    at = top + tl.arange(0, BLOCK)
     word = load_word(words, at, at < n)
     sites = popcount(word)
     ends = tl.sum(ahead) + tl.cumsum(sites)
     tl.store(starts + 1 + at, ends, mask=at < n)
-    tl.store(totals + which + 0 * at, ends, mask=at == n - 1)
-    if first == 0:
+    _keep_ends(totals, first, ends, at, n, per)
+    if top == 0:
         tl.store(starts, 0)
     if tl.max(sites) > 0:
         _number(word, ends - sites, at, cells)
+
+
+@triton.jit(do_not_specialize=["n", "first", "per"])
+def index_small(words, starts, cells, totals, n, first, per, BLOCK: tl.constexpr, AHEAD: tl.constexpr):
+    """starts, cells and the items' ends at once, where words are so few that every program may count all those before its own."""
+    _index(words, starts, cells, totals, n, first, per, BLOCK, AHEAD)
+
+
+@triton.jit(do_not_specialize=["n", "batch", "per"])
+def index_two(words, starts, cells, others, other_starts, other_cells, totals, n, batch, per, BLOCK: tl.constexpr, AHEAD: tl.constexpr):
+    """`index_small` of two grids of one shape."""
+    if tl.program_id(1) == 0:
+        _index(words, starts, cells, totals, n, 0, per, BLOCK, AHEAD)
+    else:
+        _index(others, other_starts, other_cells, totals, n, batch, per, BLOCK, AHEAD)
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -165,10 +185,9 @@ def coarsen(fine, coarse, n, X, Y, W, fine_x, fine_y, fine_w, BLOCK: tl.constexp
     tl.store(coarse + at, word.to(tl.int64, bitcast=True), mask=at < n)
 
 
-@triton.jit(do_not_specialize=["n", "X", "Y", "W", "coarse_x", "coarse_y", "coarse_w"])
-def refine(coarse, fine, limits, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNEL: tl.constexpr, BLOCK: tl.constexpr):
+@triton.jit
+def _refined(coarse, limits, at, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNEL: tl.constexpr, BLOCK: tl.constexpr):
     """Fine words [B, X, Y, W] within each item's limits: the half of a coarse word above each, of four coarse lines for kernel 4."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     b, x, y, w, _ = place(at * 64, X, Y, W)
     live = at < n
     live &= (x < tl.load(limits + b * 3, mask=live, other=0)) & (y < tl.load(limits + b * 3 + 1, mask=live, other=0))
@@ -188,7 +207,24 @@ def refine(coarse, fine, limits, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNE
     depth = tl.minimum(tl.maximum(depth, 0), 64).to(tl.uint64)
     full = tl.full([BLOCK], 0xFFFFFFFFFFFFFFFF, tl.uint64)
     clip = tl.where(depth == 64, full, (tl.full([BLOCK], 1, tl.uint64) << (depth & 63)) - 1)
-    tl.store(fine + at, (_doubled(reached) & clip).to(tl.int64, bitcast=True), mask=at < n)
+    return (_doubled(reached) & clip).to(tl.int64, bitcast=True)
+
+
+@triton.jit(do_not_specialize=["n", "X", "Y", "W", "coarse_x", "coarse_y", "coarse_w"])
+def refine(coarse, fine, limits, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNEL: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(fine + at, _refined(coarse, limits, at, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNEL, BLOCK), mask=at < n)
+
+
+@triton.jit(do_not_specialize=["n", "X", "Y", "W", "coarse_x", "coarse_y", "coarse_w"])
+def refine_and_join(
+    coarse, encoder, fine, joint, limits, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNEL: tl.constexpr, BLOCK: tl.constexpr
+):
+    """`refine`, and the same with the encoder's words of the fine grid."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    words = _refined(coarse, limits, at, n, X, Y, W, coarse_x, coarse_y, coarse_w, KERNEL, BLOCK)
+    tl.store(fine + at, words, mask=at < n)
+    tl.store(joint + at, words | tl.load(encoder + at, mask=at < n, other=0), mask=at < n)
 
 
 @triton.jit(do_not_specialize=["n", "bar"])

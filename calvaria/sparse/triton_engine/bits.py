@@ -1,6 +1,7 @@
 """Bits of a grid on a GPU: the first half of `calvaria.sparse.engine.Engine`, which says what each function does."""
 
 from collections.abc import Sequence
+from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
@@ -15,9 +16,11 @@ SCANNED = 1024
 ROWS = 256
 # Up to this many words, every program that numbers some may count all before its own: one kernel instead of three.
 FEW_WORDS = 2**15
+COUNTED, AHEAD = 128, 4096
 
-# What operations on a set of sites begin with is found once and hung on its `starts`, to live as long: its cells, and its parents.
-CELLS, PARENTS = "_calvaria_cells", "_calvaria_parents"
+# What operations on a set of sites begin with is found once and hung on its `starts`, to live as long: its cells, its parents, and on
+# the host the sites up to the end of each item.
+CELLS, PARENTS, ENDS = "_calvaria_cells", "_calvaria_parents", "_calvaria_ends"
 
 
 def pack(mask: Tensor, words: Tensor) -> None:
@@ -50,30 +53,53 @@ def index_all(grids: Sequence[Tensor]) -> list[Bits]:
     """`index` of several grids at once: the host waits for the device once, not once for each."""
     if not grids:
         return []
-    totals = torch.empty(len(grids), dtype=torch.int32, device=grids[0].device)
-    found = [_index(words, totals, which) for which, words in enumerate(grids)]
-    counts = totals.tolist()
-    for count, (starts, numbered) in zip(counts, found, strict=True):
+    firsts = [0, *accumulate(len(words) for words in grids)]
+    totals = torch.empty(firsts[-1], dtype=torch.int32, device=grids[0].device)
+    found = [_index(words, totals, first) for words, first in zip(grids, firsts, strict=False)]
+    return _counted(grids, found, totals)
+
+
+def ends(bits: Bits) -> list[int]:
+    known: list[int] = getattr(bits.starts, ENDS)
+    return known
+
+
+# starts, and where words are few the cells, at the front of a tensor long enough for any.
+_Index = tuple[Tensor, Tensor | None]
+
+
+def _counted(grids: Sequence[Tensor], found: Sequence[_Index], totals: Tensor) -> list[Bits]:
+    """With the number of sites, known on the host: the one wait for the device. `totals`: the items' ends, grid by grid."""
+    known, numbers = [], iter(totals.tolist())
+    for words, (starts, numbered) in zip(grids, found, strict=True):
+        here = list(islice(numbers, len(words)))
+        setattr(starts, ENDS, here)
         if numbered is not None:
-            setattr(starts, CELLS, numbered[:count])
-    return [Bits(words, starts, count) for words, (starts, _), count in zip(grids, found, counts, strict=True)]
+            setattr(starts, CELLS, numbered[: here[-1]])
+        known.append(Bits(words, starts, here[-1]))
+    return known
 
 
-def _index(words: Tensor, totals: Tensor, which: int) -> tuple[Tensor, Tensor | None]:
-    """starts, and the cells at the front of a tensor long enough for any if words are few; the number of sites goes to the totals."""
+def _room(words: Tensor) -> _Index:
     n = words.numel()
     if n * 64 > CELLS_LIMIT:
         raise ValueError(f"a grid of words {list(words.shape)} holds more than 2³¹ cells: make the batch smaller")
     starts = torch.empty(n + 1, dtype=torch.int32, device=words.device)
-    if n <= FEW_WORDS:
-        numbered = torch.empty(n * 64, dtype=torch.int32, device=words.device)
+    return starts, torch.empty(n * 64, dtype=torch.int32, device=words.device) if n <= FEW_WORDS else None
+
+
+def _index(words: Tensor, totals: Tensor, first: int) -> _Index:
+    """The items' ends go to the totals from the first on."""
+    starts, numbered = _room(words)
+    n, per = words.numel(), words[0].numel()
+    if numbered is not None:
         tensors = words, starts, numbered, totals
-        launch(kernels.index_small, (blocks(n, 128),), tensors, (n, which), BLOCK=128, AHEAD=4096, num_warps=8)
+        launch(kernels.index_small, (blocks(n, COUNTED),), tensors, (n, first, per), BLOCK=COUNTED, AHEAD=AHEAD, num_warps=8)
         return starts, numbered
     count = blocks(n, SCANNED)
     sums = torch.empty(count, dtype=torch.int32, device=words.device)
     launch(kernels.count_blocks, (count,), (words, sums), (n,), BLOCK=SCANNED)
-    launch(kernels.scan_blocks, (count,), (words, sums, starts, totals), (n, which), BLOCK=SCANNED, SUMS=SCANNED)
+    launch(kernels.scan_blocks, (count,), (words, sums, starts, totals), (n, first, per), BLOCK=SCANNED, SUMS=SCANNED)
     return starts, None
 
 
@@ -131,15 +157,39 @@ def parents(words: Tensor) -> Tensor:
 
 
 def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor:
+    fine, numbers = _finer(words, limits, shape, kernel)
+    launch(kernels.refine, (blocks(fine.numel(), ROWS),), (words, fine, limits), numbers, KERNEL=kernel, BLOCK=ROWS)
+    return fine
+
+
+def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor) -> tuple[Bits, Bits]:
+    fine, numbers = _finer(words, limits, shape, kernel)
+    if encoder.shape != fine.shape:
+        raise ValueError(f"the encoder's sites lie on a grid of words {list(encoder.shape)}, not {list(fine.shape)}")
+    joint, n, batch = torch.empty_like(fine), fine.numel(), len(fine)
+    launch(kernels.refine_and_join, (blocks(n, ROWS),), (words, encoder, fine, joint, limits), numbers, KERNEL=kernel, BLOCK=ROWS)
+    if n > FEW_WORDS:
+        one, two = index_all([fine, joint])
+        return one, two
+    (starts, numbered), (joint_starts, joint_numbered) = _room(fine), _room(joint)
+    assert numbered is not None
+    assert joint_numbered is not None
+    totals = torch.empty(2 * batch, dtype=torch.int32, device=words.device)
+    tensors = fine, starts, numbered, joint, joint_starts, joint_numbered, totals
+    grid = blocks(n, COUNTED), 2
+    launch(kernels.index_two, grid, tensors, (n, batch, n // batch), BLOCK=COUNTED, AHEAD=AHEAD, num_warps=8)
+    one, two = _counted([fine, joint], [(starts, numbered), (joint_starts, joint_numbered)], totals)
+    return one, two
+
+
+def _finer(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> tuple[Tensor, tuple[int, ...]]:
+    """Room for the words of a grid at half the stride, and what the kernels want to know of both grids."""
     batch, x, y, z = shape
     width = -(-z // 64)
     if kernel not in (2, 4) or words.shape != (batch, -(-x // 2), -(-y // 2), -(-width // 2)) or limits.shape != (batch, 3):
         raise ValueError(f"no kernel {kernel} from words {list(words.shape)} with limits {list(limits.shape)} to the grid {list(shape)}")
     fine = torch.empty(batch, x, y, width, dtype=torch.int64, device=words.device)
-    n = fine.numel()
-    shapes = x, y, width, *words.shape[1:]
-    launch(kernels.refine, (blocks(n, ROWS),), (words, fine, limits), (n, *shapes), KERNEL=kernel, BLOCK=ROWS)
-    return fine
+    return fine, (fine.numel(), x, y, width, *words.shape[1:])
 
 
 def select(bits: Bits, keep: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from calvaria.sparse.taps import SIDE
 from calvaria.sparse.triton_engine import cubes, stem_kernels
 from calvaria.sparse.triton_engine import product_kernels as kernels
 from calvaria.sparse.triton_engine.bits import ROWS, cells, select_above
-from calvaria.sparse.triton_engine.launch import blocks, computable, gradient_blocks, launch, power, precision, processors, product_blocks
+from calvaria.sparse.triton_engine.launch import blocks, gradient_blocks, launch, power, precision, processors, product_blocks, ready
 from calvaria.sparse.triton_engine.lookup import DOWN, SAME, UP
 
 # Up to this many channels one program holds a whole row of a decoder level.
@@ -21,7 +21,7 @@ STEM_ROWS = 128
 
 def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
     given = weight.dtype
-    weight = _ready(weight, given)
+    weight = ready(weight, given)
     channels = weight.shape[1]
     out = weight.new_empty(bits.count, channels)
     columns = max(8, min(64, power(channels)))
@@ -35,7 +35,7 @@ def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
 
 def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
     given = gradient.dtype
-    gradient = _ready(gradient, given)
+    gradient = ready(gradient, given)
     channels = gradient.shape[1]
     columns = max(8, min(64, power(channels)))
     parts, chunk = _chunks(bits.count, blocks(channels, columns), STEM_ROWS, gradient.device)
@@ -58,9 +58,9 @@ def _codes(bits: Bits) -> Tensor:
 def convolve(features: Tensor, weight: Tensor, bits: Bits, neighbours: Tensor, bias: Tensor | None = None) -> Tensor:
     if cubes.suits(weight.shape[1], weight.shape[2], bits.count):
         given = features.dtype
-        features = _ready(features, given)
+        features = ready(features, given)
         out = features.new_empty(bits.count, weight.shape[2])
-        cubes.convolve(features, _ready(weight, given), bits, bias, out)
+        cubes.convolve(features, ready(weight, given), bits, bias, out)
         return out.to(given)
     return _product(SAME, 3, features, weight, bits, neighbours, bits, bias)
 
@@ -83,7 +83,7 @@ def stride_weight_gradient(fine_features: Tensor, coarse_features: Tensor, fine:
 
 def transfer(features: Tensor, source: Bits, target: Bits) -> Tensor:
     given, channels = features.dtype, features.shape[1]
-    features = _ready(features, given)
+    features = ready(features, given)
     out = features.new_empty(target.count, channels)
     columns = max(8, min(64, power(channels)))
     grid = (blocks(target.count, STEM_ROWS), blocks(channels, columns))
@@ -91,6 +91,17 @@ def transfer(features: Tensor, source: Bits, target: Bits) -> Tensor:
         kernels.copy_rows, grid, (features, out, cells(target), source.words, source.starts), (target.count,),
         C=channels, BLOCK=STEM_ROWS, BLOCK_N=columns,
     )  # fmt: skip
+    return out.to(given)
+
+
+def join(features: Tensor, source: Bits, others: Tensor, other: Bits, target: Bits) -> Tensor:
+    given, channels = features.dtype, features.shape[1]
+    features, others = ready(features, given), ready(others, given)
+    out = features.new_empty(target.count, channels)
+    columns = max(8, min(64, power(channels)))
+    grid = (blocks(target.count, STEM_ROWS), blocks(channels, columns))
+    sites = cells(target), source.words, source.starts, other.words, other.starts
+    launch(kernels.add_rows, grid, (features, others, out, *sites), (target.count,), C=channels, BLOCK=STEM_ROWS, BLOCK_N=columns)
     return out.to(given)
 
 
@@ -112,8 +123,8 @@ def decide(
     whole = channels <= WHOLE_ROW
     if not whole:
         features = convolve(features, weight, candidates, neighbours, bias)
-    features, skip = _ready(features, given), _ready(skip, given)
-    weight, bias, head = _ready(weight, given), bias.contiguous(), head.contiguous()
+    features, skip = ready(features, given), ready(skip, given)
+    weight, bias, head = ready(weight, given), bias.contiguous(), head.contiguous()
     out = features.new_empty(union.count if with_features else 0, channels)
     logits = features.new_empty(union.count, dtype=torch.float32)
     if cubes.suits(features.shape[1], channels, union.count):
@@ -141,7 +152,7 @@ def _product(
 ) -> Tensor:
     """[target.count, C_out]: for each target site the sum over its taps, of the source's features under them @ weight."""
     given = features.dtype
-    features, weight = _ready(features, given), _ready(weight, given)
+    features, weight = ready(features, given), ready(weight, given)
     _, c_in, c_out = weight.shape
     groups, slots = _groups(mode, kernel)
     tile = product_blocks(c_in, c_out, slots, features.dtype)
@@ -162,7 +173,7 @@ def _weight_gradient(
 ) -> Tensor:
     """[kernel³, C_in, C_out]: for each tap the sum over target sites of the source's features under it ⊗ gradient."""
     given = features.dtype
-    features, gradient = _ready(features, given), _ready(gradient, given)
+    features, gradient = ready(features, given), ready(gradient, given)
     c_in, c_out = features.shape[1], gradient.shape[1]
     groups, slots = _groups(mode, kernel)
     tile = gradient_blocks(c_in, c_out, slots, features.dtype)
@@ -189,11 +200,6 @@ def _chunks(count: int, programs: int, rows: int, device: torch.device) -> tuple
 def _groups(mode: int, kernel: int) -> tuple[int, int]:
     """(groups of taps, slots in a group) as `lookup.group` forms them."""
     return (9, 3) if mode == SAME else (kernel**3 // 2, 2)
-
-
-def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    wanted = computable(dtype)
-    return tensor if tensor.dtype is wanted and tensor.is_contiguous() else tensor.to(wanted).contiguous()
 
 
 def _kernel(weight: Tensor) -> int:

@@ -41,15 +41,12 @@ def launch(kernel: Any, grid: tuple[int, ...], tensors: tuple[Tensor, ...], numb
     if device != torch.accelerator.current_device_index():
         with torch.cuda.device(device):
             return launch(kernel, grid, tensors, numbers, **constants)
-    addresses, odd = [tensor.data_ptr() for tensor in tensors], 0
-    for address in addresses:
-        odd |= address
-    aligned = odd & 15 == 0
-    key = (id(kernel), aligned, *constants.values(), *[tensor.dtype for tensor in tensors], *[tensor.get_device() for tensor in tensors])
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    key = (id(kernel), device, *constants.values(), *[tensor.dtype for tensor in tensors])
     found = _compiled.get(key)
-    if found is None:
+    if found is None or any(address & 15 for address in addresses):
         compiled = kernel[grid](*tensors, *numbers, **constants)
-        if aligned:  # among the others it would matter which are not
+        if not any(address & 15 for address in addresses):  # among the others it would matter which are not aligned
             _compiled[key] = compiled, tuple(constants[name] for name in kernel.arg_names if name in constants)
         return
     compiled, fixed = found
@@ -70,6 +67,12 @@ def power(size: int) -> int:
 def computable(dtype: torch.dtype) -> torch.dtype:
     """The type in which kernels hold features of this one: the interpreter, which has no bfloat16, widens it."""
     return torch.float32 if INTERPRETED and dtype is torch.bfloat16 else dtype
+
+
+def ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """As kernels take features of this type."""
+    wanted = computable(dtype)
+    return tensor if tensor.dtype is wanted and tensor.is_contiguous() else tensor.to(wanted).contiguous()
 
 
 def precision(dtype: torch.dtype) -> str:

@@ -141,6 +141,25 @@ def copy_rows(features, out, cells, words, starts, count, C: tl.constexpr, BLOCK
     tl.store(out + at.to(tl.int64)[:, None] * C + n[None, :], value, mask=inside & mask[:, None])
 
 
+@triton.jit(do_not_specialize=["count"])
+def add_rows(
+    features, others, out, cells, words, starts, other_words, other_starts, count,
+    C: tl.constexpr, BLOCK: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """out [count, C]: the sum of both features of each cell's site, zero for one whose words lack it."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = at < count
+    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = (n < C)[None, :]
+    cell = tl.load(cells + at, mask=mask, other=0)
+    row, there = rank(words, starts, cell >> 6, cell & 63, mask)
+    one = tl.load(features + row.to(tl.int64)[:, None] * C + n[None, :], mask=inside & (there != 0)[:, None], other=0)
+    row, there = rank(other_words, other_starts, cell >> 6, cell & 63, mask)
+    two = tl.load(others + row.to(tl.int64)[:, None] * C + n[None, :], mask=inside & (there != 0)[:, None], other=0)
+    both = (one.to(tl.float32) + two.to(tl.float32)).to(out.dtype.element_ty)
+    tl.store(out + at.to(tl.int64)[:, None] * C + n[None, :], both, mask=inside & mask[:, None])
+
+
 @triton.jit(do_not_specialize=["count", "chunk", "X", "Y", "W", "from_x", "from_y", "from_w"])
 def gather_gradient(
     features, gradient, partial, cells, words, starts, count, chunk, X, Y, W, from_x, from_y, from_w,
