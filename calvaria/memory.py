@@ -79,14 +79,14 @@ def predicted_peak_bytes(
     dtype                of the weights, and so of the features
     forced               whether the call has a target: the very sites that it is given
     """
-    return _Call(loads, config, footprint(engine, device_type, dtype.itemsize), forced).peak_bytes()
+    return _Call(loads, config, config.computed_channels(device_type), footprint(engine, device_type, dtype.itemsize), forced).peak_bytes()
 
 
 class _Call:
     """A plan's call as `calvaria.plan.Plan` makes it, with bytes in place of tensors."""
 
-    def __init__(self, loads: Sequence[Load], config: NetworkConfig, engine: Footprint, forced: bool):
-        self.config, self.engine, self.forced = config, engine, forced
+    def __init__(self, loads: Sequence[Load], config: NetworkConfig, channels: Sequence[int], engine: Footprint, forced: bool):
+        self.config, self.channels, self.engine, self.forced = config, channels, engine, forced
         self.words = [_words([load.extent for load in loads], level) for level in range(LEVELS + 1)]
         given = [sum(column) for column in zip(*(load.given for load in loads), strict=True)]
         self.given = [self._sites(level, count, above) for level, (count, above) in enumerate(pairwise([*given, given[-1]]))]
@@ -113,7 +113,7 @@ class _Call:
         self.live += left
 
     def _encode(self) -> None:
-        engine, channels = self.engine, self.config.channels
+        engine, channels = self.engine, self.channels
         for level, sites in enumerate(self.given):
             self.live += WORD * sites.words * (level > 0)
             self._during(engine.index(sites), engine.held_index(sites))
@@ -132,10 +132,10 @@ class _Call:
             self._during(engine.convolve(coarse, c_out, c_out), 0)  # in place of what it was made from
 
     def _decode(self, level: int) -> None:
-        engine, channels = self.engine, self.config.channels[level]
+        engine, channels = self.engine, self.channels[level]
         candidates, union, encoder = self.candidates[level], self.judged[level], self.given[level]
         coarse = self.judged[level + 1] if level < LEVELS - 2 else self.given[-1]
-        skip, above = engine.rows(encoder.occupied, channels), engine.rows(coarse.occupied, self.config.channels[level + 1])
+        skip, above = engine.rows(encoder.occupied, channels), engine.rows(coarse.occupied, self.channels[level + 1])
         self.live += WORD * (candidates.words + union.words)
         before = self.live - WORD * candidates.words
         for sites in (union, candidates):
@@ -143,7 +143,7 @@ class _Call:
         before += engine.held_index(union)
         self.live += engine.held_sites(candidates)
         taps = 64 if level == LEVELS - 2 else 8
-        generated = engine.generate(coarse, candidates, taps, self.config.channels[level + 1], channels)
+        generated = engine.generate(coarse, candidates, taps, self.channels[level + 1], channels)
         self._during(generated, engine.rows(candidates.occupied, channels))
         self._around(candidates, channels, channels)
         lasting = engine.held_judged(union, channels)

@@ -4,10 +4,12 @@ Batch normalisation is folded into weights and biases; every convolution ends in
 the encoder's features, the head and the keep bits are one step; and the finest level's features, which nobody reads, are never written.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from calvaria.networks import LEVELS, Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, decided, pyramid
 from calvaria.sparse import SiteSet
@@ -39,10 +41,12 @@ class Plan:
 
     def __init__(self, network: EncoderDecoder):
         self.config = network.config
-        stem = folded(network.stem)
+        channels = network.config.computed_channels(network.stem.weight.device.type)
+        stem = folded(network.stem, network.config.inputs or 1, channels[0])
         self.stem = stem if network.config.inputs else Folded(stem.weight[:, 0].contiguous(), stem.bias)
-        self.encoder = [_encoder_step(level) for level in network.encoder]
-        self.decoder = [_decoder_step(level) for level in network.decoder]
+        self.encoder = [_encoder_step(level, *across) for level, across in zip(network.encoder, pairwise(channels), strict=True)]
+        decoder = zip(network.decoder, pairwise(reversed(channels)), strict=True)
+        self.decoder = [_decoder_step(level, *across) for level, across in decoder]
 
     @torch.no_grad()  # not inference_mode: what the sites remember of themselves may serve a training step next
     def __call__(self, sites: SiteSet, target: SiteSet | None = None, features: Tensor | None = None) -> list[Level]:
@@ -102,23 +106,30 @@ class Plan:
         return level, features
 
 
-def folded(convolution: Convolution) -> Folded:
-    """norm(x @ weight) = x @ (weight · scale) + (norm.bias - running_mean · scale), with scale = norm.weight / √(running_var + eps)."""
+def folded(convolution: Convolution, c_in: int, c_out: int) -> Folded:
+    """norm(x @ weight) = x @ (weight · scale) + (norm.bias - running_mean · scale), with scale = norm.weight / √(running_var + eps).
+
+    Channels beyond the network's own, up to those asked for, are zero.
+    """
     norm = convolution.norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return Folded((convolution.weight * scale).detach().contiguous(), (norm.bias - norm.running_mean * scale).detach().contiguous())
+    _, fewer_in, fewer_out = convolution.weight.shape
+    weight = pad(convolution.weight * scale, (0, c_out - fewer_out, 0, c_in - fewer_in))
+    bias = pad(norm.bias - norm.running_mean * scale, (0, c_out - fewer_out))
+    return Folded(weight.detach().contiguous(), bias.detach().contiguous())
 
 
-def _encoder_step(level: nn.Module) -> EncoderStep:
+def _encoder_step(level: nn.Module, c_in: int, c_out: int) -> EncoderStep:
     assert isinstance(level, EncoderLevel)
-    return EncoderStep(folded(level.down), folded(level.conv))
+    return EncoderStep(folded(level.down, c_in, c_out), folded(level.conv, c_out, c_out))
 
 
-def _decoder_step(level: nn.Module) -> DecoderStep:
+def _decoder_step(level: nn.Module, c_in: int, c_out: int) -> DecoderStep:
     assert isinstance(level, DecoderLevel)
-    up = folded(level.up)
-    kernel = SIDE[len(up.weight)]
-    head = level.head
-    return DecoderStep(kernel, up, folded(level.conv), head.weight.detach().flatten().clone(), float(head.bias.detach()))
+    kernel = SIDE[len(level.up.weight)]
+    head = pad(level.head.weight.detach().flatten(), (0, c_out - level.head.in_features))
+    return DecoderStep(
+        kernel, folded(level.up, c_in, c_out), folded(level.conv, c_out, c_out), head.contiguous(), float(level.head.bias.detach())
+    )

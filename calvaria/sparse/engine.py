@@ -32,7 +32,8 @@ class Engine(Protocol):
     """Shapes: N sites of one grid, M of the grid at twice the stride, C_in and C_out channels; features float, contiguous.
 
     Where a `bias` [C_out] may be given, the result is relu(… + bias), as inference wants it with the normalisation folded in;
-    without it, the plain linear operation. Taps are ordered with x fastest (`calvaria.sparse.taps`).
+    without it, the plain linear operation. Weights' gradients are float32 for narrower features, too. Taps are ordered with x
+    fastest (`calvaria.sparse.taps`).
     """
 
     def describe(self) -> str:

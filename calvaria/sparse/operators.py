@@ -29,6 +29,11 @@ def _transposed(weight: Tensor) -> Tensor:
     return weight.transpose(1, 2).contiguous()
 
 
+def _summed(features: Tensor) -> torch.dtype:
+    """The type of weights' gradients: sums over many sites are not rounded to half precision."""
+    return torch.promote_types(features.dtype, torch.float32)
+
+
 # What each operator computes, saves for its gradient, and makes of that.
 _computations: dict[CustomOpDef, Callable[..., Tensor]] = {}
 _contexts: dict[CustomOpDef, Callable[..., None]] = {}
@@ -52,7 +57,7 @@ def call(operator: CustomOpDef, *inputs: Any) -> Tensor:
     if _traced():
         return operator(*inputs)  # type: ignore[no-any-return]
     if operator in _AUTOCAST and inputs[0].is_cuda and torch.is_autocast_enabled("cuda"):
-        inputs = tuple(x.bfloat16() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+        inputs = inputs[0].bfloat16(), *inputs[1:]
     return _Direct.apply(*inputs, operator)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -71,6 +76,8 @@ class _Direct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         *given, ctx.operator = inputs
+        if isinstance(given[1], Tensor) and given[1].is_floating_point():
+            given[1] = given[1].to(given[0].dtype)  # weights under autocast, here and not before: their gradient stays in single precision
         output = _computations[ctx.operator](*given)
         _contexts[ctx.operator](ctx, tuple(given), output)
         return output
@@ -100,7 +107,7 @@ def _(weight: Tensor, words: Tensor, starts: Tensor, count: int, engine: str) ->
 
 @stem_weight_gradient.register_fake
 def _(gradient: Tensor, words: Tensor, starts: Tensor, count: int, engine: str) -> Tensor:
-    return gradient.new_empty(27, gradient.shape[1])
+    return gradient.new_empty(27, gradient.shape[1], dtype=_summed(gradient))
 
 
 def _stem_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -137,7 +144,7 @@ def _(features: Tensor, weight: Tensor, words: Tensor, starts: Tensor, neighbour
 
 @convolve_weight_gradient.register_fake
 def _(features: Tensor, gradient: Tensor, words: Tensor, starts: Tensor, neighbours: Tensor, engine: str) -> Tensor:
-    return features.new_empty(27, features.shape[1], gradient.shape[1])
+    return features.new_empty(27, features.shape[1], gradient.shape[1], dtype=_summed(features))
 
 
 def _convolve_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -217,7 +224,7 @@ def _strided_shape(features: Tensor, weight: Tensor, *bits: Any) -> Tensor:
 
 @stride_weight_gradient.register_fake
 def _(fine_features: Tensor, coarse_features: Tensor, *bits: Any) -> Tensor:
-    return fine_features.new_empty(bits[6] ** 3, fine_features.shape[1], coarse_features.shape[1])
+    return fine_features.new_empty(bits[6] ** 3, fine_features.shape[1], coarse_features.shape[1], dtype=_summed(fine_features))
 
 
 def _strided_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -347,12 +354,11 @@ _differentiable(join, _join_backward, _join_context)
 
 
 def normalise(features: Tensor, norm: torch.nn.BatchNorm1d, engine: str) -> Tensor:
-    """relu(norm(features [N, C])) by the statistics of these rows, of which there are two or more, as `norm` in training mode.
-
-    Its running statistics follow; only `num_batches_tracked`, which is read where there is no momentum, does not count.
-    """
+    """relu(norm(features [N, C])) by the statistics of these rows, of which there are two or more, as `norm` in training mode."""
     if _traced():
         return torch.relu(torch.nn.functional.batch_norm(features, None, None, norm.weight, norm.bias, True, 0.0, norm.eps))
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
     return _Normalise.apply(features.contiguous(), norm.weight, norm.bias, norm, engine)  # type: ignore[no-any-return, no-untyped-call]
 
 

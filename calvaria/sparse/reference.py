@@ -120,7 +120,7 @@ def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
 
 
 def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
-    return _present(bits, gradient).t() @ gradient
+    return _summed(_present(bits, gradient).t() @ gradient)
 
 
 def convolve(features: Tensor, weight: Tensor, bits: Bits, neighbours: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -265,7 +265,11 @@ def _gathered_gradient(features: Tensor, kernel_map: Tensor, gradient: Tensor) -
     total = features.new_zeros(taps * channels, gradient.shape[1])
     for block in _blocks(len(kernel_map), len(total)):
         total.addmm_(_gather(padded, kernel_map[block]).t(), gradient[block])
-    return total.view(taps, channels, -1)
+    return _summed(total.view(taps, channels, -1))
+
+
+def _summed(total: Tensor) -> Tensor:
+    return total.to(torch.promote_types(total.dtype, torch.float32))
 
 
 def _gather(padded: Tensor, kernel_map: Tensor) -> Tensor:

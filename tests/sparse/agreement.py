@@ -80,11 +80,11 @@ def agree_on_features(
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device).to(dtype)
 
-    def compare(operation: Callable[..., Tensor], *tensors: Tensor) -> None:
+    def compare(operation: Callable[..., Tensor], *tensors: Tensor, sums: bool = False) -> None:
         """`operation(engine, neighbours, *tensors)` for both engines."""
         with rounding(kind):
             found = operation(engine, engine.neighbours(bits), *tensors)
-        assert found.dtype == dtype
+        assert found.dtype == (torch.promote_types(dtype, torch.float32) if sums else dtype)
         close(found, operation(reference, near, *(tensor.to(exact) for tensor in tensors)), kind)
 
     near = reference.neighbours(bits)
@@ -92,19 +92,19 @@ def agree_on_features(
     weight = random(27, c_in, c_out) / (9 * c_in) ** 0.5
     compare(lambda e, n, f, w: e.convolve(f, w, bits, n), features, weight)
     compare(lambda e, n, f, w, v: e.convolve(f, w, bits, n, v), features, weight, bias)
-    compare(lambda e, n, f, g: e.convolve_weight_gradient(f, g, bits, n), features, gradient)
+    compare(lambda e, n, f, g: e.convolve_weight_gradient(f, g, bits, n), features, gradient, sums=True)
     agree_on_decisions(engine, kind, bits, other, features, weight, bias, near)
     agree_on_normalisation(engine, kind, features)
     if same_sites_only:
         return
     compare(lambda e, _, w, v: e.stem(w, bits, v), random(27, c_out), bias)
-    compare(lambda e, _, g: e.stem_weight_gradient(g, bits), gradient)
+    compare(lambda e, _, g: e.stem_weight_gradient(g, bits), gradient, sums=True)
     upper, lower = random(coarse.count, c_in), random(coarse.count, c_out)
     for kernel in kernels:
         across = random(kernel**3, c_in, c_out) / (4 * c_in) ** 0.5
         compare(lambda e, _, f, w, v: e.downsample(f, w, bits, coarse, v), features, across, bias)
         compare(lambda e, _, f, w, v: e.generate(f, w, coarse, bits, v), upper, across, bias)
-        compare(lambda e, _, f, g, k=kernel: e.stride_weight_gradient(f, g, bits, coarse, k), features, lower)
+        compare(lambda e, _, f, g, k=kernel: e.stride_weight_gradient(f, g, bits, coarse, k), features, lower, sums=True)
     same(engine.transfer(features, bits, other), reference.transfer(features, bits, other))
     union = engine.index(bits.words | other.words)
     compare(lambda e, _, f, g: e.join(f, bits, g, other, union), features, random(other.count, c_in))

@@ -1,6 +1,7 @@
 """Features in the order of the sites on a GPU: the other half of `calvaria.sparse.engine.Engine`, which says what each function does.
 
-Products take their operands in the type of the features (float32, float16, bfloat16), add up in float32 and return the features' type.
+Products take their operands in the type of the features (float32, float16, bfloat16), add up in float32 and return the features' type;
+weights' gradients are the sums.
 """
 
 import torch
@@ -34,8 +35,7 @@ def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
 
 
 def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
-    given = gradient.dtype
-    gradient = ready(gradient, given)
+    gradient = ready(gradient, gradient.dtype)
     channels = gradient.shape[1]
     columns = max(8, min(64, power(channels)))
     parts, chunk = _chunks(bits.count, blocks(channels, columns), STEM_ROWS, gradient.device)
@@ -44,7 +44,7 @@ def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
         stem_kernels.stem_gradient, (blocks(channels, columns), parts), (gradient, partial, _codes(bits)), (bits.count, chunk),
         C_OUT=channels, PRECISION=precision(gradient.dtype), BLOCK=STEM_ROWS, BLOCK_N=columns,
     )  # fmt: skip
-    return partial.sum(0).to(given)
+    return partial.sum(0)
 
 
 def _codes(bits: Bits) -> Tensor:
@@ -172,8 +172,7 @@ def _weight_gradient(
     mode: int, kernel: int, features: Tensor, gradient: Tensor, source: Bits, target_cells: Tensor, target: Bits
 ) -> Tensor:
     """[kernel³, C_in, C_out]: for each tap the sum over target sites of the source's features under it ⊗ gradient."""
-    given = features.dtype
-    features, gradient = ready(features, given), ready(gradient, given)
+    features, gradient = ready(features, features.dtype), ready(gradient, features.dtype)
     c_in, c_out = features.shape[1], gradient.shape[1]
     groups, slots = _groups(mode, kernel)
     tile = gradient_blocks(c_in, c_out, slots, features.dtype)
@@ -187,7 +186,7 @@ def _weight_gradient(
         MODE=mode, KERNEL=kernel, SLOTS=slots, TAPS=kernel**3, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
         PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
-    return partial.sum(0).to(given)
+    return partial.sum(0)
 
 
 def _chunks(count: int, programs: int, rows: int, device: torch.device) -> tuple[int, int]:

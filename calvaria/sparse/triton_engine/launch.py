@@ -109,7 +109,9 @@ def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blo
     """
     columns = max(8, power(c_out)) if c_out <= 64 else 64
     if c_in <= 16:
-        return Blocks(128, columns, power(slots), power(slots) * max(8, power(c_in)), 4, 1 if c_in <= 8 else 2)
+        side = power(slots)
+        tile = Blocks(128, columns, side, side * max(8, power(c_in)), 4, 1 if c_in <= 8 else 2)
+        return tile._replace(rows=64, warps=8) if dtype.itemsize == 4 and slots == 2 else tile
     depth = 64 if dtype.itemsize == 2 and c_in > 32 and -c_in % 64 <= c_in // 10 else 32
     return Blocks(128 if columns <= 32 else 64, columns, 1, depth, 4, 2 if c_in % 8 == 0 else 1)
 
@@ -120,4 +122,4 @@ def gradient_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Bl
     tile = product_blocks(c_in, c_out, slots, dtype)
     if c_in <= 32 and c_out <= 64:
         tile = tile._replace(side=power(slots), depth=power(slots) * max(8, power(c_in)))
-    return tile._replace(rows=128 if dtype.itemsize == 2 else 64, stages=2 if c_in <= 8 else 1)
+    return tile._replace(rows=128 if c_in <= 8 or dtype.itemsize == 2 else 64, warps=4, stages=2 if c_in <= 8 else 1)
