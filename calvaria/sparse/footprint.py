@@ -25,7 +25,12 @@ class Sites(NamedTuple):
 
 
 class Footprint:
-    """`held` methods: what lives as long as a set of sites. The others: the most that lives during a call, its result included."""
+    """`held` methods: what lives as long as a set of sites. The others: the most that lives during a call, its result included.
+
+    maps_candidates  whether a decoder level's convolution needs what is `around` its candidates.
+    """
+
+    maps_candidates = True
 
     def __init__(self, feature: int):
         """feature  bytes of one."""

@@ -7,7 +7,9 @@ from calvaria.sparse.triton_engine.features import WHOLE_ROW
 
 
 class Triton(Footprint):
-    """The sites' cells, and for few channels the cubes of 2×2×2 sites."""
+    """The sites' cells, and for few channels the cubes of 2×2×2 sites; of a decoder level, the cubes of the union alone."""
+
+    maps_candidates = False
 
     def held_index(self, sites: Sites) -> int:
         return super().held_index(sites) + ROW * CELLS * sites.words * self._few(sites)

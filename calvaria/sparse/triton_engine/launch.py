@@ -104,8 +104,8 @@ class Blocks(NamedTuple):
 def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blocks:
     """For a product over gathered neighbours; by channels and types alone, so that no new size of a volume means a new kernel.
 
-    Tried on an H100 at 512³: gathers are bound by latency, and many programs hide that better than pipelines do; only wide, aligned
-    rows gain from two stages.
+    Tried on an H100 at 512³: gathers are bound by latency, and many programs hide that better than pipelines do; only rows that fill
+    their blocks gain from two stages.
     """
     columns = max(8, power(c_out)) if c_out <= 64 else 64
     if c_in <= 16:
@@ -113,7 +113,7 @@ def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blo
         tile = Blocks(128, columns, side, side * max(8, power(c_in)), 4, 1 if c_in <= 8 else 2)
         return tile._replace(rows=64, warps=8) if dtype.itemsize == 4 and slots == 2 else tile
     depth = 64 if dtype.itemsize == 2 and c_in > 32 and -c_in % 64 <= c_in // 10 else 32
-    return Blocks(128 if columns <= 32 else 64, columns, 1, depth, 4, 2 if c_in % 8 == 0 else 1)
+    return Blocks(128 if columns <= 32 else 64, columns, 1, depth, 4, 2 if c_in % depth == 0 else 1)
 
 
 @cache
