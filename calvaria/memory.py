@@ -145,8 +145,7 @@ class _Call:
         taps = 64 if level == LEVELS - 2 else 8
         generated = engine.generate(coarse, candidates, taps, self.channels[level + 1], channels)
         self._during(generated, engine.rows(candidates.occupied, channels))
-        if engine.maps_candidates:
-            self._around(candidates, channels, channels)
+        self._around(candidates, channels, channels)
         lasting = engine.held_judged(union, channels)
         self._during(lasting, lasting)
         features = level > 0

@@ -86,8 +86,10 @@ class Engine(Protocol):
     def spread(self, bits: Bits, values: Tensor, item: int, size: tuple[int, int, int], absent: float) -> Tensor:
         """float32 [x, y, z]: the values, float32 [N], at the sites of one item, whose size (x, y, z) is given; `absent` elsewhere."""
 
-    def neighbours(self, bits: Bits) -> Tensor:
+    def neighbours(self, bits: Bits, parents: Bits | None = None) -> Tensor:
         """Kernel map of a 3×3×3 convolution on these sites, as this engine's `convolve` wants it, shared by every use of the sites.
+
+        parents  the sites at twice the stride, where they are known already.
 
         int32 [N, 27], the row under each tap or N; or int32 [0, 27] from an engine that reads the bits instead.
         """

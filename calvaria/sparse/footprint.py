@@ -25,12 +25,7 @@ class Sites(NamedTuple):
 
 
 class Footprint:
-    """`held` methods: what lives as long as a set of sites. The others: the most that lives during a call, its result included.
-
-    maps_candidates  whether a decoder level's convolution needs what is `around` its candidates.
-    """
-
-    maps_candidates = True
+    """`held` methods: what lives as long as a set of sites. The others: the most that lives during a call, its result included."""
 
     def __init__(self, feature: int):
         """feature  bytes of one."""

@@ -104,7 +104,7 @@ def spread(bits: Bits, values: Tensor, item: int, size: tuple[int, int, int], ab
     return field[item, :x, :y, :z]
 
 
-def neighbours(bits: Bits) -> Tensor:
+def neighbours(bits: Bits, parents: Bits | None = None) -> Tensor:
     ranks = torch.nn.functional.pad(_ranks(bits), (1,) * 6, value=bits.count)
     _, x, y, z = ranks.shape
     b, i, j, k = (_flags(bits.words).nonzero() + torch.tensor([0, 1, 1, 1], device=ranks.device)).unbind(1)

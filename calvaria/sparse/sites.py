@@ -145,7 +145,8 @@ class SiteSet:
     @cached_property
     def neighbours(self) -> Tensor:
         """What the engine wants to know of the 27 neighbours, found once for every layer on these sites; see `Engine.neighbours`."""
-        return self.compute.neighbours(self.bits)
+        above = self.__dict__.get("parents")
+        return self.compute.neighbours(self.bits, above.bits if above is not None and "bits" in above.__dict__ else None)
 
     @cached_property
     def parents(self) -> "SiteSet":
@@ -164,7 +165,10 @@ class SiteSet:
         if (encoder.extents, 2 * encoder.stride) != (self.extents, self.stride):
             raise ValueError("the encoder's sites lie on another grid")
         found = self.compute.candidates(self.words, *self._finer(kernel), kernel, encoder.words)
-        return encoder.with_bits(found[0]), encoder.with_bits(found[1])
+        reached, either = map(encoder.with_bits, found)
+        if kernel == 2:
+            reached.__dict__["parents"] = self
+        return reached, either
 
     def _finer(self, kernel: int) -> tuple[Tensor, Shape]:
         """The items' sizes in cells of half the stride, and the grid of those."""

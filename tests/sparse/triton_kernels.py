@@ -43,12 +43,13 @@ def sets_of(name: str) -> Sets:
     return agree_on_bits(triton_engine, mask_of(*GRIDS[name]))
 
 
-@pytest.mark.parametrize("few", [0, 2**15])
+@pytest.mark.parametrize(("few", "cubed"), [(0, 2**14), (2**15, 2**14), (2**15, 0)])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_bits(grid: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bits(grid: str, few: int, cubed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from calvaria.sparse.triton_engine import bits
 
     monkeypatch.setattr(bits, "FEW_WORDS", few)
+    monkeypatch.setattr(bits, "CUBED_WORDS", cubed)
     sets_of(grid)
 
 
@@ -139,14 +140,16 @@ def predicted(mask: Tensor, plan: Plan, dtype: torch.dtype) -> int:
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="counted on the GPU in test_memory_at_512")
-@pytest.mark.parametrize(("few", "cubes_from"), [(2**15, 2**17), (0, 0)])
-def test_memory_under_the_interpreter(few: int, cubes_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("few", "cubes_from", "cubed"), [(2**15, 2**17, 2**14), (2**15, 0, 0), (0, 0, 0)])
+def test_memory_under_the_interpreter(few: int, cubes_from: int, cubed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from calvaria.sparse import engines
     from calvaria.sparse.triton_engine import bits, cubes, footprint
 
     monkeypatch.setitem(engines._MODULES, ("native", "cpu"), "calvaria.sparse.triton_engine")
     monkeypatch.setattr(bits, "FEW_WORDS", few)
     monkeypatch.setattr(footprint, "FEW_WORDS", few)
+    monkeypatch.setattr(bits, "CUBED_WORDS", cubed)
+    monkeypatch.setattr(footprint, "CUBED_WORDS", cubed)
     monkeypatch.setattr(cubes, "SITES", cubes_from)
     plan, mask = plan_and_shell(16, torch.float16)
     sites = SiteSet.from_masks([mask], "native")

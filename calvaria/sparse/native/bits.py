@@ -116,6 +116,6 @@ def spread(bits: Bits, values: Tensor, item: int, size: tuple[int, int, int], ab
     return field
 
 
-def neighbours(bits: Bits) -> Tensor:
+def neighbours(bits: Bits, parents: Bits | None = None) -> Tensor:
     """int32 [0, 27]: the convolution reads the bits."""
     return torch.empty(0, 27, dtype=torch.int32)

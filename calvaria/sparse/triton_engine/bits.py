@@ -17,6 +17,9 @@ ROWS = 256
 # Up to this many words, every program that numbers some may count all before its own: one kernel instead of three.
 FEW_WORDS = 2**15
 COUNTED, AHEAD = 128, 4096
+# From this many words on, the parents of what a decoder level judges are indexed along with it: what convolutions by cubes would
+# otherwise wait for.
+CUBED_WORDS = 2**14
 
 # What operations on a set of sites begin with is found once and hung on its `starts`, to live as long: its cells, its parents, and on
 # the host the sites up to the end of each item.
@@ -168,18 +171,27 @@ def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder
         raise ValueError(f"the encoder's sites lie on a grid of words {list(encoder.shape)}, not {list(fine.shape)}")
     joint, n, batch = torch.empty_like(fine), fine.numel(), len(fine)
     launch(kernels.refine_and_join, (blocks(n, ROWS),), (words, encoder, fine, joint, limits), numbers, KERNEL=kernel, BLOCK=ROWS)
+    above = [parents(joint)] if n >= CUBED_WORDS else []
     if n > FEW_WORDS:
-        one, two = index_all([fine, joint])
-        return one, two
+        one, two, *indexed = index_all([fine, joint, *above])
+        return one, _under(two, indexed)
     (starts, numbered), (joint_starts, joint_numbered) = _room(fine), _room(joint)
     assert numbered is not None
     assert joint_numbered is not None
-    totals = torch.empty(2 * batch, dtype=torch.int32, device=words.device)
+    totals = torch.empty((2 + len(above)) * batch, dtype=torch.int32, device=words.device)
     tensors = fine, starts, numbered, joint, joint_starts, joint_numbered, totals
     grid = blocks(n, COUNTED), 2
     launch(kernels.index_two, grid, tensors, (n, batch, n // batch), BLOCK=COUNTED, AHEAD=AHEAD, num_warps=8)
-    one, two = _counted([fine, joint], [(starts, numbered), (joint_starts, joint_numbered)], totals)
-    return one, two
+    found = [(starts, numbered), (joint_starts, joint_numbered), *[_index(coarse, totals, 2 * batch) for coarse in above]]
+    one, two, *indexed = _counted([fine, joint, *above], found, totals)
+    return one, _under(two, indexed)
+
+
+def _under(bits: Bits, parents: Sequence[Bits]) -> Bits:
+    """The bits, which remember their parents if those are known."""
+    for known in parents:
+        setattr(bits.starts, PARENTS, known)
+    return bits
 
 
 def _finer(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> tuple[Tensor, tuple[int, ...]]:
@@ -216,6 +228,6 @@ def rows(bits: Bits, wanted: Bits) -> Tensor:
     return found
 
 
-def neighbours(bits: Bits) -> Tensor:
+def neighbours(bits: Bits, parents: Bits | None = None) -> Tensor:
     """int32 [N], the sites' cells: this engine looks neighbours up in the bits, which costs less than reading a stored map."""
-    return cells(bits)
+    return cells(_under(bits, [parents] if parents is not None else []))

@@ -1,15 +1,13 @@
 """What this engine keeps in memory while a plan runs; see `calvaria.sparse.footprint`."""
 
 from calvaria.sparse.footprint import CELLS, ROW, WORD, Footprint, Sites
-from calvaria.sparse.triton_engine.bits import FEW_WORDS
+from calvaria.sparse.triton_engine.bits import CUBED_WORDS, FEW_WORDS
 from calvaria.sparse.triton_engine.cubes import CHANNELS, suits
 from calvaria.sparse.triton_engine.features import WHOLE_ROW
 
 
 class Triton(Footprint):
-    """The sites' cells, and for few channels the cubes of 2×2×2 sites; of a decoder level, the cubes of the union alone."""
-
-    maps_candidates = False
+    """The sites' cells, and of the sites that a decoder level judges their parents, where they may be convolved by cubes of 2×2×2."""
 
     def held_index(self, sites: Sites) -> int:
         return super().held_index(sites) + ROW * CELLS * sites.words * self._few(sites)
@@ -17,14 +15,11 @@ class Triton(Footprint):
     def held_sites(self, sites: Sites) -> int:
         return 0 if self._few(sites) else ROW * sites.occupied
 
-    def held_around(self, sites: Sites, c_in: int, c_out: int) -> int:
-        if not suits(c_in, c_out, sites.occupied):
-            return 0
-        cubes = Sites(sites.coarse_words, sites.cubes, 0, 0)
-        return WORD * cubes.words + self.held_index(cubes) + self.held_sites(cubes)
-
     def held_judged(self, union: Sites, channels: int) -> int:
-        return self.held_around(union, channels, channels) or self.held_sites(union)
+        suited = suits(channels, channels, union.occupied)
+        cubes = Sites(union.coarse_words, union.cubes, 0, 0)
+        indexed = WORD * cubes.words + self.held_index(cubes) if suited or union.words >= CUBED_WORDS else 0
+        return indexed + self.held_sites(cubes if suited else union)
 
     def stem(self, sites: Sites, c_out: int) -> int:
         return super().stem(sites, c_out) + ROW * sites.occupied
