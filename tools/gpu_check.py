@@ -168,7 +168,7 @@ def sites_of(size: int, batch: int, seed: int, half_thickness: float = GIVEN) ->
     return SiteSet.from_masks([shell(size, 10 * seed + item, half_thickness) for item in range(batch)])
 
 
-PLANS = (("ch1", 512, 1), ("ch1", 128, 1), ("ch1", 128, 8), ("ch1", 256, 1), ("ch2", 128, 1))
+PLANS = (("ch1", 512, 1), ("ch1", 128, 1), ("ch1", 128, 8), ("ch1", 256, 1), ("ch2", 128, 1), ("ch2", 512, 1))
 
 
 def plan_calls(config: str, size: int, batch: int) -> list[Callable[[], list[Level]]]:

@@ -17,8 +17,8 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "completion"
-BATCHES = (1, 2, 4, 8, 16)
-ROUNDS = 5
+BATCHES = (1, 4, 8, 16)
+ROUNDS = 3
 GPU_PEAK = "calvaria_batch_gpu_peak_bytes_sum"
 
 

@@ -1,6 +1,7 @@
 """Fit a network: the paper's six-level loss, one configuration, resumable to the same result."""
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -80,7 +81,7 @@ def fit(
     progress = _resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
-    for step, batch in enumerate(_batches(examples, config, progress.step, team), start=progress.step + 1):
+    for step, batch in enumerate(_batches(examples, config, progress.step, team, device), start=progress.step + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer)
         loss = train_step(learner, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
@@ -215,15 +216,16 @@ def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
     return LESSONS[config.task].draw(config, skulls, first)
 
 
-def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team) -> Iterable[list[Example]]:
+def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team, device: str) -> Iterable[list[Example]]:
     batch = config.optimizer.batch
     rest = Subset(examples, team.share(done * batch, config.last_step * batch, batch))
-    # One process beside this one keeps up with two cores of training.
+    # One process beside this one keeps up with two cores of training; a GPU takes what all cores can give. Examples are the same anyway.
+    workers = 1 if device == "cpu" else max(1, min(8, (os.cpu_count() or 1) // team.size - 1))
     return DataLoader(
         rest,
         batch_size=batch // team.size,
         collate_fn=list,
-        num_workers=1,
+        num_workers=workers,
         prefetch_factor=8,
         worker_init_fn=_one_thread,
     )

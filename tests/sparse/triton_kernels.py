@@ -89,6 +89,17 @@ def test_more_channels_than_a_program_holds(monkeypatch: pytest.MonkeyPatch) -> 
     agree_on_features(triton_engine, "bf16", sets_of("thin"), 8, 20, same_sites_only=True)
 
 
+@pytest.mark.parametrize(("grid", "kind", "full"), [("thin", "bf16", 128), ("batch", "fp32", 3), ("empty", "fp32", 128)])
+def test_products_of_few_sites_in_parts(grid: str, kind: str, full: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse import triton_engine
+    from calvaria.sparse.triton_engine import features, launch
+
+    monkeypatch.setattr(launch, "STEPS", 0)
+    monkeypatch.setattr(launch, "FULL", full)
+    assert not features.decides_at_once(1, 20, 4)
+    agree_on_features(triton_engine, kind, sets_of(grid), 20, 12, (2, 4) if grid == "thin" else (2,))
+
+
 @pytest.mark.parametrize(("kind", "channels"), [("fp32", 5), ("bf16", 8), ("fp32", 70)])
 def test_normalisation_merges_chunks_of_rows(kind: str, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from calvaria.sparse import triton_engine

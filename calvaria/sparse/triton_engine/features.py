@@ -12,7 +12,17 @@ from calvaria.sparse.taps import SIDE
 from calvaria.sparse.triton_engine import cubes, stem_kernels
 from calvaria.sparse.triton_engine import product_kernels as kernels
 from calvaria.sparse.triton_engine.bits import ROWS, cells, select_above
-from calvaria.sparse.triton_engine.launch import blocks, gradient_blocks, launch, power, precision, processors, product_blocks, ready
+from calvaria.sparse.triton_engine.launch import (
+    blocks,
+    gradient_blocks,
+    launch,
+    parts_of,
+    power,
+    precision,
+    processors,
+    product_blocks,
+    ready,
+)
 from calvaria.sparse.triton_engine.lookup import DOWN, SAME, UP
 
 # Up to this many channels one program holds a whole row of a decoder level.
@@ -120,7 +130,7 @@ def decide(
     with_features: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     given, channels = features.dtype, weight.shape[2]
-    whole = channels <= WHOLE_ROW
+    whole = decides_at_once(candidates.count, channels, features.dtype.itemsize)
     if not whole:
         features = convolve(features, weight, candidates, neighbours, bias)
     features, skip = ready(features, given), ready(skip, given)
@@ -132,7 +142,7 @@ def decide(
         return out.to(given), logits, select_above(union, logits, keep_above)
     sites = cells(union), candidates.words, candidates.starts, encoder.words, encoder.starts
     if whole:
-        tile = product_blocks(features.shape[1], channels, 3, features.dtype)
+        tile = product_blocks(features.shape[1], channels, 3, features.dtype.itemsize)
         launch(
             kernels.decide_product, (blocks(union.count, tile.rows),),
             (features, weight, bias, skip, head, out, logits, *sites), (head_bias, union.count, *union.words.shape[1:]),
@@ -147,6 +157,11 @@ def decide(
     return out.to(given), logits, select_above(union, logits, keep_above)
 
 
+def decides_at_once(candidates: int, channels: int, itemsize: int) -> bool:
+    """Whether one kernel does all of a decoder level: where it can hold a row, and where it would not leave the device idle."""
+    return channels <= WHOLE_ROW and parts_of(candidates, channels, channels, *_groups(SAME, 3), itemsize) == 1
+
+
 def _product(
     mode: int, kernel: int, features: Tensor, weight: Tensor, source: Bits, target_cells: Tensor, target: Bits, bias: Tensor | None
 ) -> Tensor:
@@ -155,16 +170,22 @@ def _product(
     features, weight = ready(features, given), ready(weight, given)
     _, c_in, c_out = weight.shape
     groups, slots = _groups(mode, kernel)
-    tile = product_blocks(c_in, c_out, slots, features.dtype)
-    out = features.new_empty(target.count, c_out)
+    tile = product_blocks(c_in, c_out, slots, features.dtype.itemsize)
+    parts = parts_of(target.count, c_in, c_out, groups, slots, features.dtype.itemsize)
+    out, biased = features.new_empty(target.count, c_out), bias is not None
+    added = weight if bias is None else bias.contiguous()
+    into = out if parts == 1 else out.new_empty(parts, target.count, c_out, dtype=torch.float32)
     launch(
-        kernels.gather_product, (blocks(target.count, tile.rows), blocks(c_out, tile.columns)),
-        (features, weight, weight if bias is None else bias.contiguous(), out, target_cells, source.words, source.starts),
+        kernels.gather_product, (blocks(target.count, tile.rows), blocks(c_out, tile.columns), parts),
+        (features, weight, added, into, target_cells, source.words, source.starts),
         (target.count, *target.words.shape[1:], *source.words.shape[1:]),
-        MODE=mode, KERNEL=kernel, GROUPS=groups, SLOTS=slots, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
-        PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, BIASED=bias is not None,
+        MODE=mode, KERNEL=kernel, GROUPS=groups // parts, SLOTS=slots, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
+        PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, BIASED=biased and parts == 1,
         num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
+    if parts > 1:
+        grid = (blocks(out.numel(), ROWS),)
+        launch(kernels.add_parts, grid, (into, added, out), (target.count, parts), C_OUT=c_out, BLOCK=ROWS, BIASED=biased)
     return out.to(given)
 
 
@@ -175,7 +196,7 @@ def _weight_gradient(
     features, gradient = ready(features, features.dtype), ready(gradient, features.dtype)
     c_in, c_out = features.shape[1], gradient.shape[1]
     groups, slots = _groups(mode, kernel)
-    tile = gradient_blocks(c_in, c_out, slots, features.dtype)
+    tile = gradient_blocks(c_in, c_out, slots, features.dtype.itemsize)
     across = groups * (1 if tile.side > 1 else slots * blocks(c_in, tile.depth))
     parts, chunk = _chunks(target.count, across * blocks(c_out, tile.columns), tile.rows, features.device)
     partial = features.new_empty(parts, kernel**3, c_in, c_out, dtype=torch.float32)

@@ -3,7 +3,8 @@
 from calvaria.sparse.footprint import CELLS, ROW, WORD, Footprint, Sites
 from calvaria.sparse.triton_engine.bits import CUBED_WORDS, FEW_WORDS
 from calvaria.sparse.triton_engine.cubes import CHANNELS, suits
-from calvaria.sparse.triton_engine.features import WHOLE_ROW
+from calvaria.sparse.triton_engine.features import decides_at_once
+from calvaria.sparse.triton_engine.launch import parts_of
 
 
 class Triton(Footprint):
@@ -25,11 +26,25 @@ class Triton(Footprint):
         return super().stem(sites, c_out) + ROW * sites.occupied
 
     def convolve(self, sites: Sites, c_in: int, c_out: int) -> int:
-        return super().convolve(sites, c_in, c_out) + self._cube_weights(sites, c_in, c_out)
+        apart = self._cube_weights(sites, c_in, c_out) + self._parts(sites.occupied, c_in, c_out, 9, 3)
+        return super().convolve(sites, c_in, c_out) + apart
+
+    def downsample(self, fine: Sites, coarse: Sites, c_in: int, c_out: int) -> int:
+        return super().downsample(fine, coarse, c_in, c_out) + self._parts(coarse.occupied, c_in, c_out, 4, 2)
+
+    def generate(self, coarse: Sites, fine: Sites, taps: int, c_in: int, c_out: int) -> int:
+        return super().generate(coarse, fine, taps, c_in, c_out) + self._parts(fine.occupied, c_in, c_out, taps // 2, 2)
 
     def decide(self, candidates: Sites, encoder: Sites, union: Sites, channels: int, with_features: bool) -> int:
-        decoded = self.rows(candidates.occupied, channels) if channels > WHOLE_ROW else 0
-        return decoded + self._cube_weights(union, channels, channels) + self.decided(union, channels, with_features)
+        decided = self._cube_weights(union, channels, channels) + self.decided(union, channels, with_features)
+        if decides_at_once(candidates.occupied, channels, self.feature):
+            return decided
+        return max(self.convolve(candidates, channels, channels), self.rows(candidates.occupied, channels) + decided)
+
+    def _parts(self, count: int, c_in: int, c_out: int, groups: int, slots: int) -> int:
+        """Sums of parts of a product, where it is cut into some."""
+        parts = parts_of(count, c_in, c_out, groups, slots, self.feature)
+        return 4 * parts * count * c_out if parts > 1 else 0
 
     def _cube_weights(self, sites: Sites, c_in: int, c_out: int) -> int:
         """Laid out for cubes, in two steps."""

@@ -101,8 +101,8 @@ class Blocks(NamedTuple):
 
 
 @cache
-def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blocks:
-    """For a product over gathered neighbours; by channels and types alone, so that no new size of a volume means a new kernel.
+def product_blocks(c_in: int, c_out: int, slots: int, itemsize: int) -> Blocks:
+    """For a product over gathered neighbours; by channels and bytes of a feature alone, so that no new size of a volume means a new kernel.
 
     Tried on an H100 at 512³: gathers are bound by latency, and many programs hide that better than pipelines do; only rows that fill
     their blocks gain from two stages.
@@ -111,15 +111,29 @@ def product_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blo
     if c_in <= 16:
         side = power(slots)
         tile = Blocks(128, columns, side, side * max(8, power(c_in)), 4, 1 if c_in <= 8 else 2)
-        return tile._replace(rows=64, warps=8) if dtype.itemsize == 4 and slots == 2 else tile
-    depth = 64 if dtype.itemsize == 2 and c_in > 32 and -c_in % 64 <= c_in // 10 else 32
+        return tile._replace(rows=64, warps=8) if itemsize == 4 and slots == 2 else tile
+    depth = 64 if itemsize == 2 and c_in > 32 and -c_in % 64 <= c_in // 10 else 32
     return Blocks(128 if columns <= 32 else 64, columns, 1, depth, 4, 2 if c_in % depth == 0 else 1)
 
 
+# A product of fewer programs than this leaves most of a GPU idle; then one that takes more steps than this is cut into parts.
+FULL, STEPS = 128, 64
+
+
+def parts_of(count: int, c_in: int, c_out: int, groups: int, slots: int, itemsize: int) -> int:
+    """Into how many parts the groups of taps of such a product are cut, each added up by programs of its own: a divisor of their number."""
+    tile = product_blocks(c_in, c_out, slots, itemsize)
+    steps = groups if tile.side > 1 else groups * slots * blocks(c_in, tile.depth)
+    programs = blocks(count, tile.rows) * blocks(c_out, tile.columns)
+    if steps <= STEPS or 2 * programs > FULL:
+        return 1
+    return next((parts for parts in range(2, groups) if groups % parts == 0 and programs * parts >= FULL), groups)
+
+
 @cache
-def gradient_blocks(c_in: int, c_out: int, slots: int, dtype: torch.dtype) -> Blocks:
+def gradient_blocks(c_in: int, c_out: int, slots: int, itemsize: int) -> Blocks:
     """For the weights' gradient, whose depth is the rows: all slots side by side in one program as long as it can hold them."""
-    tile = product_blocks(c_in, c_out, slots, dtype)
+    tile = product_blocks(c_in, c_out, slots, itemsize)
     if c_in <= 32 and c_out <= 64:
         tile = tile._replace(side=power(slots), depth=power(slots) * max(8, power(c_in)))
-    return tile._replace(rows=128 if c_in <= 8 or dtype.itemsize == 2 else 64, warps=4, stages=2 if c_in <= 8 else 1)
+    return tile._replace(rows=128 if c_in <= 8 or itemsize == 2 else 64, warps=4, stages=2 if c_in <= 8 else 1)

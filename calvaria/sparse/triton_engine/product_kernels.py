@@ -14,14 +14,15 @@ from calvaria.sparse.triton_engine.lookup import SAME, below, first_tap, group, 
 
 @triton.jit
 def accumulate(
-    acc, features, weight, n, words, starts, b, x, y, w, bit, X, Y, W, mask,
+    acc, features, weight, n, words, starts, b, x, y, w, bit, X, Y, W, mask, first_group,
     MODE: tl.constexpr, KERNEL: tl.constexpr, GROUPS: tl.constexpr, SLOTS: tl.constexpr,
     C_IN: tl.constexpr, C_OUT: tl.constexpr, SIDE_BY_SIDE: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """acc [BLOCK, n] plus the product of all taps of the sites at (b, x, y, 64 w + bit) with the weights of output channels n."""
+    """acc [BLOCK, n] plus the product of these groups of taps of the sites at (b, x, y, 64 w + bit) with the weights of channels n."""
     BLOCKS: tl.constexpr = (C_IN + BLOCK_K - 1) // BLOCK_K
     k = tl.arange(0, BLOCK_K)
-    for g in range(GROUPS):
+    for i in range(GROUPS):
+        g = first_group + i
         tap = first_tap(MODE, KERNEL, g)
         first, window = group(MODE, KERNEL, g, words, starts, b, x, y, w, bit, X, Y, W, mask)
         if SIDE_BY_SIDE > 1:
@@ -60,19 +61,36 @@ def gather_product(
     C_IN: tl.constexpr, C_OUT: tl.constexpr, SIDE_BY_SIDE: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_N: tl.constexpr, BIASED: tl.constexpr,
 ):  # fmt: skip
-    """out [count, C_OUT] = Σ gathered features @ weight, through relu(… + bias) if BIASED; words and starts are the gathered grid's."""
+    """out [parts, count, C_OUT] = Σ gathered features @ weight over each part's GROUPS groups of taps, through relu(… + bias) if BIASED.
+
+    words and starts are the gathered grid's.
+    """
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     mask = at < count
     b, x, y, w, bit = place(tl.load(cells + at, mask=mask, other=0), X, Y, W)
     acc = accumulate(
         tl.zeros([BLOCK, BLOCK_N], tl.float32), features, weight, n, words, starts, b, x, y, w, bit, from_x, from_y, from_w, mask,
-        MODE, KERNEL, GROUPS, SLOTS, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
+        tl.program_id(2) * GROUPS, MODE, KERNEL, GROUPS, SLOTS, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
     )  # fmt: skip
     if BIASED:
         acc = tl.maximum(acc + tl.load(bias + n, mask=n < C_OUT, other=0).to(tl.float32)[None, :], 0)
     wanted = mask[:, None] & (n < C_OUT)[None, :]
-    tl.store(out + at.to(tl.int64)[:, None] * C_OUT + n[None, :], acc.to(out.dtype.element_ty), mask=wanted)
+    row = (at + tl.program_id(2) * count).to(tl.int64)
+    tl.store(out + row[:, None] * C_OUT + n[None, :], acc.to(out.dtype.element_ty), mask=wanted)
+
+
+@triton.jit(do_not_specialize=["count", "parts"])
+def add_parts(partial, bias, out, count, parts, C_OUT: tl.constexpr, BLOCK: tl.constexpr, BIASED: tl.constexpr):
+    """out [count, C_OUT] = the sum of `partial` over its parts, through relu(… + bias) if BIASED."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < count * C_OUT
+    total = tl.zeros([BLOCK], tl.float32)
+    for part in range(parts):
+        total += tl.load(partial + part * count * C_OUT + at, mask=inside, other=0)
+    if BIASED:
+        total = tl.maximum(total + tl.load(bias + at % C_OUT).to(tl.float32), 0)
+    tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["count", "X", "Y", "W", "head_bias"])
@@ -91,7 +109,7 @@ def decide_product(
     row, encoded = rank(encoder_words, encoder_starts, cell >> 6, bit, mask)
     acc = accumulate(
         tl.zeros([BLOCK, BLOCK_N], tl.float32), features, weight, n, words, starts, b, x, y, w, bit, X, Y, W, mask & (candidate != 0),
-        SAME, 3, 9, 3, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
+        0, SAME, 3, 9, 3, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
     )  # fmt: skip
     acc = tl.maximum(acc + tl.load(bias + n, mask=n < C_OUT, other=0).to(tl.float32)[None, :], 0)
     acc = tl.where((candidate != 0)[:, None], acc, 0)
