@@ -1,13 +1,15 @@
 """The network on other sparse engines for GPUs, to compare times: spconv, TorchSparse and WarpConvNet.
 
-Written against their documentation and sources, and not yet run with them. Weights are random, and taps may lie in another order:
+Written against the sources of spconv 2.3.8, TorchSparse 2.1 and WarpConvNet 1.8.1. Weights are random, and taps may lie in another order:
 layers, channels and sites are those of the network, answers are not. Where a peer lacks an operation, it gets the one that costs it
-least: generation is one matrix product in PyTorch, and pruning hands it the sites that its encoder had already.
+least: generation is one matrix product in PyTorch, and pruning hands it the sites that its encoder had already. No kernel map serves
+two layers here: each level is convolved once on the encoder's sites and once on those generated.
 """
 
 from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import torch
@@ -17,20 +19,25 @@ from calvaria.networks import LEVELS, NetworkConfig
 from calvaria.sparse import SiteSet
 from calvaria.sparse.taps import SIDE, taps
 
+TUNING_RUNS = 2
+"""How often TorchSparse's tuner, which takes the mean, times each choice; about 65 choices in this network."""
+
 
 class Peer(Protocol):
-    """What the network asks of an engine. Places: int [N, 4], (batch, x, y, z) in cells of their stride, sorted by batch."""
+    """What the network asks of an engine. Places: int [N, 4], (batch, x, y, z) in cells of their stride."""
 
     def convolution(self, c_in: int, c_out: int, kernel: int, stride: int) -> nn.Module:
-        """With a bias; at stride 1 onto its input's sites in their order, at stride 2 onto their parents."""
+        """With a bias, then ReLU; at stride 1 onto its input's sites in their order, at stride 2 onto their parents."""
 
-    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int) -> Any: ...
+    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int, stride: int) -> Any:
+        """`shape`: of the grid in cells of its stride, which `stride` gives in finest cells."""
 
     def features(self, x: Any) -> Tensor: ...
 
     def places(self, x: Any) -> Tensor: ...
 
-    def with_features(self, x: Any, features: Tensor) -> Any: ...
+    def tune(self, network: nn.Module, sites: SiteSet) -> None:
+        """Choose among its kernels for such sites, once, where the engine does not do so by itself as it goes."""
 
 
 class PeerNetwork(nn.Module):
@@ -53,9 +60,9 @@ class PeerNetwork(nn.Module):
         peer, dtype = self.peer, self.up[0].dtype
         shape = [-(-size // 2 ** (LEVELS - 1)) * 2 ** (LEVELS - 1) for size in sites.shape[1:]]
         ones = torch.ones(len(sites), 1, dtype=dtype, device=sites.device)
-        skips = [self._relu(self.stem(peer.tensor(ones, sites.places, shape, sites.batch)))]
+        skips = [self.stem(peer.tensor(ones, sites.places, shape, sites.batch, 1))]
         for down, convolution in zip(self.down, self.encode, strict=True):
-            skips.append(self._relu(convolution(self._relu(down(skips[-1])))))
+            skips.append(convolution(down(skips[-1])))
         coarse, logits = skips.pop(), ones
         places, features = peer.places(coarse), peer.features(coarse)
         for level in reversed(range(LEVELS - 1)):
@@ -64,14 +71,11 @@ class PeerNetwork(nn.Module):
             wanted = peer.places(skip)
             generated, features, rows = generate(places, features, self.up[level], torch.tensor(limits, device=sites.device), wanted)
             features = torch.relu_(features + self.shift[level])
-            x = peer.tensor(features, generated, [size >> level for size in shape], sites.batch)
-            features = torch.relu(peer.features(self.decode[level](x))).index_add(0, rows, peer.features(skip))
-            logits = self.head[level](features).flatten()
-            places, features = wanted, features[rows]
+            x = peer.tensor(features, generated, [size >> level for size in shape], sites.batch, 2**level)
+            judged = peer.features(self.decode[level](x))
+            places, features = wanted, judged[rows] + peer.features(skip)
+            logits = self.head[level](judged.index_copy_(0, rows, features)).flatten()
         return logits
-
-    def _relu(self, x: Any) -> Any:
-        return self.peer.with_features(x, torch.relu(self.peer.features(x)))
 
 
 def generate(places: Tensor, features: Tensor, weight: Tensor, limits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,16 +110,18 @@ def _rows(places: Tensor, wanted: Tensor) -> Tensor:
 
 
 class Spconv:
-    """spconv 2: https://github.com/traveller59/spconv/blob/master/docs/USAGE.md"""
+    """spconv 2, which has no bfloat16 kernels: https://github.com/traveller59/spconv/blob/master/docs/USAGE.md"""
 
     def __init__(self) -> None:
         self.engine: Any = import_module("spconv.pytorch")
+        self.relu: Any = import_module("cumm.tensorview").gemm.Activation.ReLU
 
     def convolution(self, c_in: int, c_out: int, kernel: int, stride: int) -> nn.Module:
         layer = self.engine.SubMConv3d(c_in, c_out, kernel) if stride == 1 else self.engine.SparseConv3d(c_in, c_out, kernel, stride)
+        layer.act_type = self.relu  # in the convolution's kernel, as where spconv fuses layers for answering
         return layer  # type: ignore[no-any-return]
 
-    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int) -> Any:
+    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int, stride: int) -> Any:
         return self.engine.SparseConvTensor(features, places.int().contiguous(), shape, batch)
 
     def features(self, x: Any) -> Tensor:
@@ -124,8 +130,8 @@ class Spconv:
     def places(self, x: Any) -> Tensor:
         return x.indices  # type: ignore[no-any-return]
 
-    def with_features(self, x: Any, features: Tensor) -> Any:
-        return x.replace_feature(features)
+    def tune(self, network: nn.Module, sites: SiteSet) -> None:
+        """At the first use of each pair of channels, by spconv itself."""
 
 
 class TorchSparse:
@@ -136,10 +142,10 @@ class TorchSparse:
         self.layers: Any = import_module("torchsparse.nn")
 
     def convolution(self, c_in: int, c_out: int, kernel: int, stride: int) -> nn.Module:
-        return self.layers.Conv3d(c_in, c_out, kernel, stride=stride, bias=True)  # type: ignore[no-any-return]
+        return nn.Sequential(self.layers.Conv3d(c_in, c_out, kernel, stride=stride, bias=True), self.layers.ReLU(inplace=True))
 
-    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int) -> Any:
-        return self.engine.SparseTensor(feats=features, coords=places.int().contiguous(), spatial_range=(batch, *shape))
+    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int, stride: int) -> Any:
+        return self.engine.SparseTensor(features, places.int().contiguous(), stride, (batch, *shape))
 
     def features(self, x: Any) -> Tensor:
         return x.feats  # type: ignore[no-any-return]
@@ -147,9 +153,11 @@ class TorchSparse:
     def places(self, x: Any) -> Tensor:
         return x.coords  # type: ignore[no-any-return]
 
-    def with_features(self, x: Any, features: Tensor) -> Any:
-        x.feats = features
-        return x
+    def tune(self, network: nn.Module, sites: SiteSet) -> None:
+        """By its autotuner, which times its ways of computing for each stride and kernel in turn."""
+        with TemporaryDirectory() as folder:  # the tuner writes what it found, and would read it again
+            given = {"n_samples": TUNING_RUNS, "collect_fn": lambda sample: sample, "save_dir": folder}
+            self.engine.tune(network, [sites] * TUNING_RUNS, **given, verbose=False, skip_warning=True)
 
 
 class WarpConvNet:
@@ -157,23 +165,29 @@ class WarpConvNet:
 
     def __init__(self) -> None:
         self.layers: Any = import_module("warpconvnet.nn.modules.sparse_conv")
+        self.activations: Any = import_module("warpconvnet.nn.modules.activations")
         self.geometry: Any = import_module("warpconvnet.geometry.types.voxels")
 
     def convolution(self, c_in: int, c_out: int, kernel: int, stride: int) -> nn.Module:
-        return self.layers.SparseConv3d(c_in, c_out, kernel_size=kernel, stride=stride)  # type: ignore[no-any-return]
+        layer = self.layers.SparseConv3d(c_in, c_out, kernel_size=kernel, stride=stride)
+        return nn.Sequential(layer, self.activations.ReLU(inplace=True))
 
-    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int) -> Any:
-        ends = torch.bincount(places[:, 0], minlength=batch).cumsum(0).cpu()
-        return self.geometry.Voxels(places[:, 1:].int().contiguous(), features, offsets=nn.functional.pad(ends, (1, 0)).int())
+    def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int, stride: int) -> Any:
+        ends = torch.bincount(places[:, 0], minlength=batch).cumsum(0).cpu()  # items lie one after the other here
+        offsets = nn.functional.pad(ends, (1, 0)).int()
+        return self.geometry.Voxels(places[:, 1:].int().contiguous(), features, offsets=offsets, tensor_stride=stride)
 
     def features(self, x: Any) -> Tensor:
         return x.feature_tensor  # type: ignore[no-any-return]
 
     def places(self, x: Any) -> Tensor:
-        return x.batch_indexed_coordinates  # type: ignore[no-any-return]
+        """Not its own `batch_indexed_coordinates`, which counts the items on the CPU."""
+        counts = x.offsets.diff().to(x.coordinate_tensor.device)
+        items = torch.arange(len(counts), dtype=torch.int32, device=counts.device)
+        return torch.cat([items.repeat_interleave(counts, output_size=len(x.coordinate_tensor))[:, None], x.coordinate_tensor], 1)
 
-    def with_features(self, x: Any, features: Tensor) -> Any:
-        return x.replace(batched_features=features)
+    def tune(self, network: nn.Module, sites: SiteSet) -> None:
+        """At the first use of each pair of channels with about so many sites, by WarpConvNet itself."""
 
 
 PEERS: dict[str, Callable[[], Peer]] = {"spconv": Spconv, "torchsparse": TorchSparse, "warpconvnet": WarpConvNet}

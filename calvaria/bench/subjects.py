@@ -128,13 +128,19 @@ def _peer(name: str, network: EncoderDecoder, dtype: torch.dtype, device: torch.
     except ImportError as error:
         raise NotMeasured(f"it cannot be imported ({error}).") from error
     general = PeerNetwork(network.config, peer).eval().to(device, dtype)
+    tuned = False
 
     def subject(masks: Sequence[Tensor]) -> Run:
         packed = SiteSet.from_masks(masks)
 
-        @torch.no_grad()
+        @torch.inference_mode()  # only in it does WarpConvNet add up in half precision, as spconv does up to 128 channels
         def answer() -> Tensor:
-            return general(packed.to(device))  # type: ignore[no-any-return]
+            nonlocal tuned
+            sites = packed.to(device)
+            if not tuned:
+                peer.tune(general, sites)
+                tuned = True
+            return general(sites)  # type: ignore[no-any-return]
 
         return answer
 

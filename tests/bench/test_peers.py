@@ -4,7 +4,8 @@ The peers are played by small stand-ins with the names and arguments of their do
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -27,7 +28,7 @@ def compute(places: Tensor, features: Tensor, weight: Tensor, bias: Tensor, stri
     sorted_features = torch.empty_like(features).index_copy_(0, rows, features)
     if stride == 2:
         out = downsample(SparseTensor(sites, sorted_features), weight)
-        turned = torch.arange(len(out.sites)).flip(0) if len(extents) == 1 else torch.arange(len(out.sites))
+        turned = torch.cat([rows.flip(0) for rows in torch.arange(len(out.sites)).split(out.sites.counts)])
         return out.sites.places[turned], (out.features + bias)[turned]
     out = stem(sites, weight) if weight.shape[1] == 1 else convolve(SparseTensor(sites, sorted_features), weight)
     return places, (out.features + bias)[rows]
@@ -57,46 +58,75 @@ class SpconvTensor:
 
 
 class SpconvLayer(Layer):
+    act_type = "None_"
+
     def forward(self, x: SpconvTensor) -> SpconvTensor:
+        assert self.act_type == "ReLU"
         places, features = compute(x.indices, x.features, self.weight, self.bias, self.stride)
-        return SpconvTensor(features, places, [size // self.stride for size in x.spatial_shape], x.batch_size)
+        return SpconvTensor(torch.relu(features), places, [size // self.stride for size in x.spatial_shape], x.batch_size)
 
 
 class TorchSparseTensor:
     def __init__(self, feats: Tensor, coords: Tensor, stride: int = 1, spatial_range: tuple[int, ...] | None = None):
-        self.feats, self.coords, self.spatial_range = feats, coords, spatial_range
+        assert spatial_range is None or (coords.amax(0) < torch.tensor(spatial_range)).all()
+        self.feats, self.coords, self.stride, self.spatial_range = feats, coords, stride, spatial_range
 
 
 class TorchSparseLayer(Layer):
     def forward(self, x: TorchSparseTensor) -> TorchSparseTensor:
         places, features = compute(x.coords, x.feats, self.weight, self.bias, self.stride)
-        return TorchSparseTensor(features, places)
+        return TorchSparseTensor(features, places, x.stride * self.stride)
+
+
+class TorchSparseReLU(nn.ReLU):
+    def forward(self, x: TorchSparseTensor) -> TorchSparseTensor:
+        return TorchSparseTensor(super().forward(x.feats), x.coords, x.stride, x.spatial_range)
+
+
+def tune(  # of TorchSparse
+    model: nn.Module, data_loader: list[SiteSet], n_samples: int, collect_fn: Callable[[SiteSet], SiteSet], save_dir: str, **options: bool
+) -> None:
+    assert Path(save_dir).is_dir()
+    assert len(data_loader) == n_samples
+    assert options == {"verbose": False, "skip_warning": True}
+    strides = set()
+    for layer in model.modules():
+        if isinstance(layer, TorchSparseLayer):
+            layer.register_forward_hook(lambda layer, given, _: strides.add((given[0].stride, layer.stride)))
+    model(collect_fn(data_loader[0]))
+    assert strides == {(2**level, 1) for level in range(7)} | {(2**level, 2) for level in range(6)}  # what it tunes apart
 
 
 class Voxels:
-    def __init__(self, batched_coordinates: Tensor, batched_features: Tensor, offsets: Tensor):
+    def __init__(self, batched_coordinates: Tensor, batched_features: Tensor, offsets: Tensor, tensor_stride: int):
         assert offsets.device.type == "cpu"
         assert int(offsets[-1]) == len(batched_coordinates) == len(batched_features)
         batch = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
         self.batch_indexed_coordinates = torch.cat([batch[:, None].int(), batched_coordinates], 1)
-        self.feature_tensor, self.offsets = batched_features, offsets
-
-    def replace(self, batched_features: Tensor) -> "Voxels":
-        return Voxels(self.batch_indexed_coordinates[:, 1:], batched_features, self.offsets)
+        self.coordinate_tensor, self.feature_tensor = batched_coordinates, batched_features
+        self.offsets, self.stride = offsets, tensor_stride
 
 
 class WarpConvNetLayer(Layer):
     def forward(self, x: Voxels) -> Voxels:
         places, features = compute(x.batch_indexed_coordinates, x.feature_tensor, self.weight, self.bias, self.stride)
+        assert (places[:, 0].diff() >= 0).all()
         ends = torch.bincount(places[:, 0], minlength=len(x.offsets) - 1).cumsum(0)
-        return Voxels(places[:, 1:], features, nn.functional.pad(ends, (1, 0)))
+        return Voxels(places[:, 1:], features, nn.functional.pad(ends, (1, 0)), x.stride * self.stride)
+
+
+class WarpConvNetReLU(nn.ReLU):
+    def forward(self, x: Voxels) -> Voxels:
+        return Voxels(x.coordinate_tensor, super().forward(x.feature_tensor), x.offsets, x.stride)
 
 
 STAND_INS = {
     "spconv.pytorch": SimpleNamespace(SparseConvTensor=SpconvTensor, SubMConv3d=SpconvLayer, SparseConv3d=SpconvLayer),
-    "torchsparse": SimpleNamespace(SparseTensor=TorchSparseTensor),
-    "torchsparse.nn": SimpleNamespace(Conv3d=TorchSparseLayer),
+    "cumm.tensorview": SimpleNamespace(gemm=SimpleNamespace(Activation=SimpleNamespace(ReLU="ReLU"))),
+    "torchsparse": SimpleNamespace(SparseTensor=TorchSparseTensor, tune=tune),
+    "torchsparse.nn": SimpleNamespace(Conv3d=TorchSparseLayer, ReLU=TorchSparseReLU),
     "warpconvnet.nn.modules.sparse_conv": SimpleNamespace(SparseConv3d=WarpConvNetLayer),
+    "warpconvnet.nn.modules.activations": SimpleNamespace(ReLU=WarpConvNetReLU),
     "warpconvnet.geometry.types.voxels": SimpleNamespace(Voxels=Voxels),
 }
 
@@ -122,7 +152,8 @@ def same_weights(peer: PeerNetwork, network: EncoderDecoder) -> None:
         pairs.append((peer.decode[level], *step.conv))
         peer.up[level], peer.shift[level] = nn.Parameter(step.up.weight), nn.Parameter(step.up.bias)
         peer.head[level].weight.data, peer.head[level].bias.data = step.head[None], torch.tensor([step.head_bias])
-    for layer, weight, bias in pairs:
+    for module, weight, bias in pairs:
+        (layer,) = (each for each in module.modules() if isinstance(each, Layer))
         assert layer.weight.shape == weight.shape
         layer.weight.data, layer.bias.data = weight, bias
 
@@ -138,6 +169,7 @@ def test_between_a_peers_layers_the_network_is_ours(name: str, stand_ins: None) 
     block[2, 20, 69] = True
     sites = SiteSet.from_masks([block, block.flip(1)[:20]], "reference")
     expected = Plan(network)(sites, sites)[-1].logits
+    peer.peer.tune(peer, sites)
     torch.testing.assert_close(peer(sites).sort().values, expected.sort().values, atol=1e-3, rtol=1e-3)
 
 
