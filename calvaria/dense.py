@@ -120,7 +120,7 @@ def _block(layer: Convolution) -> nn.Sequential:
         convolution = nn.Conv3d(c_in, c_out, kernel, stride, padding, bias=False)
         weight = grid.permute(4, 3, 2, 1, 0)
     convolution.weight = nn.Parameter(weight.clone())
-    norm = CellNorm(c_out, layer.norm.eps, dtype=layer.weight.dtype)
+    norm = CellNorm(c_out, layer.norm.eps, device=layer.weight.device, dtype=layer.weight.dtype)
     norm.load_state_dict(layer.norm.state_dict())
     return nn.Sequential(convolution, norm, nn.ReLU(inplace=True))
 

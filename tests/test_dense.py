@@ -103,3 +103,8 @@ def test_half_precision_says_about_the_same(network: EncoderDecoder) -> None:
     occupancy = torch.ones(1, 1, 64, 64, 64)
     (expected,), (half,) = DenseTwin(network)(occupancy), DenseTwin(network).bfloat16()(occupancy.bfloat16())
     assert (half.float() - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_the_twin_lives_where_its_network_lives() -> None:
+    twin = DenseTwin(EncoderDecoder(CONFIGS["ch1"]).to("meta"))
+    assert {tensor.device.type for tensor in (*twin.parameters(), *twin.buffers())} == {"meta"}
