@@ -90,6 +90,10 @@ class _Call:
         self.words = [_words([load.extent for load in loads], level) for level in range(LEVELS + 1)]
         given = [sum(column) for column in zip(*(load.given for load in loads), strict=True)]
         self.given = [self._sites(level, count, above) for level, (count, above) in enumerate(pairwise([*given, given[-1]]))]
+        if not config.grows:
+            self.candidates = self.judged = self.given[:-1]
+            self.live = self.peak = 0
+            return
         self.candidates = [self._sites(level, sum(load.candidates[level] for load in loads), 0) for level in range(LEVELS - 1)]
         # Eight children a kept site: an eighth of the candidates are the cubes of the judged.
         self.judged = [
@@ -132,28 +136,34 @@ class _Call:
             self._during(engine.convolve(coarse, c_out, c_out), 0)  # in place of what it was made from
 
     def _decode(self, level: int) -> None:
-        engine, channels = self.engine, self.channels[level]
+        engine, channels, grows = self.engine, self.channels[level], self.config.grows
         candidates, union, encoder = self.candidates[level], self.judged[level], self.given[level]
         coarse = self.judged[level + 1] if level < LEVELS - 2 else self.given[-1]
         skip, above = engine.rows(encoder.occupied, channels), engine.rows(coarse.occupied, self.channels[level + 1])
-        self.live += WORD * (candidates.words + union.words)
-        before = self.live - WORD * candidates.words
-        for sites in (union, candidates):
-            self._during(engine.index(sites), engine.held_index(sites))
-        before += engine.held_index(union)
-        self.live += engine.held_sites(candidates)
+        before = self._expand(candidates, union) if grows else self.live
         taps = 64 if level == LEVELS - 2 else 8
         generated = engine.generate(coarse, candidates, taps, self.channels[level + 1], channels)
         self._during(generated, engine.rows(candidates.occupied, channels))
-        self._around(candidates, channels, channels)
-        lasting = engine.held_judged(union, channels)
+        if grows or (level == 0 and not self.config.inputs):  # the encoder looked around all others
+            self._around(candidates, channels, channels)
+        lasting = engine.held_judged(union, channels) if grows else 0
         self._during(lasting, lasting)
         features = level > 0
         decided = engine.decided(union, channels, features)
         self._during(engine.decide(candidates, encoder, union, channels, features), decided)
-        kept = 0 if self.forced else engine.held_index(union)
-        self._during(WORD * union.words if self.forced else engine.index(union), kept)
+        kept = engine.held_index(union) if grows and not self.forced else 0
+        if grows:
+            self._during(WORD * union.words if self.forced else engine.index(union), kept)
         self.live = before + lasting + decided + kept - skip - above
+
+    def _expand(self, candidates: Sites, union: Sites) -> int:
+        """Generate a level's sites; returns what lives on when the candidates do not."""
+        self.live += WORD * (candidates.words + union.words)
+        before = self.live - WORD * candidates.words
+        for sites in (union, candidates):
+            self._during(self.engine.index(sites), self.engine.held_index(sites))
+        self.live += self.engine.held_sites(candidates)
+        return before + self.engine.held_index(union)
 
     def _around(self, sites: Sites, c_in: int, c_out: int) -> None:
         self._during(self.engine.around(sites, c_in, c_out), self.engine.held_around(sites, c_in, c_out))

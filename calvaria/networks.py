@@ -162,7 +162,7 @@ class Convolution(nn.Module):
     def forward(self, x: Any, *onto: SiteSet | None) -> SparseTensor:
         """From a sparse tensor, or the stem from sites alone; `onto` as `generate` takes it."""
         y = self.operation(x, self.weight, *onto)
-        return normalise(y, self.norm) if self.training and len(y.sites) > 1 else y.map(self.norm).map(torch.relu)
+        return normalise(y, self.norm) if self.norm.training and len(y.sites) > 1 else y.map(self.norm).map(torch.relu)
 
 
 class SiteNorm(nn.BatchNorm1d):
@@ -188,7 +188,7 @@ def decided(level: Level, encoder: SiteSet, config: NetworkConfig, wanted: SiteS
     if forced:
         return Level(level.sites, level.logits, truth), truth
     onward = level.kept.union(truth)
-    SiteSet.index_together(level.kept, onward)
+    SiteSet.index_together(*(level.kept, onward)[: 1 + (level.sites.stride > 1)])
     fewer = bounded(level, config.limits(encoder))
     return fewer, onward if fewer is level else fewer.kept.union(truth)
 

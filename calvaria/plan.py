@@ -54,6 +54,8 @@ class Plan:
 
         features [N, config.inputs] of the sites, where the configuration has inputs.
         """
+        if sites.device != self.stem.weight.device:
+            raise ValueError(f"sites on {sites.device} for a network on {self.stem.weight.device}")
         skips = self._encode(sites, features)
         targets = pyramid(target) if target is not None else [None] * LEVELS
         sites, features = skips.pop()

@@ -65,6 +65,15 @@ def test_numbers_that_come_with_the_sites_are_counted(engine: str) -> None:
     assert predicted == pytest.approx(counted(lambda: plan(fresh, fresh, features=features)), rel=0.1)
 
 
+@pytest.mark.parametrize("inputs", [0, 3])
+@pytest.mark.parametrize(("volume", "batch"), [("skull:64", 2), ("noise:0.05:50", 1), ("one:64", 1)])
+def test_a_network_that_does_not_grow_takes_less(volume: str, batch: int, inputs: int, engine: str) -> None:
+    plan, sites = plan_of(CHANNELS["ch1"], inputs=inputs, grows=False), sites_of(volume, batch, engine)
+    features, fresh = torch.ones(len(sites), inputs) if inputs else None, sites_of(volume, batch, engine)
+    predicted = predicted_peak_bytes(Load.free(sites, plan.config.growth), plan.config, engine, "cpu")
+    assert predicted == pytest.approx(counted(lambda: plan(fresh, features=features)), rel=0.1)
+
+
 @pytest.mark.parametrize("growth", [1.3, 2.0])
 @pytest.mark.parametrize("volume", ["skull:64", "noise:0.02:64"])
 def test_a_network_that_keeps_all_it_may_takes_no_more_than_predicted_for_its_growth(volume: str, growth: float, engine: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig, bounded, parameter_count, pyramid
-from calvaria.sparse import SiteSet
+from calvaria.sparse import SiteSet, SparseTensor, convolve, stem
 from calvaria.sparse.engines import EngineUnavailable, choose
 from calvaria.training.loss import pyramid_loss
 
@@ -144,3 +144,28 @@ def test_true_sites_are_followed_while_training() -> None:
 def test_a_wrong_configuration_is_refused(channels: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="channels are 7 positive numbers"):
         NetworkConfig(channels)
+
+
+def test_normalisation_follows_as_pytorchs_does(engine: str) -> None:
+    """Result, running statistics and their count; in evaluation, within a network that trains, they stand still."""
+    torch.manual_seed(0)
+    sites = SiteSet.from_masks([shell(20, 7)], engine)
+    network = EncoderDecoder(CONFIGS["ch1"]).train()
+    x, layer = SparseTensor(sites, torch.randn(len(sites), 8)), network.encoder[0].conv
+    expected = deepcopy(layer.norm)
+    alone = convolve(x, layer.weight).features
+    torch.testing.assert_close(layer(x).features, torch.relu(torch.nn.BatchNorm1d.forward(expected, alone)))
+    for mine, theirs in zip(layer.norm.buffers(), expected.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    layer.norm.eval()
+    torch.testing.assert_close(layer(x).features, torch.relu(expected.eval()(alone)))
+    for mine, theirs in zip(layer.norm.buffers(), expected.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_second_derivatives_are_refused() -> None:
+    sites = SiteSet.from_masks([shell(12, 4)])
+    weight = torch.randn(27, 1, 2, requires_grad=True)
+    (first,) = torch.autograd.grad((stem(sites, weight).features ** 2).sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()

@@ -69,6 +69,28 @@ def test_given_the_kept_sites_the_plan_has_the_modules_sites_and_logits(
     assert all(equal_sites(level.kept, given) for level, given in zip(levels, reversed(pyramid(sites)[:-1]), strict=True))
 
 
+@pytest.mark.parametrize("inputs", [0, 3])
+@pytest.mark.parametrize("grows", [True, False])
+@torch.no_grad()
+def test_channels_made_a_multiple_of_eight_change_nothing(inputs: int, grows: bool, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU."""
+    network = trained_like(NetworkConfig((22, 17, 16, 9, 39, 20, 33), inputs=inputs, grows=grows))
+    computed = NetworkConfig.computed_channels
+    assert computed(network.config, "cuda") == (24, 24, 16, 9, 40, 24, 40)
+    assert computed(network.config, "cpu") == network.config.channels
+    masks = shells(40, 23)
+    sites = SiteSet.from_masks(masks, engine)
+    features = torch.rand(len(sites), inputs) if inputs else None
+    monkeypatch.setattr(NetworkConfig, "computed_channels", lambda self, _: computed(self, "cuda"))
+    assert_same_decisions(Plan(network)(sites, features=features), network(SiteSet.from_masks(masks, "reference"), features=features))
+
+
+def test_sites_on_another_device_than_the_network_are_refused() -> None:
+    plan, sites = Plan(trained_like(NetworkConfig((3,) * 7))), SiteSet.from_masks(shells(20), "reference")
+    with pytest.raises(ValueError, match="sites on meta for a network on cpu"):
+        plan(SiteSet(sites.words.to("meta"), sites.extents, 1, "reference"))
+
+
 @pytest.mark.parametrize("masks", [pytest.param(masks, id=name) for name, masks in blocks()])
 @pytest.mark.parametrize("inputs", [0, 1, 3])
 @pytest.mark.parametrize("grows", [True, False])

@@ -48,14 +48,14 @@ def kernels() -> None:
 
 def shapes() -> None:
     """Other sizes of volume and batch run the kernels that are there."""
-    plan = random_plan("ch1", torch.bfloat16)
-    before = 0
-    for count, (size, batch) in enumerate([(64, 1), (256, 2), (128, 1), (80, 3), (250, 1), (33, 5)]):
-        sites = SiteSet.from_masks([shell(size + item, item) for item in range(batch)])
-        plan(sites, sites)
-        now = sum(len(cache[0]) for kernel in compiled() for cache in kernel.device_caches.values())
-        print(f"shapes: {batch} × {size}³: {now} kernels" + (" COMPILED AGAIN" if count > 1 and now > before else ""))
-        before = now
+    for config, dtype in (("ch1", torch.bfloat16), ("ch2", torch.float32)):
+        plan, before = random_plan(config, dtype), 0
+        for count, (size, batch) in enumerate([(64, 1), (256, 2), (128, 1), (80, 3), (250, 1), (33, 5)]):
+            sites = SiteSet.from_masks([shell(size + item, item) for item in range(batch)])
+            plan(sites, sites)
+            now = sum(len(cache[0]) for kernel in compiled() for cache in kernel.device_caches.values())
+            print(f"shapes {config}: {batch} × {size}³: {now} kernels" + (" COMPILED AGAIN" if count > 1 and now > before else ""))
+            before = now
 
 
 def compiled() -> list[Any]:

@@ -1,4 +1,4 @@
-"""The parts of `gpu_check.py` that need the whole project installed, not only PyTorch and Triton: memory, bench and serve."""
+"""The parts of `gpu_check.py` that need the whole project installed, not only PyTorch and Triton: bench and serve."""
 
 import importlib.util
 import statistics

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
+from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from calvaria.sparse.engine import Bits, Engine
@@ -56,9 +57,8 @@ def call(operator: CustomOpDef, *inputs: Any) -> Tensor:
     inputs = tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
     if _traced():
         return operator(*inputs)  # type: ignore[no-any-return]
-    if operator in _AUTOCAST and inputs[0].is_cuda and torch.is_autocast_enabled("cuda"):
-        inputs = inputs[0].bfloat16(), *inputs[1:]
-    return _Direct.apply(*inputs, operator)  # type: ignore[no-any-return, no-untyped-call]
+    narrow = operator in _AUTOCAST and inputs[0].is_cuda and torch.is_autocast_enabled("cuda")
+    return _Direct.apply(*inputs, operator, narrow)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _compute(operator: CustomOpDef, *inputs: Any) -> Tensor:
@@ -71,20 +71,27 @@ def _traced() -> bool:
 
 
 class _Direct(torch.autograd.Function):
-    """An operator's computation and gradient."""
+    """An operator's computation and gradient, once.
+
+    `narrow`: on features and weights in bfloat16. They are made so here and not before, so that weights' gradients are not rounded.
+    """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *given, ctx.operator = inputs
-        if isinstance(given[1], Tensor) and given[1].is_floating_point():
-            given[1] = given[1].to(given[0].dtype)  # weights under autocast, here and not before: their gradient stays in single precision
+        *given, ctx.operator, narrow = inputs
+        real = [x for x in given if isinstance(x, Tensor) and x.is_floating_point()]
+        if any(x.device != real[0].device for x in real):
+            raise ValueError(f"features and weights lie on several devices: {', '.join(str(x.device) for x in real)}")
+        if narrow:
+            given = [x.bfloat16() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given]
         output = _computations[ctx.operator](*given)
         _contexts[ctx.operator](ctx, tuple(given), output)
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return *_backwards[ctx.operator](ctx, *gradients), None
+        return *_backwards[ctx.operator](ctx, *gradients), None, None
 
 
 # The all-ones first layer.
@@ -356,7 +363,7 @@ _differentiable(join, _join_backward, _join_context)
 def normalise(features: Tensor, norm: torch.nn.BatchNorm1d, engine: str) -> Tensor:
     """relu(norm(features [N, C])) by the statistics of these rows, of which there are two or more, as `norm` in training mode."""
     if _traced():
-        return torch.relu(torch.nn.functional.batch_norm(features, None, None, norm.weight, norm.bias, True, 0.0, norm.eps))
+        return torch.relu(torch.nn.BatchNorm1d.forward(norm, features))
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
     return _Normalise.apply(features.contiguous(), norm.weight, norm.bias, norm, engine)  # type: ignore[no-any-return, no-untyped-call]
@@ -372,6 +379,7 @@ class _Normalise(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, *others = ctx.saved_tensors
         found = _engine(ctx.engine, features).normalise_gradient(gradient.contiguous(), features, *others)

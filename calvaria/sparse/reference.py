@@ -120,7 +120,8 @@ def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
 
 
 def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
-    return _summed(_present(bits, gradient).t() @ gradient)
+    gradient = _for_sums(gradient)
+    return _present(bits, gradient).t() @ gradient
 
 
 def convolve(features: Tensor, weight: Tensor, bits: Bits, neighbours: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -260,16 +261,17 @@ def _gather_product(features: Tensor, kernel_map: Tensor, weight: Tensor) -> Ten
 def _gathered_gradient(features: Tensor, kernel_map: Tensor, gradient: Tensor) -> Tensor:
     """[taps, C_in, C_out]: sum over rows of features[kernel_map[row, tap]] ⊗ gradient[row]. What is gathered is not kept from the
     forward pass: it is taps times the features' memory."""
-    padded = _padded(features)
+    padded, gradient = _padded(_for_sums(features)), _for_sums(gradient)
     taps, channels = kernel_map.shape[1], features.shape[1]
-    total = features.new_zeros(taps * channels, gradient.shape[1])
+    total = gradient.new_zeros(taps * channels, gradient.shape[1])
     for block in _blocks(len(kernel_map), len(total)):
         total.addmm_(_gather(padded, kernel_map[block]).t(), gradient[block])
-    return _summed(total.view(taps, channels, -1))
+    return total.view(taps, channels, -1)
 
 
-def _summed(total: Tensor) -> Tensor:
-    return total.to(torch.promote_types(total.dtype, torch.float32))
+def _for_sums(features: Tensor) -> Tensor:
+    """In single precision at least."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _gather(padded: Tensor, kernel_map: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class SiteSet:
     @staticmethod
     def index_together(*sets: "SiteSet") -> None:
         """Find the `bits` of several sets on one device at once: on a GPU that is one wait for it, not one for each."""
-        fresh = [sites for sites in sets if "bits" not in sites.__dict__]
+        fresh = [sites for sites in dict.fromkeys(sets) if "bits" not in sites.__dict__]
         if fresh:
             for sites, bits in zip(fresh, fresh[0].compute.index_all([sites.words for sites in fresh]), strict=True):
                 sites.__dict__["bits"] = bits
@@ -210,7 +210,7 @@ class SiteSet:
         found.__dict__["bits"] = bits
         return found
 
-    @cached_property
+    @property
     def compute(self) -> Engine:
         """The engine itself."""
         return engine(self.engine, self.device.type)

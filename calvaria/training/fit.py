@@ -219,14 +219,15 @@ def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
 def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team, device: str) -> Iterable[list[Example]]:
     batch = config.optimizer.batch
     rest = Subset(examples, team.share(done * batch, config.last_step * batch, batch))
-    # One process beside this one keeps up with two cores of training; a GPU takes what all cores can give. Examples are the same anyway.
-    workers = 1 if device == "cpu" else max(1, min(8, (os.cpu_count() or 1) // team.size - 1))
+    # One process beside this one keeps up with two cores of training; for a GPU there are more. Examples are the same anyway.
+    beside = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1
+    workers = 1 if device == "cpu" else max(1, min(8, beside))
     return DataLoader(
         rest,
         batch_size=batch // team.size,
         collate_fn=list,
         num_workers=workers,
-        prefetch_factor=8,
+        prefetch_factor=8 if workers == 1 else 2,
         worker_init_fn=_one_thread,
     )
 

@@ -5,6 +5,7 @@ lacks what the rest of the project needs: `pytest --noconftest tests/sparse/trit
 """
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -137,9 +138,9 @@ def test_at_512(kind: str) -> None:
     agree_on_features(triton_engine, kind, agree_on_bits(triton_engine, mask), 8, 8)
 
 
-def plan_and_shell(size: int, dtype: torch.dtype) -> tuple[Plan, Tensor]:
+def plan_and_shell(size: int, dtype: torch.dtype, grows: bool = True) -> tuple[Plan, Tensor]:
     torch.manual_seed(0)
-    plan = Plan(EncoderDecoder(CONFIGS["ch1"]).to(DEVICE, dtype).eval())
+    plan = Plan(EncoderDecoder(replace(CONFIGS["ch1"], grows=grows)).to(DEVICE, dtype).eval())
     along = torch.linspace(-1, 1, size, device=DEVICE)
     radius = (along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2).sqrt()
     return plan, (radius - 0.8).abs() < 0.03
@@ -151,8 +152,9 @@ def predicted(mask: Tensor, plan: Plan, dtype: torch.dtype) -> int:
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="counted on the GPU in test_memory_at_512")
+@pytest.mark.parametrize("grows", [True, False])
 @pytest.mark.parametrize(("few", "cubes_from", "cubed"), [(2**15, 2**17, 2**14), (2**15, 0, 0), (0, 0, 0)])
-def test_memory_under_the_interpreter(few: int, cubes_from: int, cubed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_under_the_interpreter(few: int, cubes_from: int, cubed: int, grows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from calvaria.sparse import engines
     from calvaria.sparse.triton_engine import bits, cubes, footprint
 
@@ -162,7 +164,7 @@ def test_memory_under_the_interpreter(few: int, cubes_from: int, cubed: int, mon
     monkeypatch.setattr(bits, "CUBED_WORDS", cubed)
     monkeypatch.setattr(footprint, "CUBED_WORDS", cubed)
     monkeypatch.setattr(cubes, "SITES", cubes_from)
-    plan, mask = plan_and_shell(16, torch.float16)
+    plan, mask = plan_and_shell(16, torch.float16, grows)
     sites = SiteSet.from_masks([mask], "native")
     assert sites.compute.describe() == "Triton's interpreter"
     peak = counted(lambda: plan(sites, sites))

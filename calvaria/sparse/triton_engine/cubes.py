@@ -13,7 +13,7 @@ from calvaria.sparse.triton_engine.bits import cells, parents_of
 from calvaria.sparse.triton_engine.launch import blocks, launch, precision
 
 CHANNELS = 8
-# From this many sites on: finding the cubes costs a wait for the device, which few sites do not repay.
+# From this many sites on: fewer do not repay the cubes' index.
 SITES = 2**17
 BLOCK = 128
 

@@ -14,8 +14,10 @@ from calvaria.sparse.triton_engine import product_kernels as kernels
 from calvaria.sparse.triton_engine.bits import ROWS, cells, select_above
 from calvaria.sparse.triton_engine.launch import (
     blocks,
+    first_time,
     gradient_blocks,
     launch,
+    may_be_cut,
     parts_of,
     power,
     precision,
@@ -131,15 +133,32 @@ def decide(
 ) -> tuple[Tensor, Tensor, Tensor]:
     given, channels = features.dtype, weight.shape[2]
     whole = decides_at_once(candidates.count, channels, features.dtype.itemsize)
+    joined = features, weight, bias, candidates, skip, encoder, union, head, head_bias, with_features
+    if (
+        may_decide_either_way(channels, given.itemsize)
+        and features.shape[1] == channels
+        and first_time(decide, channels, given, features.device)
+    ):
+        _level(not whole, *joined[:6], union._replace(count=min(union.count, 1)), *joined[7:])
     if not whole:
         features = convolve(features, weight, candidates, neighbours, bias)
+    out, logits = _level(whole, features, *joined[1:])
+    return out.to(given), logits, select_above(union, logits, keep_above)
+
+
+def _level(
+    whole: bool, features: Tensor, weight: Tensor, bias: Tensor, candidates: Bits, skip: Tensor, encoder: Bits, union: Bits,
+    head: Tensor, head_bias: float, with_features: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(features or none, logits) of a decoder level; unless it is `whole`, of features that are convolved already."""
+    given, channels = features.dtype, weight.shape[2]
     features, skip = ready(features, given), ready(skip, given)
     weight, bias, head = ready(weight, given), bias.contiguous(), head.contiguous()
     out = features.new_empty(union.count if with_features else 0, channels)
     logits = features.new_empty(union.count, dtype=torch.float32)
     if cubes.suits(features.shape[1], channels, union.count):
         cubes.decide(features, weight, bias, candidates, skip, encoder, union, head, head_bias, out, logits)
-        return out.to(given), logits, select_above(union, logits, keep_above)
+        return out, logits
     sites = cells(union), candidates.words, candidates.starts, encoder.words, encoder.starts
     if whole:
         tile = product_blocks(features.shape[1], channels, 3, features.dtype.itemsize)
@@ -154,7 +173,12 @@ def decide(
             kernels.join_rows, (blocks(union.count, 32),), (features, skip, head, out, logits, *sites), (head_bias, union.count),
             C=channels, BLOCK=32, BLOCK_N=64, WITH_FEATURES=with_features,
         )  # fmt: skip
-    return out.to(given), logits, select_above(union, logits, keep_above)
+    return out, logits
+
+
+def may_decide_either_way(channels: int, itemsize: int) -> bool:
+    """Whether the number of sites decides how such a decoder level is computed."""
+    return channels <= WHOLE_ROW and may_be_cut(channels, channels, *_groups(SAME, 3), itemsize)
 
 
 def decides_at_once(candidates: int, channels: int, itemsize: int) -> bool:
@@ -169,24 +193,44 @@ def _product(
     given = features.dtype
     features, weight = ready(features, given), ready(weight, given)
     _, c_in, c_out = weight.shape
+    kind = c_in, c_out, *_groups(mode, kernel), features.dtype.itemsize
+    parts = parts_of(target.count, *kind)
+    if may_be_cut(*kind) and first_time(mode, kernel, c_in, c_out, given, bias is None, features.device):
+        one, other = target._replace(count=min(target.count, 1)), 1 if parts > 1 else kind[2]
+        _cut_product(other, mode, kernel, features, weight, source, target_cells, one, bias)
+    return _cut_product(parts, mode, kernel, features, weight, source, target_cells, target, bias).to(given)
+
+
+def _cut_product(
+    parts: int,
+    mode: int,
+    kernel: int,
+    features: Tensor,
+    weight: Tensor,
+    source: Bits,
+    target_cells: Tensor,
+    target: Bits,
+    bias: Tensor | None,
+) -> Tensor:
+    """`_product` of operands that are ready, its groups of taps in so many parts."""
+    _, c_in, c_out = weight.shape
     groups, slots = _groups(mode, kernel)
     tile = product_blocks(c_in, c_out, slots, features.dtype.itemsize)
-    parts = parts_of(target.count, c_in, c_out, groups, slots, features.dtype.itemsize)
     out, biased = features.new_empty(target.count, c_out), bias is not None
     added = weight if bias is None else bias.contiguous()
     into = out if parts == 1 else out.new_empty(parts, target.count, c_out, dtype=torch.float32)
     launch(
         kernels.gather_product, (blocks(target.count, tile.rows), blocks(c_out, tile.columns), parts),
         (features, weight, added, into, target_cells, source.words, source.starts),
-        (target.count, *target.words.shape[1:], *source.words.shape[1:]),
-        MODE=mode, KERNEL=kernel, GROUPS=groups // parts, SLOTS=slots, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
+        (target.count, *target.words.shape[1:], *source.words.shape[1:], groups // parts),
+        MODE=mode, KERNEL=kernel, GROUPS=groups, SLOTS=slots, C_IN=c_in, C_OUT=c_out, SIDE_BY_SIDE=tile.side, BLOCK_K=tile.depth,
         PRECISION=precision(features.dtype), BLOCK=tile.rows, BLOCK_N=tile.columns, BIASED=biased and parts == 1,
-        num_warps=tile.warps, num_stages=tile.stages,
+        CUT=parts > 1, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     if parts > 1:
         grid = (blocks(out.numel(), ROWS),)
         launch(kernels.add_parts, grid, (into, added, out), (target.count, parts), C_OUT=c_out, BLOCK=ROWS, BIASED=biased)
-    return out.to(given)
+    return out
 
 
 def _weight_gradient(

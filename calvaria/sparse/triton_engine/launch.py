@@ -38,6 +38,8 @@ def launch(kernel: Any, grid: tuple[int, ...], tensors: tuple[Tensor, ...], numb
         kernel[grid](*tensors, *numbers, **constants)
         return
     device = tensors[0].get_device()
+    if device < 0:
+        raise ValueError("kernels for a GPU were given tensors on the CPU")
     if device != torch.accelerator.current_device_index():
         with torch.cuda.device(device):
             return launch(kernel, grid, tensors, numbers, **constants)
@@ -120,14 +122,30 @@ def product_blocks(c_in: int, c_out: int, slots: int, itemsize: int) -> Blocks:
 FULL, STEPS = 128, 64
 
 
+def may_be_cut(c_in: int, c_out: int, groups: int, slots: int, itemsize: int) -> bool:
+    """Whether such a product takes long enough to be cut where its sites are few."""
+    tile = product_blocks(c_in, c_out, slots, itemsize)
+    return (groups if tile.side > 1 else groups * slots * blocks(c_in, tile.depth)) > STEPS
+
+
 def parts_of(count: int, c_in: int, c_out: int, groups: int, slots: int, itemsize: int) -> int:
     """Into how many parts the groups of taps of such a product are cut, each added up by programs of its own: a divisor of their number."""
     tile = product_blocks(c_in, c_out, slots, itemsize)
-    steps = groups if tile.side > 1 else groups * slots * blocks(c_in, tile.depth)
     programs = blocks(count, tile.rows) * blocks(c_out, tile.columns)
-    if steps <= STEPS or 2 * programs > FULL:
+    if 2 * programs > FULL or not may_be_cut(c_in, c_out, groups, slots, itemsize):
         return 1
     return next((parts for parts in range(2, groups) if groups % parts == 0 and programs * parts >= FULL), groups)
+
+
+_met: set[tuple[Any, ...]] = set()
+
+
+def first_time(*what: Any) -> bool:
+    """Whether this was never asked. Where the number of sites decides between kernels, the first use of one compiles the other, too."""
+    if what in _met:
+        return False
+    _met.add(what)
+    return True
 
 
 @cache

@@ -14,14 +14,14 @@ from calvaria.sparse.triton_engine.lookup import SAME, below, first_tap, group, 
 
 @triton.jit
 def accumulate(
-    acc, features, weight, n, words, starts, b, x, y, w, bit, X, Y, W, mask, first_group,
-    MODE: tl.constexpr, KERNEL: tl.constexpr, GROUPS: tl.constexpr, SLOTS: tl.constexpr,
+    acc, features, weight, n, words, starts, b, x, y, w, bit, X, Y, W, mask, first_group, groups,
+    MODE: tl.constexpr, KERNEL: tl.constexpr, SLOTS: tl.constexpr,
     C_IN: tl.constexpr, C_OUT: tl.constexpr, SIDE_BY_SIDE: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """acc [BLOCK, n] plus the product of these groups of taps of the sites at (b, x, y, 64 w + bit) with the weights of channels n."""
     BLOCKS: tl.constexpr = (C_IN + BLOCK_K - 1) // BLOCK_K
     k = tl.arange(0, BLOCK_K)
-    for i in range(GROUPS):
+    for i in range(groups):
         g = first_group + i
         tap = first_tap(MODE, KERNEL, g)
         first, window = group(MODE, KERNEL, g, words, starts, b, x, y, w, bit, X, Y, W, mask)
@@ -54,25 +54,32 @@ def accumulate(
     return acc
 
 
-@triton.jit(do_not_specialize=["count", "X", "Y", "W", "from_x", "from_y", "from_w"])
+@triton.jit(do_not_specialize=["count", "X", "Y", "W", "from_x", "from_y", "from_w", "each"])
 def gather_product(
-    features, weight, bias, out, cells, words, starts, count, X, Y, W, from_x, from_y, from_w,
+    features, weight, bias, out, cells, words, starts, count, X, Y, W, from_x, from_y, from_w, each,
     MODE: tl.constexpr, KERNEL: tl.constexpr, GROUPS: tl.constexpr, SLOTS: tl.constexpr,
     C_IN: tl.constexpr, C_OUT: tl.constexpr, SIDE_BY_SIDE: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
-    BLOCK: tl.constexpr, BLOCK_N: tl.constexpr, BIASED: tl.constexpr,
+    BLOCK: tl.constexpr, BLOCK_N: tl.constexpr, BIASED: tl.constexpr, CUT: tl.constexpr,
 ):  # fmt: skip
-    """out [parts, count, C_OUT] = Σ gathered features @ weight over each part's GROUPS groups of taps, through relu(… + bias) if BIASED.
+    """out [count, C_OUT] = Σ gathered features @ weight, through relu(… + bias) if BIASED; words and starts are the gathered grid's.
 
-    words and starts are the gathered grid's.
+    If CUT, out [parts, count, C_OUT], each part the sum over `each` groups of taps.
     """
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     mask = at < count
     b, x, y, w, bit = place(tl.load(cells + at, mask=mask, other=0), X, Y, W)
-    acc = accumulate(
-        tl.zeros([BLOCK, BLOCK_N], tl.float32), features, weight, n, words, starts, b, x, y, w, bit, from_x, from_y, from_w, mask,
-        tl.program_id(2) * GROUPS, MODE, KERNEL, GROUPS, SLOTS, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
-    )  # fmt: skip
+    acc = tl.zeros([BLOCK, BLOCK_N], tl.float32)
+    if CUT:
+        acc = accumulate(
+            acc, features, weight, n, words, starts, b, x, y, w, bit, from_x, from_y, from_w, mask, tl.program_id(2) * each, each,
+            MODE, KERNEL, SLOTS, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
+        )  # fmt: skip
+    else:
+        acc = accumulate(
+            acc, features, weight, n, words, starts, b, x, y, w, bit, from_x, from_y, from_w, mask, 0, GROUPS,
+            MODE, KERNEL, SLOTS, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
+        )  # fmt: skip
     if BIASED:
         acc = tl.maximum(acc + tl.load(bias + n, mask=n < C_OUT, other=0).to(tl.float32)[None, :], 0)
     wanted = mask[:, None] & (n < C_OUT)[None, :]
@@ -109,7 +116,7 @@ def decide_product(
     row, encoded = rank(encoder_words, encoder_starts, cell >> 6, bit, mask)
     acc = accumulate(
         tl.zeros([BLOCK, BLOCK_N], tl.float32), features, weight, n, words, starts, b, x, y, w, bit, X, Y, W, mask & (candidate != 0),
-        0, SAME, 3, 9, 3, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
+        0, 9, SAME, 3, 3, C_IN, C_OUT, SIDE_BY_SIDE, BLOCK_K, PRECISION,
     )  # fmt: skip
     acc = tl.maximum(acc + tl.load(bias + n, mask=n < C_OUT, other=0).to(tl.float32)[None, :], 0)
     acc = tl.where((candidate != 0)[:, None], acc, 0)
@@ -127,7 +134,7 @@ def join_rows(
     decoded, skip, head, out, logits, cells, words, starts, encoder_words, encoder_starts, head_bias, count,
     C: tl.constexpr, BLOCK: tl.constexpr, BLOCK_N: tl.constexpr, WITH_FEATURES: tl.constexpr,
 ):  # fmt: skip
-    """What follows the convolution in `decide_product`, where there are too many channels for one program to hold."""
+    """What follows the convolution in `decide_product`, where that is a step of its own (`features.decides_at_once`)."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = at < count
     cell = tl.load(cells + at, mask=mask, other=0)
