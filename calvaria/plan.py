@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from calvaria.networks import LEVELS, Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, decided, pyramid
+from calvaria.networks import LEVELS, Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, bounded, decided, pyramid
 from calvaria.sparse import SiteSet
 from calvaria.sparse.taps import SIDE
 
@@ -59,12 +59,36 @@ class Plan:
         skips = self._encode(sites, features)
         targets = pyramid(target) if target is not None else [None] * LEVELS
         sites, features = skips.pop()
-        kept, levels = sites, []
+        levels: list[Level] = []
+        above = sites
         for step, wanted in zip(self.decoder, reversed(targets[:-1]), strict=True):
-            level, features = self._decode(step, kept, sites, features, *skips.pop(), wanted)
+            encoder, skip = skips.pop()
+            found = self._sites(step, levels, above, sites, encoder, wanted is None)
+            level, features = self._decode(step, sites, features, *found, encoder, skip, wanted)
             levels.append(level)
-            sites, kept = level.sites, level.kept
+            sites, above = level.sites, encoder
+        if self.config.grows and target is None:
+            levels[-1] = bounded(levels[-1], self.config.limits(above))
         return levels
+
+    def _sites(
+        self, step: DecoderStep, levels: list[Level], above: SiteSet, coarsest: SiteSet, encoder: SiteSet, free: bool
+    ) -> tuple[SiteSet, SiteSet]:
+        """The candidates at half the stride, and those with the encoder's.
+
+        They come of what the last of the levels kept, or of the coarsest sites. If the network is `free` to keep what it wants, that is
+        bounded by what the encoder has there, `above`: known only with the candidates' number, so that the host need not wait twice.
+        """
+        if not self.config.grows:
+            return encoder, encoder
+        if not levels or not free:
+            return (levels[-1].kept if levels else coarsest).candidates(step.kernel, encoder)
+        found = levels[-1].kept.candidates(step.kernel, encoder, counted=True)
+        fewer = bounded(levels[-1], self.config.limits(above))
+        if fewer is levels[-1]:
+            return found
+        levels[-1] = fewer
+        return fewer.kept.candidates(step.kernel, encoder)
 
     def _encode(self, sites: SiteSet, features: Tensor | None) -> list[tuple[SiteSet, Tensor]]:
         SiteSet.index_together(*pyramid(sites))
@@ -82,14 +106,21 @@ class Plan:
         return levels
 
     def _decode(
-        self, step: DecoderStep, kept: SiteSet, coarse: SiteSet, features: Tensor, encoder: SiteSet, skip: Tensor, wanted: SiteSet | None
+        self,
+        step: DecoderStep,
+        coarse: SiteSet,
+        features: Tensor,
+        candidates: SiteSet,
+        union: SiteSet,
+        encoder: SiteSet,
+        skip: Tensor,
+        wanted: SiteSet | None,
     ) -> tuple[Level, Tensor]:
-        """The decisions at half the stride, and their sites' features: none at stride 1.
+        """The decisions at half the stride, not bounded yet, and their sites' features: none at stride 1.
 
         The features given are those of all coarse sites. What was not kept need not be taken out: with kernel 2 a candidate has one
         parent, which was kept, and kernel 4 is the coarsest level's, where all are.
         """
-        candidates, union = kept.candidates(step.kernel, encoder) if self.config.grows else (encoder, encoder)
         features = coarse.compute.generate(features, step.up.weight, coarse.bits, candidates.bits, step.up.bias)
         features, logits, words = coarse.compute.decide(
             features,
@@ -104,7 +135,9 @@ class Plan:
             self.config.bar(union.stride),
             union.stride > 1,
         )
-        level, _ = decided(Level(union, logits, union.with_words(words)), encoder, self.config, wanted, forced=True)
+        level = Level(union, logits, union.with_words(words))
+        if wanted is not None:
+            level, _ = decided(level, encoder, self.config, wanted, forced=True)
         return level, features
 
 

@@ -9,6 +9,7 @@ from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig, pyr
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
 from calvaria.sparse.engines import choose
+from calvaria.sparse.engines import engine as engine_of
 
 
 def trained_like(config: NetworkConfig, seed: int = 0) -> EncoderDecoder:
@@ -83,6 +84,27 @@ def test_channels_made_a_multiple_of_eight_change_nothing(inputs: int, grows: bo
     features = torch.rand(len(sites), inputs) if inputs else None
     monkeypatch.setattr(NetworkConfig, "computed_channels", lambda self, _: computed(self, "cuda"))
     assert_same_decisions(Plan(network)(sites, features=features), network(SiteSet.from_masks(masks, "reference"), features=features))
+
+
+@pytest.mark.parametrize(("grows", "growth", "expected"), [(True, 9.0, 1 + 6 + 1), (False, 2.0, 1)])
+def test_the_host_asks_for_numbers_of_sites_once_a_level(
+    grows: bool, growth: float, expected: int, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU it waits for each; once more for what the last level keeps."""
+    asked: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            function = getattr(engine_of(engine, "cpu"), name)
+            if name not in ("index", "index_all", "candidates"):
+                return function
+            return lambda *given: asked.append(name) or function(*given)
+
+    plan, sites = Plan(trained_like(NetworkConfig((3,) * 7, grows=grows, growth=growth))), SiteSet.from_masks(shells(40, 23), engine)
+    monkeypatch.setattr("calvaria.sparse.sites.engine", lambda *_: Watched())
+    levels = plan(sites)
+    assert len(asked) == expected, asked
+    assert [level.sites.stride for level in levels] == [32, 16, 8, 4, 2, 1]
 
 
 def test_sites_on_another_device_than_the_network_are_refused() -> None:

@@ -74,8 +74,13 @@ class Engine(Protocol):
         limits  int64 [B, 3]: the size (x, y, z) of each item in cells of the finer grid; what lies outside is clipped.
         """
 
-    def candidates(self, words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor) -> tuple[Bits, Bits]:
-        """`children`, and the sites of either those or the words `encoder` of the same grid."""
+    def candidates(
+        self, words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor, also: Sequence[Tensor] = ()
+    ) -> list[Bits]:
+        """`children`, the sites of either those or the words `encoder` of the same grid, and other grids that are to be indexed with them.
+
+        On a GPU the host waits once.
+        """
 
     def select(self, bits: Bits, keep: Tensor) -> Tensor:
         """words of the sites where `keep`, bool [N], is true."""

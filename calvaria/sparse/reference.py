@@ -82,9 +82,9 @@ def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor
     return _words(flags)
 
 
-def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor) -> tuple[Bits, Bits]:
+def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor, also: Sequence[Tensor] = ()) -> list[Bits]:
     fine = children(words, limits, shape, kernel)
-    return index(fine), index(fine | encoder)
+    return index_all([fine, fine | encoder, *also])
 
 
 def select(bits: Bits, keep: Tensor) -> Tensor:

@@ -160,12 +160,15 @@ class SiteSet:
         """
         return replace(self, words=self.compute.children(self.words, *self._finer(kernel), kernel), stride=self.stride // 2)
 
-    def candidates(self, kernel: int, encoder: "SiteSet") -> tuple["SiteSet", "SiteSet"]:
-        """The sites that are `reached`, and those with the encoder's; the `bits` of both are known then."""
+    def candidates(self, kernel: int, encoder: "SiteSet", counted: bool = False) -> tuple["SiteSet", "SiteSet"]:
+        """The sites that are `reached`, and those with the encoder's; the `bits` of both are known then, and if `counted` of these, too."""
         if (encoder.extents, 2 * encoder.stride) != (self.extents, self.stride):
             raise ValueError("the encoder's sites lie on another grid")
-        found = self.compute.candidates(self.words, *self._finer(kernel), kernel, encoder.words)
-        reached, either = map(encoder.with_bits, found)
+        also = [self.words] if counted and "bits" not in self.__dict__ else []
+        one, two, *own = self.compute.candidates(self.words, *self._finer(kernel), kernel, encoder.words, also)
+        reached, either = encoder.with_bits(one), encoder.with_bits(two)
+        for bits in own:
+            self.__dict__["bits"] = bits
         if kernel == 2:
             reached.__dict__["parents"] = self
         return reached, either

@@ -54,7 +54,7 @@ def agree_on_bits(engine: Any, mask: Tensor) -> Sets:
     for kernel in (2, 4):
         grid = coarse, limits, (b, x, y, z), kernel
         same(engine.children(*grid), reference.children(*grid))
-        for mine, theirs in zip(engine.candidates(*grid, words), reference.candidates(*grid, words), strict=True):
+        for mine, theirs in zip(engine.candidates(*grid, words, [coarse]), reference.candidates(*grid, words, [coarse]), strict=True):
             same(mine.words, theirs.words)
             same(mine.starts, theirs.starts)
             assert mine.count == theirs.count

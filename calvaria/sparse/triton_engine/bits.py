@@ -165,26 +165,28 @@ def children(words: Tensor, limits: Tensor, shape: Shape, kernel: int) -> Tensor
     return fine
 
 
-def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor) -> tuple[Bits, Bits]:
+def candidates(words: Tensor, limits: Tensor, shape: Shape, kernel: int, encoder: Tensor, also: Sequence[Tensor] = ()) -> list[Bits]:
     fine, numbers = _finer(words, limits, shape, kernel)
     if encoder.shape != fine.shape:
         raise ValueError(f"the encoder's sites lie on a grid of words {list(encoder.shape)}, not {list(fine.shape)}")
     joint, n, batch = torch.empty_like(fine), fine.numel(), len(fine)
     launch(kernels.refine_and_join, (blocks(n, ROWS),), (words, encoder, fine, joint, limits), numbers, KERNEL=kernel, BLOCK=ROWS)
     above = [parents(joint)] if n >= CUBED_WORDS else []
+    others = [*above, *also]
     if n > FEW_WORDS:
-        one, two, *indexed = index_all([fine, joint, *above])
-        return one, _under(two, indexed)
+        one, two, *indexed = index_all([fine, joint, *others])
+        return [one, _under(two, indexed[: len(above)]), *indexed[len(above) :]]
     (starts, numbered), (joint_starts, joint_numbered) = _room(fine), _room(joint)
     assert numbered is not None
     assert joint_numbered is not None
-    totals = torch.empty((2 + len(above)) * batch, dtype=torch.int32, device=words.device)
+    totals = torch.empty((2 + len(others)) * batch, dtype=torch.int32, device=words.device)
     tensors = fine, starts, numbered, joint, joint_starts, joint_numbered, totals
     grid = blocks(n, COUNTED), 2
     launch(kernels.index_two, grid, tensors, (n, batch, n // batch), BLOCK=COUNTED, AHEAD=AHEAD, num_warps=8)
-    found = [(starts, numbered), (joint_starts, joint_numbered), *[_index(coarse, totals, 2 * batch) for coarse in above]]
-    one, two, *indexed = _counted([fine, joint, *above], found, totals)
-    return one, _under(two, indexed)
+    found: list[_Index] = [(starts, numbered), (joint_starts, joint_numbered)]
+    found += [_index(other, totals, (2 + place) * batch) for place, other in enumerate(others)]
+    one, two, *indexed = _counted([fine, joint, *others], found, totals)
+    return [one, _under(two, indexed[: len(above)]), *indexed[len(above) :]]
 
 
 def _under(bits: Bits, parents: Sequence[Bits]) -> Bits:
