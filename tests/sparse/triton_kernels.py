@@ -101,6 +101,33 @@ def test_products_of_few_sites_in_parts(grid: str, kind: str, full: int, monkeyp
     agree_on_features(triton_engine, kind, sets_of(grid), 20, 12, (2, 4) if grid == "thin" else (2,))
 
 
+def test_kernels_for_few_and_for_many_sites_are_compiled_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse import triton_engine
+    from calvaria.sparse.triton_engine import features, launch
+
+    monkeypatch.setattr(launch, "STEPS", 0)
+    monkeypatch.setattr(launch, "_met", set())
+    started: list[set[str]] = []
+    start = features.launch
+    monkeypatch.setattr(
+        features, "launch", lambda kernel, *given, **kind: started[-1].add(f"{kernel} {kind}") or start(kernel, *given, **kind)
+    )
+    bits, other, coarse = sets_of("thin")
+    union = triton_engine.index(bits.words | other.words)
+    rows = [torch.randn(each.count, 20, device=DEVICE) for each in (bits, other, coarse)]
+    weight, bias = torch.randn(27, 20, 20, device=DEVICE), torch.randn(20, device=DEVICE)
+    for full in (128, 0):  # cut, then whole
+        monkeypatch.setattr(launch, "FULL", full)
+        started.append(set())
+        near = triton_engine.neighbours(bits)
+        triton_engine.convolve(rows[0], weight, bits, near, bias)
+        triton_engine.generate(rows[2], weight[:8], coarse, bits, bias)
+        triton_engine.decide(rows[0], weight, bias, bits, near, rows[1], other, union, bias, 0.1, 0.2, True)
+    assert started[1]
+    assert started[1] <= started[0]
+    assert started[0] - started[1]
+
+
 @pytest.mark.parametrize(("kind", "channels"), [("fp32", 5), ("bf16", 8), ("fp32", 70)])
 def test_normalisation_merges_chunks_of_rows(kind: str, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from calvaria.sparse import triton_engine

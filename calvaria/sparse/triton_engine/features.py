@@ -134,12 +134,9 @@ def decide(
     given, channels = features.dtype, weight.shape[2]
     whole = decides_at_once(candidates.count, channels, features.dtype.itemsize)
     joined = features, weight, bias, candidates, skip, encoder, union, head, head_bias, with_features
-    if (
-        may_decide_either_way(channels, given.itemsize)
-        and features.shape[1] == channels
-        and first_time(decide, channels, given, features.device)
-    ):
-        _level(not whole, *joined[:6], union._replace(count=min(union.count, 1)), *joined[7:])
+    either = union.count > 0 and may_decide_either_way(channels, given.itemsize) and features.shape[1] == channels
+    if either and first_time(decide, channels, given, with_features, features.device):
+        _level(not whole, *joined[:6], union._replace(count=1), *joined[7:])
     if not whole:
         features = convolve(features, weight, candidates, neighbours, bias)
     out, logits = _level(whole, features, *joined[1:])
@@ -195,9 +192,9 @@ def _product(
     _, c_in, c_out = weight.shape
     kind = c_in, c_out, *_groups(mode, kernel), features.dtype.itemsize
     parts = parts_of(target.count, *kind)
-    if may_be_cut(*kind) and first_time(mode, kernel, c_in, c_out, given, bias is None, features.device):
-        one, other = target._replace(count=min(target.count, 1)), 1 if parts > 1 else kind[2]
-        _cut_product(other, mode, kernel, features, weight, source, target_cells, one, bias)
+    if target.count and may_be_cut(*kind) and first_time(mode, kernel, c_in, c_out, given, bias is None, features.device):
+        other = 1 if parts > 1 else kind[2]
+        _cut_product(other, mode, kernel, features, weight, source, target_cells, target._replace(count=1), bias)
     return _cut_product(parts, mode, kernel, features, weight, source, target_cells, target, bias).to(given)
 
 
