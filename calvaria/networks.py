@@ -188,7 +188,7 @@ def decided(level: Level, encoder: SiteSet, config: NetworkConfig, wanted: SiteS
     if forced:
         return Level(level.sites, level.logits, truth), truth
     onward = level.kept.union(truth)
-    SiteSet.index_together(*(level.kept, onward)[: 1 + (level.sites.stride > 1)])
+    SiteSet.index_together(level.kept, *([onward] if level.sites.stride > 1 else []))
     fewer = bounded(level, config.limits(encoder))
     return fewer, onward if fewer is level else fewer.kept.union(truth)
 

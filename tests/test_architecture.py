@@ -13,6 +13,7 @@ PACKAGE = ROOT / "calvaria"
 # Each room may import those named; its own files always. `errors` is open to all.
 MAY_IMPORT = {
     "errors": set(),
+    "cores": set(),
     "volume": set(),
     "geometry": {"volume"},
     "labels": {"volume", "geometry"},
@@ -31,11 +32,12 @@ MAY_IMPORT = {
     "predictor": {"volume", "labels", "inference", "networks", "tasks", "weights"},
     "serving": {"volume", "geometry", "io", "tasks", "predictor"},
     "client": {"volume", "io", "predictor", "serving"},
-    "server": {"client", "weights"},
+    "server": {"cores", "client", "weights"},
     "synthetic": {"volume", "geometry"},
     "segmenter": {"volume", "geometry", "synthetic"},
     "training": {
         *(
+            "cores",
             "volume",
             "geometry",
             "datasets",
@@ -56,7 +58,7 @@ MAY_IMPORT = {
     "console": {"volume", "io"},
     "vault": {"volume", "geometry", "sampling"},
     "evaluation": {"volume", "geometry", "sampling", "vault", "datasets", "picture", "predictor", "segmenter", "synthetic", "tasks"},
-    "bench": {"volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
+    "bench": {"cores", "volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
 }
 ANYTHING = {"cli", "commands", "demo", "showcase"}
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import calvaria
+from calvaria.cores import cores
 from calvaria.sparse import native
 
 GIB = 2**30
@@ -36,11 +37,6 @@ def description(device: str) -> dict[str, Any]:
     if device != "cpu":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
-
-
-def cores() -> int:
-    """Processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_bytes() -> int:

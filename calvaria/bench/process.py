@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
-from calvaria.bench.machine import cores
+from calvaria.cores import cores
 
 
 def alone(module: str, argument: str) -> Any:

@@ -14,9 +14,9 @@ from types import TracebackType
 import httpx
 
 from calvaria.client.tokens import KEY_FILE, read_token
+from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server import termination
-from calvaria.server.cores import cores, threads_each
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes
 from calvaria.server.settings import CONFIG, ServerSettings, why_closed

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zipfile import ZipFile
 
+from calvaria.cores import cores
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.server.cores import cores
 
 CONFIG = "config.properties"
 URLS = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}

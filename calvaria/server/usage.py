@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from calvaria.server.cores import cores
+from calvaria.cores import cores
 from calvaria.server.server import Server
 
 TOKEN = "import json; print(json.load(open('{key_file}'))['inference']['key'])"

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
@@ -220,7 +221,7 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
     batch = config.optimizer.batch
     rest = Subset(examples, team.share(done * batch, config.last_step * batch, batch))
     # One process beside this one keeps up with two cores of training; for a GPU there are more. Examples are the same anyway.
-    beside = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1
+    beside = threads_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores()) - 1
     workers = 1 if device == "cpu" else max(1, min(8, beside))
     return DataLoader(
         rest,

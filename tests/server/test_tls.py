@@ -10,9 +10,9 @@ import pytest
 
 from calvaria.client import NEVER, Client, GrpcClient
 from calvaria.client.codec import Caller
+from calvaria.cores import cores
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
-from calvaria.server.cores import cores
 from calvaria.server.server import Server
 from calvaria.server.usage import how_to_call
 from calvaria.volume import BinaryVolume

@@ -1,7 +1,8 @@
 """The `native` engine on CUDA: Triton kernels behind the functions of `calvaria.sparse.engine.Engine`.
 
 Neighbours are looked up in the bits by the kernels themselves; no kernel map is stored. Every size of a volume runs the same compiled
-kernels: only channels, types and kinds of kernel make new ones. Under TRITON_INTERPRET=1 all of it runs on the CPU, slowly, for tests.
+kernels: only channels, types and kinds of kernel make new ones, and up to 8 channels the first set of `cubes.SITES` sites.
+Under TRITON_INTERPRET=1 all of it runs on the CPU, slowly, for tests.
 """
 
 from calvaria.sparse.triton_engine.bits import (

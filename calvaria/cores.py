@@ -1,4 +1,4 @@
-"""How many cores there are for a server, and how its workers share them."""
+"""How many cores there are, and how workers share them."""
 
 import os
 from math import ceil

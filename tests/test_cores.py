@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from calvaria.server.cores import cores, threads_each
+from calvaria.cores import cores, threads_each
 
 
 @pytest.mark.parametrize(("quota", "found"), [("max 100000\n", 8), ("150000 100000\n", 2), ("50000 100000", 1), ("9000000 100000", 8)])
