@@ -86,7 +86,9 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train completion --config models/completion/close-up-5.toml --first runs/again --start runs/close-up-4 --out runs/close-up-5
 	$(BIN)/calvaria train completion --config models/completion/anew.toml --start runs/again --out runs/anew
 	$(BIN)/calvaria train completion --config models/completion/close-up-6.toml --first runs/anew --start runs/close-up-5 --out runs/close-up-6
-	cp runs/close-up-6/close-up.safetensors runs/anew/
+	$(BIN)/calvaria train completion --config models/completion/close-up-7.toml --first runs/anew --start runs/close-up-6 --out runs/close-up-7
+	$(BIN)/calvaria train completion --config models/completion/close-up-8.toml --first runs/anew --start runs/close-up-7 --out runs/close-up-8
+	$(BIN)/python -m calvaria.training.averaging runs/close-up-7/close-up.safetensors runs/close-up-8/close-up.safetensors 0.75 runs/anew/close-up.safetensors
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
 	$(BIN)/calvaria train super-resolution --start runs/super-resolution-first --out runs/super-resolution
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first

@@ -18,6 +18,7 @@ class Part(IntEnum):
     DEFECT = 7
     SURGERY = 8
     RELIEF = 9
+    CLEFTS = 10
     THORAX = 20
     ORGAN_RELIEF = 21
     BODY = 22

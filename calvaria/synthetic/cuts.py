@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.synthetic.vault_map import Points
+from calvaria.synthetic.vault_map import Points, VaultMap, to_patient
+from calvaria.volume import BinaryVolume, Mask
 
 VAULT_DEPTH_MM = 20.0
 """No deeper below the outermost bone than this: thicker than any vault, not as deep as the skull base."""
@@ -130,6 +131,54 @@ def solid(on_bone: Points, inside: Points, rng: np.random.Generator, size: float
         return np.asarray(flat + across[:, 2] ** powers[1] < 1)
 
     return Cut(middle, float(np.linalg.norm(half)) + 6, takes, depth_mm=float(rng.uniform(16, 30)))
+
+
+def cleft(on_bone: Points, inside: Points, rng: np.random.Generator, length: float, width: float, bend: float, burr_mm: float) -> Cut:
+    """A gap through the bone about `width` mm wide and `length` mm long on the surface, along a circle of radius `bend` mm.
+
+    burr_mm  radius of round holes on it, of which there are up to three, the gap leading on from both sides of each; 0 for none
+    """
+    normal = on_bone - inside
+    curvature = float(np.linalg.norm(normal))
+    normal = normal / curvature
+    first = _across(normal, rng)
+    plane = np.stack([first, np.cross(normal, first)], axis=1).astype(np.float32)
+    wave, phase, swing = rng.uniform(15, 60), rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.0 if burr_mm else 0.5)
+    ends = max(length / 2 - burr_mm - 5, 0)
+    burrs = rng.uniform(-ends, ends, rng.integers(1, 4) if burr_mm else 0)
+    bevel = rng.uniform(0, 0.3)
+
+    def takes(places: Points) -> NDArray[np.bool_]:
+        ray = places - inside
+        across = ray @ plane
+        sideways = np.hypot(across[:, 0], across[:, 1])
+        on_surface = across * (curvature * np.arctan2(sideways, ray @ normal) / np.maximum(sideways, 1e-3))[:, None]
+        away = np.abs(np.hypot(on_surface[:, 0], on_surface[:, 1] - bend) - bend)
+        along = bend * np.arctan2(on_surface[:, 0], bend - on_surface[:, 1])
+        raised = np.linalg.norm(ray, axis=1) - curvature  # above the middle's outermost bone
+        half = width / 2 * (1 + swing * np.cos(along / wave + phase)) + bevel * raised.clip(0, 6)
+        gone = (away < half) & (np.abs(along) < length / 2)
+        for burr in burrs:
+            gone |= np.hypot(away, along - burr) < burr_mm
+        return np.asarray(gone)
+
+    return Cut(on_bone, length / 2 + width + burr_mm + 8, takes)
+
+
+def taken(skull: BinaryVolume, vault: VaultMap, cuts: list[Cut]) -> Mask:
+    """The bone that the cuts take, bool [X, Y, Z]; only voxels near them are looked at."""
+    lost = np.zeros(skull.shape, dtype=np.bool_)
+    per_mm = np.linalg.norm(np.linalg.inv(skull.affine[:3, :3]), axis=1)
+    for cut in cuts:
+        middle = np.linalg.solve(skull.affine, [*cut.centre_mm.tolist(), 1.0])[:3]
+        low = np.floor(middle - cut.reach_mm * per_mm).astype(int).clip(0)
+        high = (np.ceil(middle + cut.reach_mm * per_mm).astype(int) + 1).clip(0)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        voxels = np.argwhere(skull.mask[box])
+        places = to_patient(skull.affine, voxels + low)
+        inside = voxels[cut.takes(places) & (vault.depth_mm(places) < cut.depth_mm)]
+        lost[box][tuple(inside.T)] = True
+    return lost
 
 
 def _across(normal: Points, rng: np.random.Generator) -> Points:

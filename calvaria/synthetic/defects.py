@@ -8,9 +8,9 @@ import numpy as np
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.cuts import Cut, outline, solid, spheres
-from calvaria.synthetic.vault_map import VaultMap, to_patient
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.synthetic.cuts import Cut, outline, solid, spheres, taken
+from calvaria.synthetic.vault_map import VaultMap
+from calvaria.volume import BinaryVolume
 
 SMALLEST_MM3 = 1500.0
 """No implant is smaller, but those of kind "small"."""
@@ -50,27 +50,11 @@ def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None, *, kinds
     upright = canonical.volume
     vault = VaultMap.of(upright)
     for attempt in range(TRIES):
-        taken = _taken(upright, vault, plan(vault, rng, 1 + 0.1 * attempt))
-        if np.count_nonzero(taken) * skull.voxel_mm3 >= smallest:
-            implant = canonical.from_canonical(taken)
+        lost = taken(upright, vault, plan(vault, rng, 1 + 0.1 * attempt))
+        if np.count_nonzero(lost) * skull.voxel_mm3 >= smallest:
+            implant = canonical.from_canonical(lost)
             return Defect(skull.like(skull.mask & ~implant), skull.like(implant), chosen)
     raise CalvariaError(ErrorCode.BAD_GEOMETRY, f'No defect of kind "{chosen}" fits this volume. Check that it is a skull, in millimetres.')
-
-
-def _taken(skull: BinaryVolume, vault: VaultMap, cuts: list[Cut]) -> Mask:
-    """The bone that the cuts take, bool [X, Y, Z]; only voxels near them are looked at."""
-    taken = np.zeros(skull.shape, dtype=np.bool_)
-    per_mm = np.linalg.norm(np.linalg.inv(skull.affine[:3, :3]), axis=1)
-    for cut in cuts:
-        middle = np.linalg.solve(skull.affine, [*cut.centre_mm.tolist(), 1.0])[:3]
-        low = np.floor(middle - cut.reach_mm * per_mm).astype(int).clip(0)
-        high = (np.ceil(middle + cut.reach_mm * per_mm).astype(int) + 1).clip(0)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        voxels = np.argwhere(skull.mask[box])
-        places = to_patient(skull.affine, voxels + low)
-        inside = voxels[cut.takes(places) & (vault.depth_mm(places) < cut.depth_mm)]
-        taken[box][tuple(inside.T)] = True
-    return taken
 
 
 def _aim(rng: np.random.Generator, azimuth: tuple[float, float], elevation: tuple[float, float]) -> tuple[float, float]:

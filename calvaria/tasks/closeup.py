@@ -15,6 +15,9 @@ from calvaria.volume import BinaryVolume, Mask
 INPUTS = 4
 """Numbers that come with every site: how full it is, the first guess, and what the skull itself hints at (`Hints.depth`, `mirrored`)."""
 
+VERSION = 2
+"""Of these numbers: raised whenever a skull's would be others, so that no kept example of before is learned from. 2: the image is bent."""
+
 FAINT = 0.02
 """Cells whose first guess exceeds this may still belong to the answer."""
 
@@ -48,11 +51,13 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     bone = shares > settings.occupied_share
     judged, nearby = (nearest(cells, prepared.grid, grid) for cells in (around, seen))
     cells = judged | nearby & bone
-    first = np.maximum(sampled(guess, prepared.grid, grid), hints.plain(grid, cells))
+    plain = hints.plain(grid, cells)
+    first = np.maximum(sampled(guess, prepared.grid, grid), plain)
     depth, mirrored = hints.depth(grid, cells), hints.mirrored(grid, cells)
     sites = cells & (bone | (first > FAINT) | (depth > CONTINUED) | (mirrored > MIRRORED))
     _check("fills", int(np.count_nonzero(sites)), MOST_SITES)
-    return CloseUp((x, y, z), grid, shares, sites, np.stack([values[sites] for values in (shares, first, depth, mirrored)], axis=1))
+    features = np.stack([values[sites] for values in (shares, first, depth, mirrored)], axis=1)
+    return CloseUp((x, y, z), grid, shares, sites, features, plain)
 
 
 def _check(verb: str, count: int, most: int) -> None:

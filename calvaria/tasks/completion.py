@@ -79,13 +79,13 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
     Whatever the network added on the working grid forms candidate pieces; only near those is the answer refined, so that the outside of
     intact bone is never touched. There the interpolated probability, of the second look where there was one, less the defective skull,
-    is the implant.
+    is the implant. Small round holes of the vault are filled whatever the second network says, which takes some for burr holes.
     """
     defective = prepared.canonical.mask
     implant, completed = none_of(defective), defective.copy(order="K")
     if inferred.closeup is not None and inferred.closer is not None:
         part, grid = inferred.closeup.box, inferred.closeup.grid
-        field = without_strips(inferred.closer, inferred.closeup, settings.threshold)
+        field = without_strips(np.maximum(inferred.closer, inferred.closeup.plain), inferred.closeup, settings.threshold)
     else:
         pieces = added_pieces(prepared, inferred.field, settings.threshold, settings.smallest_mm3)
         part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))

@@ -14,8 +14,9 @@ from threadpoolctl import ThreadpoolController
 from calvaria.geometry import Field, WorkingGrid
 from calvaria.sampling import placed
 from calvaria.tasks.task import Prepared
+from calvaria.vault.bent import bend
 from calvaria.vault.continued import Plates, continued, depths_mm
-from calvaria.vault.mirrored import fit_mirror, in_patient
+from calvaria.vault.mirrored import between, fit_mirror
 from calvaria.volume import Mask
 
 CELL_MM = 1.0
@@ -84,7 +85,7 @@ class Hints:
         return _between(depths_mm(self.plates, grid.affine, np.ones(grid.shape, np.bool_)), grid.spacing_mm / 2)
 
     def plain(self, grid: WorkingGrid, cells: Mask) -> Field:
-        """The same, of small round holes alone: what no head has by itself, whatever the first network thinks of them.
+        """The same, of small round holes alone: what no head has by itself, whatever the networks think of them.
 
         Only `cells` (bool [x, y, z]) of the grid are looked at, here and below; the others are 0.
         """
@@ -97,13 +98,15 @@ class Hints:
         return _between(depths_mm(self.plates, grid.affine, cells), DEEP_MM)
 
     def mirrored(self, grid: WorkingGrid, cells: Mask) -> Field:
-        """How full the cells of a grid are in the skull's mirror image, float32 [x, y, z]."""
+        """How full the cells of a grid are in the skull's mirror image, bent to lie on the skull, float32 [x, y, z]."""
+        cell_mm = self.grid.spacing_mm
         with _one_thread():
             fitted = fit_mirror(self.prepared.shares, self.prepared.grid.spacing_mm, MIRROR_POINTS)
-        to_cells = np.linalg.inv(self.grid.affine) @ in_patient(fitted, self.prepared.grid.affine) @ grid.affine
+            image = bend(self.share(), cell_mm, between(fitted, self.prepared.grid, self.grid))
         seen = np.zeros(grid.shape, np.float32)
-        for index, places in placed(cells, to_cells):
-            seen[index] = ndimage.map_coordinates(self.share(), places, order=1, prefilter=False)
+        for index, places in placed(cells, np.linalg.inv(self.grid.affine) @ grid.affine):
+            opposite = image.opposite(places * cell_mm) / cell_mm
+            seen[index] = ndimage.map_coordinates(self.share(), opposite, order=1, prefilter=False)
         return seen
 
 

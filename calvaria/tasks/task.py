@@ -96,6 +96,7 @@ class CloseUp:
     shares    float32 [x, y, z]: how much of each cell is occupied
     sites     bool [x, y, z]: the cells that are judged, or seen
     features  float32 [N, F]: what comes with each of them; the first is how full it is
+    plain     float32 [x, y, z]: how full each cell is at least, whatever the other network says
     """
 
     box: Box
@@ -103,6 +104,7 @@ class CloseUp:
     shares: Field
     sites: Mask
     features: Field
+    plain: Field
 
     @property
     def occupied_cells(self) -> int:

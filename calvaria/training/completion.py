@@ -9,12 +9,12 @@ import numpy as np
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.predictor import Predictor
-from calvaria.synthetic import DEFECT_KINDS, cut_defect
+from calvaria.synthetic import DEFECT_KINDS, cleave, cut_defect
 from calvaria.tasks import Settings
 from calvaria.tasks.completion import prepare
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
-from calvaria.training.skulls import Skulls
+from calvaria.training.skulls import Skulls, Subject
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
 
@@ -34,6 +34,8 @@ class Defective:
 
     def __call__(self, rng: np.random.Generator) -> Example:
         subject = self.skulls(rng)
+        if subject.defective is None and self.data.cleft and self.data.cleft > rng.random():
+            subject = Subject(cleave(subject.whole, int(rng.integers(2**31))))
         defect_seed = int(rng.integers(2**31))
         if self.data.intact > rng.random():
             defective = subject.whole

@@ -22,6 +22,7 @@ class DataConfig:
     finer   skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
     intact  share of the examples from which nothing is missing, so that nothing should be added
     stretch  each axis of a skull is stretched or shrunk by up to this share
+    cleft   share of the examples whose skull has wide clefts (`calvaria.synthetic.cleave`), which should stay open
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
@@ -36,6 +37,7 @@ class DataConfig:
     finer: float = 2.0
     intact: float = 0.0
     stretch: float = 0.0
+    cleft: float = 0.0
     without: tuple[str, ...] = ()
     often: tuple[str, ...] = ()
     distinct: int = 0

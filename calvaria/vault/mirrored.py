@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from calvaria.geometry import Field
+from calvaria.sampling import Lattice
 from calvaria.volume import Affine
 
 Reflection = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -48,6 +49,14 @@ def fit_mirror(share: Field, cell_mm: float, many: int = MANY_POINTS) -> Reflect
         plane = optimize.minimize(mismatch, plane, args=(most,), method="Nelder-Mead", options=options).x
     normal = _normals(plane[1:] / far)
     return np.eye(3) - 2 * np.outer(normal, normal), 2 * (normal @ centroid + plane[0]) * normal
+
+
+def between(reflection: Reflection, grid: Lattice, other: Lattice) -> Reflection:
+    """The reflection of one grid's cells as one of another's, whose axes are parallel and whose cells are cubes, too."""
+    to_other = np.linalg.inv(other.affine) @ grid.affine
+    scale, start = to_other[0, 0], to_other[:3, 3]
+    matrix, offset = reflection
+    return matrix, scale * offset + start - matrix @ start
 
 
 def in_patient(reflection: Reflection, affine: Affine) -> Affine:

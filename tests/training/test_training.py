@@ -21,6 +21,7 @@ from calvaria.tasks.closeup import INPUTS
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
+from calvaria.volume import BinaryVolume
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 
 CONFIG = TrainConfig(
@@ -127,6 +128,16 @@ def test_a_run_may_start_from_anothers_weights(runs: Path) -> None:
 def test_examples_may_be_intact(runs: Path) -> None:
     intact = replace(CONFIG, data=replace(CONFIG.data, intact=1.0))
     assert all(np.array_equal(e.sites, e.wanted > 0) for e in (training_examples(intact, runs / "any")[i] for i in range(3)))
+
+
+def test_skulls_may_have_clefts_that_are_not_wanted_filled(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lower_half(skull: BinaryVolume, seed: int) -> BinaryVolume:
+        return skull.like(skull.mask & (np.arange(skull.shape[2]) < skull.shape[2] // 2))
+
+    monkeypatch.setattr("calvaria.training.completion.cleave", lower_half)
+    some, none = (training_examples(replace(CONFIG, data=replace(CONFIG.data, cleft=share)), runs / "any") for share in (0.5, 0.0))
+    heights = [[np.ptp(np.nonzero(examples[i].wanted)[2]) for i in range(8)] for examples in (some, none)]
+    assert 1 <= sum(height < 0.7 * min(heights[1]) for height in heights[0]) <= 7
 
 
 def test_examples_are_a_function_of_their_number(runs: Path) -> None:

@@ -1,0 +1,34 @@
+"""Weights between two: of a run and of one that went on from it, so that what the second learned is not paid for with what the first knew.
+
+After Wortsman et al.: Robust fine-tuning of zero-shot models, 2022, arXiv:2109.01903.
+
+    python -m calvaria.training.averaging runs/before/close-up.safetensors runs/after/close-up.safetensors 0.75 between.safetensors
+"""
+
+import sys
+from pathlib import Path
+
+from calvaria.weights import load_weights, save_weights
+
+
+def average(before: Path, after: Path, share: float, path: Path) -> None:
+    """Write weights to `path`: one minus the share of those of one file, and the share of another's.
+
+    ValueError where they are not of one network, with the same settings, or the share is not from 0 to 1.
+    """
+    (network, task, settings), (other, *others) = load_weights(before), load_weights(after)
+    if network.config != other.config or [task, settings] != others:
+        raise ValueError(f"{before} and {after} hold different networks, or networks for different work")
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share is from 0 to 1, not {share}")
+    state = other.state_dict()
+    for name, values in network.state_dict().items():
+        if values.is_floating_point():  # all but counts of batches
+            state[name] = values * (1 - share) + state[name] * share
+    other.load_state_dict(state)
+    save_weights(path, other, task, settings)
+
+
+if __name__ == "__main__":
+    _, first, second, part, result = sys.argv
+    average(Path(first), Path(second), float(part), Path(result))
