@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from shells import cut, head
+from shells import cut, head, lopsided
 
 from calvaria.geometry import WorkingGrid
 from calvaria.tasks import Settings, hints
-from calvaria.tasks.completion import look, prepare
+from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.hints import Hints
-from calvaria.tasks.task import Prepared
+from calvaria.tasks.task import Inferred, Prepared
 from calvaria.volume import BinaryVolume, Mask
 
 SETTINGS, CLOSER = Settings(spacing_mm=3.0, occupied_share=0.1), Settings(spacing_mm=1.5, occupied_share=0.1)
@@ -51,6 +51,23 @@ def test_a_hole_is_looked_at_even_if_the_first_network_saw_nothing(burr_hole: tu
     assert truth.sum() * 1.5**3 == pytest.approx(missing.sum() * 8, rel=0.05)
     assert closeup.features[truth[closeup.sites], 1].mean() > 0.8  # and the second is told that it belongs there
     assert look(prepare(head(), SETTINGS), prepare(head(), SETTINGS).shares, SETTINGS, CLOSER) is None
+
+
+def test_a_small_round_hole_is_filled_even_if_neither_network_would(burr_hole: tuple[Prepared, Mask]) -> None:
+    prepared, missing = burr_hole
+    closeup = look(prepared, prepared.shares, SETTINGS, CLOSER)
+    assert closeup is not None
+    implant = finish(prepared, Inferred(prepared.shares, closeup, np.zeros_like(closeup.shares)), SETTINGS)["implant"]
+    assert dice(implant, missing) > 0.8
+
+
+def test_the_mirror_image_is_bent_to_where_the_bone_was() -> None:
+    skull = lopsided(5.0)
+    missing = cut(skull, *BURR_HOLE)
+    prepared = prepare(skull.like(skull.mask & ~missing), SETTINGS)
+    mirrored = Hints.of(prepared).mirrored(prepared.grid, np.ones_like(prepared.sites))
+    there = prepared.grid.coarsen(missing) > 0.5
+    assert mirrored[there].mean() > 0.75
 
 
 def test_the_mirror_image_has_what_is_missing(burr_hole: tuple[Prepared, Mask]) -> None:

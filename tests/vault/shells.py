@@ -21,6 +21,15 @@ def head(bottom_mm: float = -45.0, orbits: bool = False) -> BinaryVolume:
     return BinaryVolume.on_grid(mask, (STEP_MM,) * 3, (float(axis[0]),) * 3)
 
 
+def lopsided(bulge_mm: float) -> BinaryVolume:
+    """A head whose left side is pushed out, most of all over the hole."""
+    axis = (np.arange(120) + 0.5) * STEP_MM - 120
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    pushed = bulge_mm * np.exp(-(np.square((y - 10) / 60) + np.square((z - 35) / 60))) * (x > 0)
+    size = np.sqrt(((x - pushed) / HALF_MM[0]) ** 2 + (y / HALF_MM[1]) ** 2 + (z / HALF_MM[2]) ** 2)
+    return BinaryVolume.on_grid((size < 1) & (size > INNER) & (z > -45), (STEP_MM,) * 3, (float(axis[0]),) * 3)
+
+
 def cut(skull: BinaryVolume, centre_mm: tuple[float, float, float], radius_mm: float) -> Mask:
     """The bone within a sphere."""
     places = np.indices(skull.shape).T * STEP_MM + skull.origin_mm

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from shells import HALF_MM, INNER, STEP_MM, cut, head
+from shells import HALF_MM, STEP_MM, cut, head, lopsided
 
 from calvaria.geometry import Field
 from calvaria.vault.bent import MOST_NODES, Bent, bend, surface
@@ -12,15 +12,6 @@ from calvaria.vault.mirrored import Reflection
 from calvaria.volume import BinaryVolume
 
 HOLE = (60.0, 10.0, 35.0), 18.0
-
-
-def lopsided(bulge_mm: float) -> BinaryVolume:
-    """A head whose left side is pushed out, most of all over the hole."""
-    axis = (np.arange(120) + 0.5) * STEP_MM - 120
-    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
-    pushed = bulge_mm * np.exp(-(np.square((y - 10) / 60) + np.square((z - 35) / 60))) * (x > 0)
-    size = np.sqrt(((x - pushed) / HALF_MM[0]) ** 2 + (y / HALF_MM[1]) ** 2 + (z / HALF_MM[2]) ** 2)
-    return BinaryVolume.on_grid((size < 1) & (size > INNER) & (z > -45), (STEP_MM,) * 3, (float(axis[0]),) * 3)
 
 
 def about_the_middle(skull: BinaryVolume, off_cells: float = 0.0, tilt: float = 0.0) -> Reflection:
