@@ -96,7 +96,7 @@ class CloseUp:
     shares    float32 [x, y, z]: how much of each cell is occupied
     sites     bool [x, y, z]: the cells that are judged, or seen
     features  float32 [N, F]: what comes with each of them; the first is how full it is
-    plain     float32 [x, y, z]: how full each cell is at least, whatever the other network says
+    plain     float32 [x, y, z]: how full each cell should be at least, whatever that network says
     """
 
     box: Box
