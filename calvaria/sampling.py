@@ -56,11 +56,17 @@ def positions(source: Lattice, target: Lattice) -> Iterator[NDArray[np.float64]]
 def placed(cells: Mask, affine: Affine, box: Box = np.s_[:, :, :]) -> Iterator[tuple[Index, NDArray[np.float64]]]:
     """The chosen cells of a lattice (bool [x, y, z]) in a box of it, as many at a time as take little memory.
 
-    With their indices comes where `affine`, float64 [4, 4], takes them, [3, n]: number by number, so that no library's threads show.
+    With their indices comes where `affine`, float64 [4, 4], takes them, [3, n].
     """
     first, *rest = (range(count)[span] for count, span in zip(cells.shape, box, strict=True))
     step = max(AT_ONCE // max(prod(map(len, rest)), 1), 1)
     for start in range(first.start, first.stop, step):
         part = cells[start : min(start + step, first.stop), *box[1:]]
         x, y, z = (each + low for each, low in zip(np.nonzero(part), (start, *(span.start for span in rest)), strict=True))
-        yield (x, y, z), affine[:3, :1] * x + affine[:3, 1:2] * y + affine[:3, 2:3] * z + affine[:3, 3:]
+        yield (x, y, z), transformed(affine[:3, :3], affine[:3, 3], (x, y, z))
+
+
+def transformed(matrix: NDArray[np.float64], offset: NDArray[np.float64], points: NDArray[np.float64] | Index) -> NDArray[np.float64]:
+    """A matrix [3, 3] times points [3, n], and an offset [3]: number by number, so that no library's threads show in the last bits."""
+    x, y, z = points
+    return np.asarray(matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:] * z + offset[:, None])

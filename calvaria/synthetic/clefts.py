@@ -1,4 +1,7 @@
-"""Gaps that a head has and that nobody wants filled: wide saw lines around a bone flap, gaping sutures, burr holes on either."""
+"""Gaps that a head has and that nobody wants filled: wide saw lines around a bone flap, gaping sutures, burr holes on either.
+
+They are cut into any skull that is learned from. Those that generated heads have by themselves (`calvaria.synthetic.surgery`) are narrower.
+"""
 
 import numpy as np
 

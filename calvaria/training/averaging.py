@@ -1,13 +1,10 @@
 """Weights between two: of a run and of one that went on from it, so that what the second learned is not paid for with what the first knew.
 
-After Wortsman et al.: Robust fine-tuning of zero-shot models, 2022, arXiv:2109.01903.
+After Wortsman et al.: Robust fine-tuning of zero-shot models, 2022, arXiv:2109.01903."""
 
-    python -m calvaria.training.averaging runs/before/close-up.safetensors runs/after/close-up.safetensors 0.75 between.safetensors
-"""
-
-import sys
 from pathlib import Path
 
+from calvaria.errors import CalvariaError
 from calvaria.weights import load_weights, save_weights
 
 
@@ -29,6 +26,21 @@ def average(before: Path, after: Path, share: float, path: Path) -> None:
     save_weights(path, other, task, settings)
 
 
+def main() -> None:
+    """Write weights that lie between those of two files."""
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser(description=main.__doc__)
+    parser.add_argument("before", type=Path, help="weights of a run: .safetensors")
+    parser.add_argument("after", type=Path, help="weights of one that went on from it")
+    parser.add_argument("share", type=float, help="of the second, from 0 to 1")
+    parser.add_argument("path", type=Path, help="what to write")
+    words = parser.parse_args()
+    try:
+        average(words.before, words.after, words.share, words.path)
+    except (CalvariaError, ValueError) as error:
+        parser.error(str(error))
+
+
 if __name__ == "__main__":
-    _, first, second, part, result = sys.argv
-    average(Path(first), Path(second), float(part), Path(result))
+    main()

@@ -34,6 +34,7 @@ class Defective:
 
     def __call__(self, rng: np.random.Generator) -> Example:
         subject = self.skulls(rng)
+        # Where there are none, no chance is taken, so that a run without clefts stays the run it was.
         if subject.defective is None and self.data.cleft and self.data.cleft > rng.random():
             subject = Subject(cleave(subject.whole, int(rng.integers(2**31))))
         defect_seed = int(rng.integers(2**31))

@@ -9,6 +9,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from calvaria.geometry import Field
+from calvaria.sampling import transformed
 from calvaria.vault.mirrored import Reflection
 
 NODE_MM = 8.0
@@ -42,10 +43,8 @@ class Bent:
     shift_mm: NDArray[np.float64]
 
     def opposite(self, places_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points opposite others, [3, n] both. Number by number, so that no library's threads show in the last bits."""
-        x, y, z = places_mm + _read(self.shift_mm, places_mm / self.node_mm)
-        matrix, offset = self.reflection
-        return np.asarray(matrix[:, :1] * x + matrix[:, 1:2] * y + matrix[:, 2:] * z + offset[:, None])
+        """Points opposite others, [3, n] both."""
+        return transformed(*self.reflection, places_mm + _read(self.shift_mm, places_mm / self.node_mm))
 
 
 def bend(share: Field, cell_mm: float, reflection: Reflection) -> Bent:
@@ -79,13 +78,8 @@ def bend(share: Field, cell_mm: float, reflection: Reflection) -> Bent:
 
 def surface(share: Field, cell_mm: float) -> tuple[Points, Points]:
     """Points [n, 3] on the surface where cells are half full, and the unit normals there, out of the bone. A grid's end is no surface."""
-    bone = np.pad(share > 0.5, 1, mode="edge")
-    inner = (slice(1, -1),) * 3
-    edge = np.zeros(share.shape, np.bool_)
-    for axis, count in enumerate(share.shape):
-        for start in (0, 2):
-            edge |= ~bone[tuple(slice(start, start + count) if along == axis else part for along, part in enumerate(inner))]
-    cells = np.argwhere(edge & bone[inner])
+    bone = share > 0.5
+    cells = np.argwhere(bone & ~ndimage.binary_erosion(bone, border_value=1))
     cells = cells[cells @ THINNED[0] % THINNED[1] == 0]
     cells = cells[:: len(cells) // MOST_POINTS + 1]
     values, slopes = _slopes(share, cells)
@@ -127,7 +121,7 @@ def _step(
             system[..., row, column] = system[..., column, row] = spread(normals[:, row] * normals[:, column])
     stiff = STIFFNESS * np.trace(system, axis1=-2, axis2=-1) + 1e-9  # the last, so that what nothing pulls stays
     system[..., range(3), range(3)] += stiff[..., None]
-    return np.asarray(np.moveaxis(np.asarray(np.linalg.solve(system, pulls[..., None])[..., 0], np.float64), -1, 0))
+    return np.asarray(np.linalg.solve(system, pulls[..., None])[..., 0].transpose(3, 0, 1, 2), np.float64)
 
 
 def _read(field: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
