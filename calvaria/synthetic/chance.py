@@ -19,6 +19,7 @@ class Part(IntEnum):
     SURGERY = 8
     RELIEF = 9
     CLEFTS = 10
+    MOULDING = 11
     THORAX = 20
     ORGAN_RELIEF = 21
     BODY = 22

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from calvaria.volume import BinaryVolume
 
@@ -53,6 +53,13 @@ class VaultMap:
         offsets = places - self.centre_mm
         return np.asarray(self.reach_mm[_bins(offsets)] - np.linalg.norm(offsets, axis=1))
 
+    def surface_mm(self, offsets: Points) -> Points:
+        """The distance of the outermost bone in the directions of offsets [n, 3] from the centre, mm, without steps between directions."""
+        around = np.concatenate([self.reach_mm[-1:], self.reach_mm, self.reach_mm[:1]])
+        turns, rise = angles(offsets)
+        at = np.stack([turns * BINS[0] + 0.5, rise * BINS[1] - 0.5])
+        return np.asarray(map_coordinates(around, at, order=1, mode="nearest", prefilter=False))
+
 
 def to_patient(affine: NDArray[np.float64], voxels: NDArray[np.int64]) -> Points:
     """Voxel indices [n, 3] in patient mm."""
@@ -67,9 +74,15 @@ def coarse_points(skull: BinaryVolume) -> Points:
     return to_patient(skull.affine, voxels)
 
 
+def angles(offsets: Points) -> tuple[Points, Points]:
+    """Of directions [n, 3] as `VaultMap` has them: azimuth in turns, from 0 to 1, and elevation, from 0 at the bottom to 1 at the top."""
+    azimuth = np.arctan2(offsets[:, 0], -offsets[:, 1]) / np.float32(2 * np.pi) % 1
+    elevation = np.arctan2(offsets[:, 2], np.hypot(offsets[:, 0], offsets[:, 1])) / np.float32(np.pi) + np.float32(0.5)
+    return np.asarray(azimuth), np.asarray(elevation)
+
+
 def _bins(offsets: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    azimuth = np.arctan2(offsets[:, 0], -offsets[:, 1]) / (2 * np.pi) % 1
-    elevation = np.arctan2(offsets[:, 2], np.hypot(offsets[:, 0], offsets[:, 1])) / np.pi + 0.5
+    azimuth, elevation = angles(offsets)
     columns, rows = (azimuth * BINS[0]).astype(np.int64), (elevation * BINS[1]).astype(np.int64)
     return columns.clip(0, BINS[0] - 1), rows.clip(0, BINS[1] - 1)
 

@@ -9,7 +9,7 @@ import numpy as np
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.predictor import Predictor
-from calvaria.synthetic import DEFECT_KINDS, cleave, cut_defect
+from calvaria.synthetic import DEFECT_KINDS, cleave, cut_defect, mould
 from calvaria.tasks import Settings
 from calvaria.tasks.completion import prepare
 from calvaria.training.config import DataConfig, TrainConfig
@@ -34,9 +34,10 @@ class Defective:
 
     def __call__(self, rng: np.random.Generator) -> Example:
         subject = self.skulls(rng)
-        # Where there are none, no chance is taken, so that a run without clefts stays the run it was.
-        if subject.defective is None and self.data.cleft and self.data.cleft > rng.random():
-            subject = Subject(cleave(subject.whole, int(rng.integers(2**31))))
+        for share, change in ((self.data.mould, mould), (self.data.cleft, cleave)):
+            # Where there is none, no chance is taken, so that a run without clefts, or moulding, stays the run it was.
+            if subject.defective is None and share and share > rng.random():
+                subject = Subject(change(subject.whole, int(rng.integers(2**31))))
         defect_seed = int(rng.integers(2**31))
         if self.data.intact > rng.random():
             defective = subject.whole

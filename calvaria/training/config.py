@@ -23,6 +23,7 @@ class DataConfig:
     intact  share of the examples from which nothing is missing, so that nothing should be added
     stretch  each axis of a skull is stretched or shrunk by up to this share
     cleft   share of the examples whose skull has wide clefts (`calvaria.synthetic.cleave`), which should stay open
+    mould   share of the examples whose skull has its vault dented, thinned and thickened anew (`calvaria.synthetic.mould`)
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
@@ -38,6 +39,7 @@ class DataConfig:
     intact: float = 0.0
     stretch: float = 0.0
     cleft: float = 0.0
+    mould: float = 0.0
     without: tuple[str, ...] = ()
     often: tuple[str, ...] = ()
     distinct: int = 0

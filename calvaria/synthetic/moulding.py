@@ -1,0 +1,107 @@
+"""Heads formed otherwise: the vault of any skull dented and made thicker and thinner, smoothly, above all thinner at the temples.
+
+The generator's vaults follow formulas that a network may learn by heart; a real head's bone is as thick as it is.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from calvaria.geometry import to_canonical
+from calvaria.synthetic.chance import Part, generator
+from calvaria.synthetic.lattice import Field
+from calvaria.synthetic.vault_map import Points, VaultMap, angles, to_patient
+from calvaria.volume import BinaryVolume, Mask
+
+STEP_DEG = 3.0
+WAVES = 8
+WAVELENGTH_RAD = 0.9, 2.0
+DENT_MM = 1.0, 0.3
+"""Deviation of the outer surface, of what both sides share and of what they do not."""
+
+THICKNESS = 0.16, 0.06
+"""The same of the logarithm of the bone's thickness."""
+
+TEMPLES = 0.9
+"""By how much at most that is less at the temples."""
+
+FACTORS = 0.35, 1.35
+"""Bone is thinned and thickened at most so much."""
+
+BONE_MM = 14.0
+"""Depth from which the inside of the head goes back to where it was, over `BACK_MM`."""
+
+BACK_MM = 40.0
+
+INWARDS_MM = 8.0
+"""Nowhere does bone come to lie further from where there was some."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Moulding:
+    """By direction, every 3 degrees of azimuth [121, from 0] and elevation [61, from -90]; see `VaultMap`.
+
+    dent_mm  how far the outer surface moves inwards
+    factor   how many times as thick the bone is
+    """
+
+    dent_mm: Field
+    factor: Field
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "_Moulding":
+        azimuth, elevation = np.meshgrid(np.arange(0, 361, STEP_DEG), np.arange(-90, 91, STEP_DEG), indexing="ij")
+        a, e = np.radians(azimuth), np.radians(elevation)
+        ways = np.stack([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)], axis=-1)
+        from_front = np.minimum(azimuth, 360 - azimuth)
+        lowest = -30 + 25 * np.exp(-np.square(from_front / 45))  # the orbits reach higher than the base does elsewhere
+        kept = ((elevation - lowest) / 15).clip(0, 1)
+        dent, thickness = (_waves(rng, ways, shared, True) + _waves(rng, ways, own, False) for shared, own in (DENT_MM, THICKNESS))
+        middle, height, width = rng.uniform(65, 105), rng.uniform(-8, 10), rng.uniform(18, 40)
+        temples = np.exp(-np.square((from_front - middle) / width) - np.square((elevation - height) / (0.6 * width)))
+        thickness -= rng.uniform(0, TEMPLES) * temples
+        return cls((kept * (dent.max() - dent)).astype(np.float32), np.exp(kept * thickness).clip(*FACTORS).astype(np.float32))
+
+
+def _waves(rng: np.random.Generator, ways: NDArray[np.float64], size: float, shared: bool) -> NDArray[np.float64]:
+    """A smooth function of direction, of deviation `size`, the same on both sides if `shared`."""
+    total = np.zeros(ways.shape[:-1])
+    for _ in range(WAVES):
+        vector = rng.standard_normal(3)
+        vector *= 2 * np.pi / rng.uniform(*WAVELENGTH_RAD) / np.linalg.norm(vector)
+        across, phases = vector[0] * ways[..., 0], rng.uniform(0, 2 * np.pi, 2)
+        total += np.cos(across + (0 if shared else phases[0])) * np.cos(ways[..., 1:] @ vector[1:] + phases[1])
+    return np.asarray(total * size * 2 / np.sqrt(WAVES))
+
+
+def mould(skull: BinaryVolume, seed: int) -> BinaryVolume:
+    """A whole skull of at least one voxel, its vault moulded after a seed; base and face stay as they are."""
+    canonical = to_canonical(skull.mask, skull.affine)
+    volume = canonical.volume
+    vault, moulding = VaultMap.of(volume), _Moulding.draw(generator(seed, Part.MOULDING))
+    sizes = [2 * ceil(INWARDS_MM / mm) + 1 for mm in volume.spacing_mm]
+    near = np.argwhere(ndimage.maximum_filter(volume.mask, sizes))
+    before = _before(to_patient(volume.affine, near), vault, moulding)
+    to_voxel = np.linalg.inv(volume.affine)
+    places = to_voxel[:3, :3] @ before.T + to_voxel[:3, 3:]
+    moulded: Mask = np.zeros_like(volume.mask)
+    moulded[tuple(near.T)] = ndimage.map_coordinates(volume.mask.astype(np.float32), places, order=1, prefilter=False) > 0.5
+    return skull.like(canonical.from_canonical(moulded))
+
+
+def _before(places: Points, vault: VaultMap, moulding: _Moulding) -> Points:
+    """Where points [n, 3] (patient mm) lay before."""
+    offsets = places - vault.centre_mm
+    away = np.maximum(np.linalg.norm(offsets, axis=1), 1e-3)
+    turns, rise = angles(offsets)
+    at = np.stack([turns * 360, rise * 180]) / np.float32(STEP_DEG)
+    dent, factor = (
+        ndimage.map_coordinates(table, at, order=1, mode="nearest", prefilter=False) for table in (moulding.dent_mm, moulding.factor)
+    )
+    depth = vault.surface_mm(offsets) - dent - away
+    thinned = (1 / factor - 1) * depth.clip(0, BONE_MM)
+    moved = (dent - thinned) * (1 - (depth - BONE_MM) / BACK_MM).clip(0, 1)
+    return np.asarray(vault.centre_mm + offsets * ((away + moved) / away)[:, None], dtype=np.float32)
