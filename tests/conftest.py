@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class FakePrepared:
     volume: BinaryVolume
     grid = SimpleNamespace(spacing_mm=1.0)
+    waiting_bytes = 0
 
     @property
     def sites(self) -> np.ndarray:

@@ -54,6 +54,11 @@ class Journey:
         self.error = CalvariaError(error.code, error.message)
         self.forget()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What it holds from the moment it is prepared until its answer is finished; 0 where it has ended."""
+        return 0 if self.error else self.decoded.volume.mask.nbytes + sum(each.prepared.waiting_bytes for each in self.asked)
+
     def forget(self) -> None:
         """Let go of everything large but the answer."""
         for name in ("decoded", "asked", "inferred"):

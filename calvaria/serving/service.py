@@ -1,7 +1,7 @@
 """A batch of requests on its way: decode, prepare, one network call, finish, encode. A failure stays with its own request."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 STAGES = ("decode", "prepare", "network", "finish", "encode")
 
 PREPARING_BYTES = 12
-"""A voxel of the input, at the worst, while it is laid on a working grid: super-resolution's distances, inside and out."""
+"""A voxel or cell of the largest grid that is laid over a volume, at the worst: super-resolution's distances, inside and out."""
 
 FINISHING_BYTES = 8
 """A voxel, at the worst, while an answer is finished: its masks, and distances within the box of an implant."""
@@ -53,7 +53,8 @@ class Limits:
 
     max_voxels       voxels of a volume, occupied or not; checked before memory is taken for them
     max_answer_mib   size of an answer's body; TorchServe kills a worker that sends more than its own limit
-    max_working_mib  what the threads of a batch hold at once while they decode and finish volumes; one alone may take more
+    max_working_mib  what the threads of a batch hold at once while they decode, prepare and finish volumes, and, once more, what its
+                     volumes hold while they wait for the network together; one alone may take more
     max_pairs_mib2   sum of the products of the sizes of any two answers in a batch, in MiB²: TorchServe reads each answer's beginning
                      again while the next ones arrive, 4.4 ms for each MiB² (4 answers of 32 MiB: 6144 MiB² and 27 s)
     """
@@ -73,16 +74,17 @@ class Service:
         self.limits = limits or Limits()
         self.model = model or Model()
         self._room = Room(self.limits.max_working_mib * 2**20)
-        self._pool = ThreadPoolExecutor(threads or torch.get_num_threads(), "calvaria")
+        self._threads = threads or torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads, "calvaria")
         self._level_bytes = resident_bytes()
 
     def handle(self, requests: Sequence[Request]) -> list[Response]:
         """Exactly one response per request, in order. Never raises for what a request holds."""
         journeys = [Journey(request) for request in requests]
-        self._each(journeys, self._open, small=lambda journey: journey.request.size < SMALL_BYTES)
-        if opened := [journey for journey in journeys if journey.error is None]:
-            self._infer(opened)
-        self._each(journeys, self._close, small=lambda journey: journey.error is not None or _answer_voxels(journey) <= SMALL_VOXELS)
+        for part in self._opened(journeys):
+            if sound := [journey for journey in part if journey.error is None]:
+                self._infer(sound)
+            self._each(part, self._close, small=lambda journey: journey.error is not None or _answer_voxels(journey) <= SMALL_VOXELS)
         self._bound_batch(journeys)
         if resident_bytes() > self._level_bytes + KEPT_BYTES:
             give_back()
@@ -96,6 +98,19 @@ class Service:
             return
         for done in [self._pool.submit(journey.attempt, stage) for journey in journeys]:
             done.result()
+
+    def _opened(self, journeys: Sequence[Journey]) -> Iterator[list[Journey]]:
+        """A batch, decoded and prepared, in parts that wait for the network together: one, unless that took more memory than is allowed."""
+        part: list[Journey] = []
+        for start in range(0, len(journeys), self._threads):
+            together = journeys[start : start + self._threads]
+            self._each(together, self._open, small=lambda journey: journey.request.size < SMALL_BYTES)
+            part += together
+            if sum(journey.waiting_bytes for journey in part) > self.limits.max_working_mib * 2**20:
+                yield part
+                part = []
+        if part:
+            yield part
 
     def _open(self, journey: Journey) -> None:
         request = journey.request
@@ -115,8 +130,9 @@ class Service:
             image = self._image(journey, volume) if request.image is not None else None
         journey.occupied = volume.occupied
         journey.warn(*assumptions(journey.decoded.warnings))
-        with self._room.holding(PREPARING_BYTES * volume.mask.size), journey.timed("prepare"):
-            journey.asked = self.predictor.ask(volume, replace(journey.options.extras, image=image))
+        extras = replace(journey.options.extras, image=image)
+        with self._room.holding(PREPARING_BYTES * task.spans(volume, extras)), journey.timed("prepare"):
+            journey.asked = self.predictor.ask(volume, extras)
             journey.warn(*{notice.message: notice for each in journey.asked for notice in about_input(task, each.prepared)}.values())
 
     def _image(self, journey: Journey, volume: BinaryVolume) -> NDArray[Any]:

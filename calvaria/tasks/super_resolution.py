@@ -35,6 +35,9 @@ heads (seeds from 900,100) that makes DSCs of 0.915 and 0.957 out of 0.909 and 0
 come nearer the truth's; with three and four cells, 64³ to 192³ and 256³, nothing is to be gained.
 """
 
+AS_FINE = 1.1
+"""Along each axis, an answer's voxels may be so many times as wide as the coarse ones: whoever has 0.98 mm asks for 1 mm."""
+
 MOST_VOXELS = 2**28
 """Of an answer: 512 × 512 × 1024."""
 
@@ -78,10 +81,12 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
         raise CalvariaError(ErrorCode.BAD_OPTION, "A factor and a spacing cannot both be met. Give one of factor and spacing_mm.")
     coarse_mm = np.array(volume.spacing_mm)
     wanted_mm = np.full(3, extras.spacing_mm) if extras.spacing_mm else coarse_mm / (extras.factor or DEFAULT_FACTOR)
-    if wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6):
-        edge = " x ".join(f"{each:.3g}" for each in coarse_mm)
+    no_finer = wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6)
+    if no_finer or (wanted_mm > coarse_mm * AS_FINE).any():
+        edges, worse = " x ".join(f"{each:.3g}" for each in coarse_mm), "no finer" if no_finer else "coarser along an axis"
         raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"The answer would be no finer: the volume's voxels have {edge} mm. Ask for smaller ones."
+            ErrorCode.BAD_OPTION,
+            f"The answer would be {worse}: the volume's voxels have {edges} mm. Ask for {coarse_mm.min():.3g} mm or less, or for a factor.",
         )
     counts = np.maximum(np.round(np.array(volume.shape) * coarse_mm / wanted_mm), 1).astype(int)
     if prod(counts.tolist()) > MOST_VOXELS:
@@ -97,6 +102,11 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
     centre = volume.affine[:3, :3] @ ((np.array(volume.shape) - 1) / 2) + volume.affine[:3, 3]
     affine[:3, 3] = centre - affine[:3, :3] @ ((counts - 1) / 2)
     return BinaryVolume(np.broadcast_to(np.False_, counts.tolist()), affine)
+
+
+def spans(volume: BinaryVolume, extras: Extras) -> int:
+    """The coarse voxels and the cells of the working grid, which are no more than the answer's voxels. CalvariaError as `answer_grid`."""
+    return volume.mask.size + min(answer_grid(volume, extras).mask.size, MOST_CELLS)
 
 
 def working_grid(coarse: Canonical, target: Canonical, smallest_mm: float) -> WorkingGrid:
@@ -170,4 +180,6 @@ def unlike_scans(prepared: Prepared) -> str | None:
     )
 
 
-SUPER_RESOLUTION = Task("super-resolution", ("fine",), prepare, finish, options=("threshold", "spacing_mm", "factor"), unlike=unlike_scans)
+SUPER_RESOLUTION = Task(
+    "super-resolution", ("fine",), prepare, finish, spans=spans, options=("threshold", "spacing_mm", "factor"), unlike=unlike_scans
+)

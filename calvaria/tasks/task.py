@@ -77,6 +77,11 @@ class Prepared:
         return self.answer.like(to_canonical(self.answer.mask, self.answer.affine).from_canonical(mask))
 
     @property
+    def waiting_bytes(self) -> int:
+        """What is kept of it, beside the volume, until its answer is finished, and the network's answer with it."""
+        return 2 * self.shares.nbytes + self.sites.nbytes + self.features.nbytes
+
+    @property
     def occupied(self) -> int:
         """Occupied voxels of the volume as it came."""
         return self.volume.occupied
@@ -134,6 +139,7 @@ class Task:
     finish   (prepared, probability float32 [x, y, z] on the working grid, settings) -> one mask per output, on the answer's grid along
              the patient's axes
     look     what a second network is asked, after the first
+    spans    voxels of the largest grid that is laid over a volume, known before it is
     options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
     imaged   whether the scan may come with the mask
     label_margin_mm  each label of a map of labels is a mask of its own, and what lies up to here around it matters; None: all labels
@@ -146,6 +152,7 @@ class Task:
     prepare: Callable[[BinaryVolume, Settings, Extras], Prepared]
     finish: Callable[[Prepared, Inferred, Settings], dict[str, Mask]]
     look: Callable[[Prepared, Field, Settings, Settings], CloseUp | None] | None = None
+    spans: Callable[[BinaryVolume, Extras], int] = lambda volume, extras: volume.mask.size
     options: tuple[str, ...] = ("threshold", "smallest_mm3")
     unlike: Callable[[Prepared], str | None] = lambda prepared: None
     imaged: bool = False

@@ -339,6 +339,22 @@ def test_threads_hold_no_more_than_there_is_room_for(predictor, monkeypatch):
     assert max(most[6:]) == 1000, "what fits nowhere is worked on alone"
 
 
+def test_a_batch_waits_for_the_network_together_unless_that_takes_too_much_memory(predictor, monkeypatch):
+    asked, real = [], predictor.infer
+
+    def infer(batch, each):
+        asked.append(len(batch))
+        return real(batch, each)
+
+    monkeypatch.setattr(predictor, "infer", infer)
+    requests = [*(request((10, 10, 10), seed) for seed in range(3)), Request(b"refused"), *(request((10, 10, 10), 9) for _ in range(3))]
+    for allowed_mib, expected in ((2048.0, [6]), (2.5 * 1000 / 2**20, [3, 3]), (0.0, [2, 1, 2, 1])):
+        asked.clear()
+        responses = Service(predictor, Limits(max_working_mib=allowed_mib), threads=2).handle(requests)
+        assert [each.status == 200 for each in responses] == [True] * 3 + [False] + [True] * 3
+        assert asked == expected
+
+
 @pytest.mark.parametrize("body", [encode(volume(), "nrrd"), b"refused"])
 def test_memory_goes_back_when_the_process_has_grown(predictor, monkeypatch, body):
     given_back, held = [], [100 * 2**20]

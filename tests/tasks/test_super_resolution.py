@@ -1,5 +1,7 @@
 """From a coarse mask to what the network is asked, and from its probabilities to a fine mask on the grid that was wanted."""
 
+from math import prod
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,6 +91,22 @@ def test_a_grid_that_makes_no_sense_is_refused(finer, code):
     with pytest.raises(CalvariaError) as caught:
         answer_grid(large, finer)
     assert caught.value.code is code
+
+
+@pytest.mark.parametrize("finer", [Extras(), Extras(factor=3.0), Extras(spacing_mm=0.9)])
+def test_what_it_spans_is_known_before(finer: Extras) -> None:
+    coarse = shell((4.0, 4.0, 4.0))
+    cells = prod(prepare(coarse, SETTINGS, finer).grid.shape)
+    assert cells <= task.spans(coarse, finer) - coarse.mask.size < 16 * cells
+
+
+def test_an_answer_between_slices_is_as_fine_as_the_pixels_are() -> None:
+    slices = shell((0.98, 0.98, 4.0))
+    assert answer_grid(slices, Extras(spacing_mm=1.0)).shape[2] == 96
+    for coarse_mm in (1.2, 2.0):
+        with pytest.raises(CalvariaError, match=r"coarser along an axis: .* 0\.98 x 0\.98 x 4 mm\. Ask for 0\.98 mm or less"):
+            answer_grid(slices, Extras(spacing_mm=coarse_mm))
+    assert answer_grid(slices, Extras(factor=2)).spacing_mm == pytest.approx((0.49, 0.49, 2.0))
 
 
 @pytest.mark.parametrize("mask", [np.zeros((4, 4, 4), np.bool_), np.ones((4, 4, 4), np.bool_)])
