@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,28 +48,41 @@ def _logging(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show
 @app.command()
 def predict(
     task: Annotated[str, typer.Argument(help="What to do: completion, super-resolution or refinement.")],
-    volume: Annotated[Path, typer.Argument(help="A binary volume: .nrrd, .nii or .nii.gz.")],
-    out: Annotated[Path, typer.Option(help="Where the answer goes; its suffix chooses the format, .zip for several outputs.")],
+    volume: Annotated[Path, typer.Argument(help="A binary volume: .nrrd, .nii or .nii.gz; or a folder of them.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where the answer goes; its suffix chooses the format, .zip for several outputs. For a folder: another one."),
+    ],
     output: Annotated[
         str | None, typer.Option(help="The task's outputs, with commas; of completion: completed (default), implant.")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="Of the files in a ZIP; default: the input's own.")] = None,
+    format: Annotated[str | None, typer.Option(help="Of the files in a ZIP or a folder; default: the input's own.")] = None,
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Probability beyond which a place belongs to the answer.")] = None,
-    smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant.")] = None,
+    smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant, or of a refined mask.")] = None,
     spacing_mm: Annotated[float | None, typer.Option(help="Edge of the answer's voxels, for tasks that refine them.")] = None,
     factor: Annotated[float | None, typer.Option(help="How many times finer the answer's voxels are, for such tasks.")] = None,
-    image: Annotated[Path | None, typer.Option(help="The scan that the mask was drawn in, on its grid, for tasks that use it.")] = None,
-    report: Annotated[Path | None, typer.Option(help="JSON file for what was measured and what to mind.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The scan that the mask was drawn in, on its grid, for tasks that use it; or a folder.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="JSON file for what was measured and what to mind; a folder has an index.")] = None,
     models: Models = None,
     device: Device = "cpu",
     engine: Engine = "auto",
 ) -> None:
-    """Answer for one volume, without any server."""
+    """Answer for one volume, or for every volume in a folder, without any server.
+
+    Of a folder, a volume that is refused is a row of the index with its error, and exit status 1; the others are answered. Run again, the
+    command goes on where it stopped.
+    """
+    from calvaria.commands.folder import answer_folder
     from calvaria.commands.predict import answer_file, write_report
 
-    extras = {"spacing_mm": spacing_mm, "factor": factor}
-    options = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
+    extras: dict[str, Any] = {"spacing_mm": spacing_mm, "factor": factor}
+    options: dict[str, Any] = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
+    if volume.is_dir():
+        answer_folder(task, volume, out, models, device, engine, image, **options, **extras)
+        return
     found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)
     if report:
         write_report(report, found)
@@ -79,7 +92,7 @@ def predict(
 def train(
     task: Annotated[str, typer.Argument(help="What to learn: completion, super-resolution or refinement.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the weights; a run found there is continued.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file; default: the one the shipped weights were made with.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file; default: models/TASK/train.toml. The model card names the runs that made the shipped weights.")] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of the weights that a new run starts from; default: random ones.")] = None,
     first: Annotated[Path | None, typer.Option(help="For a second look: folder of the first network's weights.")] = None,
     cases_from: Annotated[Path | None, typer.Option(help="Learn from this folder of defective skulls with their truths.")] = None,

@@ -25,11 +25,11 @@ class Row:
 
     name      path of the file below the data set's folder
     source    what it was made from: a path below the source folder, or the seeds
-    kind      what that was: ct, mask, mesh, or generated
+    kind      what that was: ct, mask, mesh, or generated; of an answer, which output
     shape     voxels, such as "512 512 240"; spacing_mm likewise
     occupied  voxels
     error     code of what went wrong; "" where the file is there
-    message   the same as a sentence
+    message   the same as a sentence; of a file that is there, what to mind
     """
 
     name: str
@@ -42,9 +42,9 @@ class Row:
     message: str = ""
 
     @classmethod
-    def of(cls, name: str, source: str, kind: str, volume: BinaryVolume) -> "Row":
+    def of(cls, name: str, source: str, kind: str, volume: BinaryVolume, message: str = "") -> "Row":
         shape, spacing = (" ".join(f"{value:.9g}" for value in values) for values in (volume.shape, volume.spacing_mm))
-        return cls(name, source, kind, shape, spacing, volume.occupied)
+        return cls(name, source, kind, shape, spacing, volume.occupied, message=message)
 
     @classmethod
     def failed(cls, name: str, source: str, error: Exception) -> "Row":
@@ -82,13 +82,13 @@ class DataSet:
             return False
         return all(file.exists() and path.stat().st_mtime_ns >= file.stat().st_mtime_ns for file in files)
 
-    def add(self, volume: BinaryVolume, name: str, source: str, kind: str) -> None:
+    def add(self, volume: BinaryVolume, name: str, source: str, kind: str, message: str = "") -> None:
         """Write a volume, then its row."""
         path = self.folder / name
         with refusing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, encode(volume, format_of(path)))
-        self.note(Row.of(name, source, kind, volume))
+        self.note(Row.of(name, source, kind, volume, message))
 
     def note(self, row: Row) -> None:
         """Add a row; a later one of the same name and source counts instead of it."""

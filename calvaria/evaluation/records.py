@@ -35,7 +35,10 @@ class Record:
     """A CSV file of rows, and beside it a JSON file of the arguments that made them."""
 
     def __init__(self, path: Path, figures: tuple[str, ...], arguments: Mapping[str, object]):
-        """Open a new record, or one to go on with. BAD_OPTION where the file is there and other arguments made it."""
+        """Open a new record, or one to go on with, without what failed: that is tried again.
+
+        BAD_OPTION where the file is there and other arguments made it.
+        """
         self.path = path
         self._columns = (*FIXED, *figures)
         self._figures = figures
@@ -70,13 +73,13 @@ class Record:
 
     def _read(self) -> list[Row]:
         text = self.path.read_text()
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:  # the last run was stopped within a row
-            self.path.write_text(whole)
+        whole = text[: text.rfind("\n") + 1]  # the last run may have been stopped within a row
         reader = csv.DictReader(io.StringIO(whole))
         if tuple(reader.fieldnames or ()) != self._columns:
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.path} has other columns than this version writes. Choose another --out.")
-        return [self._row(values) for values in reader]
+        kept = [values for values in reader if not values["error"]]
+        self.path.write_text(_line(self._columns) + "".join(_line(tuple(values.values())) for values in kept))
+        return [self._row(values) for values in kept]
 
     def _row(self, values: Mapping[str, str]) -> Row:
         figures = {name: float(values[name]) for name in self._figures if values[name]}

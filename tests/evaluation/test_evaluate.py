@@ -111,6 +111,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     evaluation(path, {MODEL: raising(AssertionError("nothing is left to do"))}).run(planned(3))  # type: ignore[dict-item]
 
 
+def test_what_failed_is_tried_again_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    lost = Planned("lost", "odd", "s", raising(MemoryError()))
+    evaluation(path).run([lost, *planned(2)])
+    before = [row for row in read(path) if not row["error"]]
+    evaluation(path, {MODEL: perfect, "idle": raising(AssertionError("it has answered"))}).run(  # type: ignore[dict-item]
+        [replace(planned(1)[0], name="lost"), *planned(2)]
+    )
+    after = read(path)
+    assert after[:4] == before
+    assert [(row["case"], row["method"], row["error"]) for row in after[4:]] == [("lost", MODEL, ""), ("lost", "idle", "internal")]
+
+
 def test_rows_of_other_arguments_are_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     evaluation(path, weights="a").run(planned(1))

@@ -13,7 +13,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import bounding_box
 from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.tasks.clefts import NARROWEST_MM
-from calvaria.tasks.completion import OPENING_MM, clean, prepare
+from calvaria.tasks.completion import MOST_SITES, OPENING_MM, clean, prepare
 from calvaria.tasks.components import boxes, components, large_components, wide_components, width_mm
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.task import Prepared
@@ -66,6 +66,17 @@ def test_cells_may_be_the_volumes_own_voxels() -> None:
     cubes = BinaryVolume.on_grid(mask, (2.0, 2.0, 2.0))
     prepared = prepare(cubes, replace(SETTINGS, spacing_mm=0.0, margin_mm=0.0))
     assert np.array_equal(prepared.sites, mask[bounding_box(mask)])
+
+
+def test_a_head_of_fine_voxels_is_worked_on_as_it_is_where_a_network_asks_for_that() -> None:
+    """The paper's larger grids: more cells, and more of them occupied, than are worked on where cells have a width of their own."""
+    mask = np.zeros((200, 200, 200), np.bool_)
+    mask[20:180, 20:180, 150:160] = True
+    skull = BinaryVolume.on_grid(mask, (0.5, 0.5, 0.5))
+    assert prepare(skull, replace(SETTINGS, spacing_mm=0.0)).occupied_cells == mask.sum() > MOST_SITES
+    with pytest.raises(CalvariaError) as refusal:
+        prepare(skull, replace(SETTINGS, spacing_mm=0.5))
+    assert refusal.value.code is ErrorCode.TOO_LARGE
 
 
 def test_intact_bone_is_left_alone(whole: Mask, defective: Prepared) -> None:

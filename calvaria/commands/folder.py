@@ -1,0 +1,102 @@
+"""`calvaria predict` of a folder: an answer for every volume in it, with an index, going on where it stopped."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import calvaria
+from calvaria.client.local import LocalClient
+from calvaria.commands.progress import finish, shown
+from calvaria.datasets.files import stem_of, walk
+from calvaria.datasets.index import DataSet
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import FORMATS, VOLUME_FORMATS
+from calvaria.predictor import Predictor
+from calvaria.serving.options import AnswerOptions
+from calvaria.weights import model_folder, weights_sha256
+
+VOLUMES = tuple(f".{name}" for name in VOLUME_FORMATS)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A volume, the scan that comes with it, and the files of its answers by output."""
+
+    source: Path
+    name: str
+    image: Path | None
+    answers: dict[str, str]
+
+
+def answer_folder(
+    task: str,
+    folder: Path,
+    out: Path,
+    models: Path | None,
+    device: str,
+    engine: str,
+    images: Path | None = None,
+    output: str | None = None,
+    format: str | None = None,
+    **options: Any,
+) -> None:
+    """Answer for every volume below a folder; exit status 1 where one could not be, the others are there.
+
+    Answers have the paths of their volumes, below `out` or, of several outputs, below `out`/OUTPUT; `images` holds scans of the same
+    paths. What is there already, of the same weights and options, is kept, and what failed is tried again.
+    """
+    weights = model_folder(task, models)
+    predictor = Predictor.load(weights, device=device, engine=engine)
+    outputs = tuple(name.strip() for name in output.split(",")) if output else predictor.task.outputs[:1]
+    asked = {name: value for name, value in options.items() if value is not None}
+    settings = {"task": task, "weights": weights_sha256(weights), "engine": predictor.engine, "version": calvaria.__version__}
+    questions = plan(folder, out, outputs, format, images)
+    made = DataSet(out, settings | {"outputs": outputs, "options": asked, "folder": str(folder.resolve()), "images": str(images or "")})
+    made.retain((answer, each.name) for each in questions for answer in each.answers.values())
+    with LocalClient(predictor) as client:
+        shown(_answered(client, task, made, questions, AnswerOptions(**asked)), len(questions), "Answering")  # type: ignore[typeddict-item]
+    finish(made)
+
+
+def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, images: Path | None) -> list[Question]:
+    """What is to be answered. BAD_OPTION where there is nothing, or where answers would lie among the questions."""
+    if Path(out).resolve().is_relative_to(Path(folder).resolve()):
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"{out} lies within {folder}: its answers would be asked about next. Choose another --out."
+        )
+    if images and not images.is_dir():
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"{images} is no folder: for a folder of masks, --image names one with scans of the same paths."
+        )
+    if format and format not in FORMATS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no format {format!r}. Choose one of: {', '.join(FORMATS)}.")
+    questions = []
+    for path in walk(folder, VOLUMES):
+        name = path.relative_to(folder)
+        wanted = name.with_name(f"{stem_of(path, VOLUMES)}.{format}") if format else name
+        answers = {each: str(Path(each) / wanted if len(outputs) > 1 else wanted) for each in outputs}
+        questions.append(Question(path, str(name), images / name if images else None, answers))
+    taken: dict[str, str] = {}
+    for each in questions:
+        for answer in each.answers.values():
+            if taken.setdefault(answer, each.name) != each.name:
+                raise CalvariaError(
+                    ErrorCode.BAD_OPTION, f"{taken[answer]} and {each.name} would both be answered in {answer}; rename one."
+                )
+    if not questions:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no volume: no file ends in {', '.join(VOLUMES)}.")
+    return questions
+
+
+def _answered(client: LocalClient, task: str, made: DataSet, questions: list[Question], options: AnswerOptions) -> Iterator[Question]:
+    for question in questions:
+        files = [question.source, *([question.image] if question.image else [])]
+        names = question.answers.values()
+        if not all(made.has(name, question.name, files) for name in names):
+            with made.noting(question.name, *names):
+                found = client.predict_several(task, question.source, list(question.answers), image=question.image, **options)
+                minded = " ".join(notice.message for notice in found.report.warnings)
+                for output, name in question.answers.items():
+                    made.add(found.volumes[output], name, question.name, output, minded)
+        yield question

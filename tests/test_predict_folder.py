@@ -1,0 +1,137 @@
+"""`calvaria predict` of a folder: an answer and a row for every volume, whatever becomes of the others."""
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calvaria.cli import main
+from calvaria.io import encode, read, write
+from calvaria.networks import CONFIGS, EncoderDecoder
+from calvaria.predictor import Predictor
+from calvaria.tasks import TASKS, Settings
+from calvaria.volume import BinaryVolume
+from calvaria.weights import WEIGHTS, save_weights
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Runs the command with words; its status, and what it said."""
+    (tmp_path / "models" / "completion").mkdir(parents=True)
+    torch.manual_seed(0)
+    network = EncoderDecoder(CONFIGS["ch1"])
+    for level in network.decoder:
+        torch.nn.init.constant_(level.head.bias, 3.0)
+    save_weights(tmp_path / "models" / "completion" / WEIGHTS, network, TASKS["completion"], Settings(spacing_mm=4.0))
+
+    def run(*words: object) -> tuple[int, str]:
+        words = "predict", "completion", "skulls", "--out", "answers", "--models", "models", *words
+        monkeypatch.setattr("sys.argv", ["calvaria", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), " ".join("".join(capfd.readouterr()).replace("│", " ").split())
+
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+def bowl(seed: int) -> BinaryVolume:
+    radius = np.sqrt(sum(axis**2 for axis in np.ogrid[-1:1:24j, -1:1:26j, -1:1:28j]))
+    mask = (radius < 0.95) & (radius > 0.7)
+    mask[: 6 + seed, :8] = False
+    return BinaryVolume.on_grid(mask, (4.0, 4.0, 4.0), (-10, 20, 30))
+
+
+@pytest.fixture
+def skulls(tmp_path: Path) -> dict[str, BinaryVolume]:
+    """Two volumes, one in a folder of its own, and what is none."""
+    made = {"a.nrrd": bowl(1), "sub/b.nii.gz": bowl(2)}
+    (tmp_path / "skulls" / "sub").mkdir(parents=True)
+    for name, volume in made.items():
+        write(tmp_path / "skulls" / name, volume)
+    (tmp_path / "skulls" / "notes.txt").write_text("no volume")
+    return made
+
+
+def rows() -> list[dict[str, str]]:
+    with Path("answers/index.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_volume_gets_the_answer_that_it_would_get_alone(predict: Command, skulls: dict[str, BinaryVolume]) -> None:
+    status, said = predict("--output", "implant")
+    assert status == 0, said
+    assert "answers/index.csv: 2 files" in said
+    predictor = Predictor.load(Path("models/completion"))
+    for row in rows():
+        expected = predictor.predict([skulls[row["source"]]])[0]["implant"]
+        answer = read(Path("answers") / row["name"]).volume
+        assert row["name"] == row["source"]
+        assert answer.same_grid(expected)
+        assert np.array_equal(answer.mask, expected.mask)
+        assert (row["kind"], int(row["occupied"]), row["error"]) == ("implant", expected.occupied, "")
+
+
+def test_several_outputs_have_a_folder_each_and_another_format_another_suffix(predict: Command, skulls: dict[str, BinaryVolume]) -> None:
+    assert predict("--output", "completed,implant", "--format", "nii.gz")[0] == 0
+    found = sorted(str(path.relative_to("answers")) for path in Path("answers").rglob("*.nii.gz"))
+    assert found == ["completed/a.nii.gz", "completed/sub/b.nii.gz", "implant/a.nii.gz", "implant/sub/b.nii.gz"]
+
+
+@pytest.mark.usefixtures("skulls")
+def test_one_that_is_refused_is_a_row_and_is_tried_again_while_the_others_are_kept(
+    predict: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("skulls/broken.nrrd").write_bytes(encode(bowl(3), "nrrd")[:300])
+    status, said = predict()
+    assert status == 1
+    assert "broken.nrrd: " in said
+    assert "2 files, 1 failed" in said
+    assert [(row["source"], bool(row["error"]), bool(row["message"])) for row in rows() if row["error"]] == [("broken.nrrd", True, True)]
+    before = {path: path.stat().st_mtime_ns for path in Path("answers").rglob("*.n*")}
+    write(Path("skulls/broken.nrrd"), bowl(3))
+    assert predict()[0] == 0
+    after = {path: path.stat().st_mtime_ns for path in Path("answers").rglob("*.n*")}
+    assert after.keys() - before.keys() == {Path("answers/broken.nrrd")}
+    assert before.items() <= after.items(), "what was there is not made again"
+    os.utime("skulls/a.nrrd")
+    assert predict()[0] == 0
+    assert Path("answers/a.nrrd").stat().st_mtime_ns > after[Path("answers/a.nrrd")], "but a volume that was written since is"
+
+
+@pytest.mark.usefixtures("skulls")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "skulls/answers"), "lies within"),
+        (("--image", "skulls/a.nrrd"), "is no folder"),
+        (("--format", "mha"), "no format 'mha'"),
+        (("--output", "implant,brain"), "brain"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(predict: Command, words: tuple[str, ...], said: str) -> None:
+    status, told = predict(*words)
+    assert status in (1, 2)
+    assert said in told
+
+
+@pytest.mark.usefixtures("skulls")
+def test_other_options_need_another_folder(predict: Command) -> None:
+    assert predict()[0] == 0
+    status, said = predict("--threshold", 0.3)
+    assert status == 2
+    assert "choose another --out" in said
+
+
+@pytest.mark.usefixtures("skulls")
+def test_two_that_would_become_one_file_are_refused(predict: Command) -> None:
+    write(Path("skulls/a.nii"), bowl(4))
+    status, said = predict("--format", "nrrd")
+    assert status == 2
+    assert "a.nii and a.nrrd would both be answered in a.nrrd" in said
