@@ -64,6 +64,8 @@ class Evaluation:
         tests = {f"{title}, {kind}": [row for row in rows if row.kind == kind] for kind in kinds} if self.scoring.apart else {title: rows}
         for name, of_test in tests.items():
             console.print(summary(of_test, figures, name))
+            if (band := self.scoring.band) and (within := band.of(of_test)):
+                console.print(summary(within, figures, f"Of these {band.heading}"))
             for figure in figures:
                 if len({row.kind for row in of_test}) > 1 and figure.better:
                     console.print(by_kind(of_test, figure))

@@ -7,15 +7,14 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cleaning import BASELINES
 from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall
 from calvaria.evaluation.mistakes import corrupted
-from calvaria.evaluation.organs import SOURCES, mistaken
-from calvaria.evaluation.scoring import Assessment, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
+from calvaria.evaluation.organs import DRAWN, SOURCES, mistaken
+from calvaria.evaluation.scoring import Assessment, Band, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
 from calvaria.evaluation.sheet import mask_strip
 from calvaria.synthetic.thorax import ORGANS
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 REFINED = "refined"
-DRAWN = "drawn"
 SCAN = "scan"
 """Among the kinds that are wanted: the scan comes with every mask."""
 
@@ -120,6 +119,7 @@ MISTAKES = Scoring(
     _scores,
     METHODS,
     mask_strip,
+    band=Band("given_dice", 0.75, 0.90, "masks of DSC 0.75 to 0.90"),
 )
 """`error_left`: what an answer leaves of the input's error, (1 − DSC) / (1 − DSC of what was given); below 0.5 the error is halved."""
 

@@ -1,12 +1,13 @@
 """What a task is judged by, as data: its cases, the figures of an answer, and what the model is compared with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from PIL.Image import Image
 
+from calvaria.evaluation.records import Row
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
@@ -68,6 +69,19 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Cases whose figure lies from `low` to `high`, which a goal is set for; `heading` says what they are."""
+
+    figure: str
+    low: float
+    high: float
+    heading: str
+
+    def of(self, rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if not row.error and self.low <= row.figures[self.figure] <= self.high]
+
+
+@dataclass(frozen=True)
 class Scoring:
     """How a task is scored.
 
@@ -76,6 +90,7 @@ class Scoring:
     baselines  what the model is compared with, by name
     picture    draws a case beside an answer to it
     apart      kinds are tests of their own: each has a summary, and there is none of all
+    band       cases that have a summary of their own beside that of all
     """
 
     figures: tuple[Figure, ...]
@@ -83,6 +98,7 @@ class Scoring:
     baselines: Mapping[str, Method]
     picture: Callable[[Case, Outputs], Image] | None = None
     apart: bool = False
+    band: Band | None = None
 
 
 @dataclass(frozen=True)

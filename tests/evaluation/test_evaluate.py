@@ -13,7 +13,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.completion import DEFECTS, INTACT
 from calvaria.evaluation.evaluate import MODEL, Evaluation
 from calvaria.evaluation.records import Record
-from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
+from calvaria.evaluation.scoring import Band, Case, Method, Outputs, Planned, Scoring
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
@@ -146,6 +146,16 @@ def test_tables_tell_means_failures_and_the_difference(tmp_path: Path) -> None:
     assert "4 of 4" in shown
     assert "resamples of 5 skulls" in shown
     assert not (tmp_path / "scores.png").exists()
+
+
+def test_cases_that_a_goal_is_set_for_have_a_summary_of_their_own(tmp_path: Path) -> None:
+    console = Console(width=160, record=True, file=(tmp_path / "shown.txt").open("w"))
+    scoring = replace(QUICK, band=Band("hd95_mm", 0, 5, "near ones"))
+    evaluation(tmp_path / "scores.csv", scoring=scoring).report(planned(4), "four squares", console)
+    of_all, of_near = console.export_text().split("Of these near ones")
+    assert "idle" in of_all
+    assert "idle" not in of_near.split("Means")[0], "its distances are infinite"
+    assert "│     4 │" in of_near
 
 
 def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Path) -> None:

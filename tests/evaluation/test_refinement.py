@@ -37,12 +37,16 @@ def scores_of(case: Case, refined: BinaryVolume, scoring: Scoring = MISTAKES) ->
     return scoring.score(case, {"refined": refined})
 
 
-def test_every_organ_of_every_chest_has_both_kinds_of_mistakes() -> None:
-    cases = generated(Drawn(range(10)))
-    assert len({case.name for case in cases}) == len(cases) == 10 * 7
-    assert len({case.skull for case in cases}) == 10
+def test_organs_of_every_chest_have_both_kinds_of_mistakes_and_half_are_the_networks() -> None:
+    cases = generated(Drawn(range(12)))
+    assert len({case.name for case in cases}) == len(cases) == 12 * 6
+    assert len({case.skull for case in cases}) == 12
+    assert sum("network" in case.kind for case in cases) == 12 * 3
     kinds = {case.kind for case in cases}
     assert len(kinds) == 7
+    drawn = [case.kind for case in cases if "drawn" in case.kind]
+    assert [drawn.count(f"{organ}, drawn") for organ in ("heart", "aorta", "trachea", "oesophagus")] == [8, 8, 8, 12]
+    assert len(generated(Drawn(range(3), ("heart",)))) == 6
     assert {case.kind for case in generated(Drawn(range(2), ("heart", "drawn")))} == {"heart, drawn"}
     assert len({case.kind for case in generated(Drawn(range(2), ("network",)))}) == 3
     assert all(any(word in kind for kind in kinds) for word in REFINEMENT.kinds if word != SCAN)
