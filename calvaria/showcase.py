@@ -14,7 +14,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.scoring import Case, Drawn, Figure
 from calvaria.evaluation.sheet import captioned
-from calvaria.io import encode, write
+from calvaria.io import encode, encode_scan, write
 from calvaria.server.server import Server
 from calvaria.tasks import TASKS
 from calvaria.volume import BinaryVolume
@@ -35,7 +35,7 @@ class Exhibit:
 
 EXHIBITS = {
     "super-resolution": Exhibit(7, ("64-256",), "shape-based"),
-    "refinement": Exhibit(3, ("aorta", "drawn"), "input unchanged"),
+    "refinement": Exhibit(3, ("aorta", "drawn", "scan"), "input unchanged"),
 }
 
 
@@ -48,9 +48,12 @@ def show(task: str, server: Server, out: Path, report: Report) -> None:
     with report.stage(f"Generating a case for {task}"):
         case = exhibit.case(task)
     (output,) = TASKS[task].outputs
-    answer = both_ways(server, task, encode(case.given, "nrrd"), (output,), report, factor=case.extras.factor)[output]
+    scan = None if case.extras.image is None else encode_scan(case.extras.image, case.given.affine)
+    answer = both_ways(server, task, encode(case.given, "nrrd"), (output,), report, scan, case.extras.factor)[output]
     with report.stage("Drawing and scoring"):
         write(out / f"{task}-given.nrrd", case.given)
+        if scan:
+            (out / f"{task}-scan.nrrd").write_bytes(scan)
         write(out / f"{task}-{output}.nrrd", answer)
         if scoring.picture:
             captioned(scoring.picture(case, {output: answer}), f"{case.name}: given, truth, {output}").save(out / f"{task}.png")
@@ -60,15 +63,21 @@ def show(task: str, server: Server, out: Path, report: Report) -> None:
 
 
 def both_ways(
-    server: Server, model: str, body: bytes, outputs: Sequence[str], report: Report, factor: float | None = None
+    server: Server,
+    model: str,
+    body: bytes,
+    outputs: Sequence[str],
+    report: Report,
+    scan: bytes | None = None,
+    factor: float | None = None,
 ) -> dict[str, BinaryVolume]:
     """Ask for outputs over HTTP and again over gRPC, and make sure that the answers are the same volumes."""
     with (
         Client(server.settings.url("inference"), key_file=server.key_file, ca_file=server.settings.certificate) as http,
         GrpcClient(server.settings.grpc_target, key_file=server.key_file, ca_file=server.settings.grpc_certificate) as grpc,
     ):
-        over_http = [_ask(http, "HTTP", model, body, output, report, factor) for output in outputs]
-        over_grpc = [_ask(grpc, "gRPC", model, body, output, report, factor) for output in outputs]
+        over_http = [_ask(http, "HTTP", model, body, output, report, scan, factor) for output in outputs]
+        over_grpc = [_ask(grpc, "gRPC", model, body, output, report, scan, factor) for output in outputs]
     for output, one, other in zip(outputs, over_http, over_grpc, strict=True):
         require_same(output, one.volume, other.volume)
     report.say("HTTP and gRPC gave the same voxels and the same geometry.")
@@ -81,9 +90,11 @@ def require_same(output: str, one: BinaryVolume, other: BinaryVolume) -> None:
         raise CalvariaError(ErrorCode.INTERNAL, f"HTTP and gRPC gave different volumes for {output}: please report this.")
 
 
-def _ask(caller: Caller, transport: str, model: str, body: bytes, output: str, report: Report, factor: float | None) -> Answer:
-    with report.stage(f"Asking {model} over {transport} for {output} ({len(body) / 1e6:.1f} MB)"):
-        answer = caller.request(model, body, output=output, format="nrrd", factor=factor)
+def _ask(
+    caller: Caller, transport: str, model: str, body: bytes, output: str, report: Report, scan: bytes | None, factor: float | None
+) -> Answer:
+    with report.stage(f"Asking {model} over {transport} for {output} ({(len(body) + len(scan or b'')) / 1e6:.1f} MB)"):
+        answer = caller.request(model, body, image=scan, output=output, format="nrrd", factor=factor)
     if answer.seconds:
         report.say("  in the server: " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in answer.seconds.items()))
     return answer

@@ -8,10 +8,9 @@ from calvaria import showcase
 from calvaria.console import Report
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.metrics import dice
-from calvaria.io import read
+from calvaria.io import decode_image, read
 from calvaria.showcase import EXHIBITS, show
 from calvaria.tasks import TASKS
-from calvaria.volume import BinaryVolume
 
 
 def test_every_task_beside_completion_has_an_exhibit() -> None:
@@ -26,15 +25,20 @@ def test_an_exhibit_leaves_what_was_given_the_answer_a_picture_and_scores(
 ) -> None:
     """With a server that knows the truth."""
     case = EXHIBITS["refinement"].case("refinement")
-    asked: list[tuple[str, BinaryVolume]] = []
+    asked: list[tuple[str, bytes]] = []
 
-    def both_ways(server, model, body, outputs, report, factor=None):
-        asked.append((model, body))
+    def both_ways(server, model, body, outputs, report, scan, factor):
+        asked.append((model, scan))
         return {outputs[0]: case.truth}
 
     monkeypatch.setattr(showcase, "both_ways", both_ways)
     show("refinement", None, tmp_path, Report(Console()))  # type: ignore[arg-type]
-    assert [model for model, _ in asked] == ["refinement"]
+    ((model, scan),) = asked
+    assert model == "refinement"
+    image = decode_image(scan)
+    np.testing.assert_allclose(image.samples, case.extras.image, atol=0.5)
+    np.testing.assert_array_equal(image.affine, case.given.affine)
+    assert (tmp_path / "refinement-scan.nrrd").read_bytes() == scan
     given, refined = (read(tmp_path / f"refinement-{name}.nrrd").volume for name in ("given", "refined"))
     assert given.same_grid(refined)
     np.testing.assert_array_equal(given.mask, case.given.mask)

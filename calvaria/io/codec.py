@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import mesh, nifti, nrrd
@@ -9,7 +12,7 @@ from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
 from calvaria.io.masks import to_labels, to_mask
 from calvaria.io.streams import is_gzip, open_stream, refusing_bad_gzip
 from calvaria.labels import LabelMap
-from calvaria.volume import BinaryVolume
+from calvaria.volume import Affine, BinaryVolume
 
 VOLUME_FORMATS = ("nrrd", "nii", "nii.gz")
 """What is read and written."""
@@ -75,6 +78,11 @@ def encode(volume: BinaryVolume, format: str) -> bytes:
     if format == "stl":
         return mesh.serialise(mesh.surface(volume))
     raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+
+
+def encode_scan(samples: NDArray[Any], affine: Affine) -> bytes:
+    """A scan [X, Y, Z], HU, as the content of an NRRD file; rounded to whole numbers."""
+    return nrrd.serialise_scan(samples, affine)
 
 
 def read(path: Path | str, *, label: int | None = None, max_voxels: int = DEFAULT_MAX_VOXELS) -> Decoded:

@@ -7,6 +7,7 @@ from typing import Any
 
 import nrrd
 import numpy as np
+from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io.image import LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
@@ -77,18 +78,29 @@ def parse(stream: BufferedIOBase, max_voxels: int) -> Promise:
 
 def serialise(volume: BinaryVolume) -> bytes:
     """A gzip-encoded NRRD of unsigned char in left-posterior-superior; the affine is kept to the last bit."""
+    return _file("unsigned char", volume.samples, volume.affine)
+
+
+def serialise_scan(samples: NDArray[Any], affine: Affine) -> bytes:
+    """The same of real numbers [X, Y, Z] such as HU, rounded to signed short."""
+    limits = np.iinfo(np.int16)
+    return _file("short", np.rint(samples).clip(limits.min, limits.max).astype("<i2"), affine, "endian: little")
+
+
+def _file(type_name: str, samples: NDArray[Any], affine: Affine, *more: str) -> bytes:
     header = [
         "NRRD0004",
-        "type: unsigned char",
+        f"type: {type_name}",
         "dimension: 3",
         "space: left-posterior-superior",
-        "sizes: {} {} {}".format(*volume.shape),
-        "space directions: " + " ".join(_vector(axis) for axis in volume.affine[:3, :3].T),
+        "sizes: {} {} {}".format(*samples.shape),
+        "space directions: " + " ".join(_vector(axis) for axis in affine[:3, :3].T),
         "kinds: domain domain domain",
+        *more,
         "encoding: gzip",
-        "space origin: " + _vector(volume.affine[:3, 3]),
+        "space origin: " + _vector(affine[:3, 3]),
     ]
-    return "\n".join([*header, "", ""]).encode() + compressed(in_file_order(volume.samples))
+    return "\n".join([*header, "", ""]).encode() + compressed(in_file_order(samples))
 
 
 def _vector(numbers: Affine) -> str:

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from volume_files import ball, by_pynrrd, nrrd_text
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io import decode, encode
+from calvaria.io import decode, decode_image, encode, encode_scan
 from calvaria.volume import BinaryVolume
 
 
@@ -29,6 +29,22 @@ def test_what_pynrrd_wrote_is_read(dtype, encoding):
     expected = np.diag([0.5, 0.6, 0.7, 1.0])
     expected[:3, 3] = 1, -2, 3
     assert np.array_equal(decoded.volume.affine, expected)
+
+
+def test_pynrrd_reads_the_scans_that_we_write():
+    samples = np.random.default_rng(0).uniform(-40_000, 40_000, (5, 4, 3)).astype(np.float32)
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.random(rng=np.random.default_rng(1)).as_matrix() * [0.5, 0.7, 3.0]
+    affine[:3, 3] = 1.5, -2.25, 1 / 3
+    content = encode_scan(samples, affine)
+    header = nrrd.read_header(io.BytesIO(content))
+    read = nrrd.read_data(header, io.BytesIO(content[content.index(b"\n\n") + 2 :]))
+    assert read.dtype == np.int16
+    assert np.array_equal(read, np.rint(samples).clip(-32768, 32767))
+    assert np.array_equal(header["space directions"], affine[:3, :3].T)
+    image = decode_image(content)
+    assert np.array_equal(image.samples, read)
+    assert np.array_equal(image.affine, affine)
 
 
 def test_an_nrrd_that_is_compressed_as_a_whole_is_read():
