@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from calvaria.commands.words import names
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.commands.words import millimetres, names
 
 app = typer.Typer(help="Make skulls and defects from a seed.", no_args_is_help=True)
 
@@ -17,7 +16,7 @@ FINEST_MM = 0.2
 def skull(
     out: Annotated[Path, typer.Option(help="Where the skull goes; its suffix chooses the format.")],
     seed: Annotated[int, typer.Option(min=0, help="Which head.")] = 1,
-    spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
+    spacing: Annotated[str, typer.Option(help="Voxel size, mm: one number, or along x, y and z, such as 0.5,0.5,1.2.")] = "1",
 ) -> None:
     """Make a skull as thresholding a head CT would give it."""
     from calvaria.console import size
@@ -25,8 +24,7 @@ def skull(
     from calvaria.synthetic import make_skull
 
     format_of(out)
-    _check(spacing)
-    skull = make_skull(seed, spacing)
+    skull = make_skull(seed, millimetres(spacing, "--spacing", FINEST_MM))
     write(out, skull)
     typer.echo(f"{out}: {size(skull)}")
 
@@ -66,7 +64,7 @@ def dataset(
     defects: Annotated[
         str | None, typer.Option(help="Kinds, with commas; one named twice is cut twice. Default: SkullBreak's, with two random ones.")
     ] = None,
-    spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
+    spacing: Annotated[str, typer.Option(help="Voxel size, mm: one number, or along x, y and z, such as 0.5,0.5,1.2.")] = "1",
     format: Annotated[str, typer.Option(help="nrrd, nii, nii.gz or, for surfaces, stl.")] = "nrrd",
 ) -> None:
     """Make whole skulls, defective ones and implants, with an index.
@@ -78,15 +76,10 @@ def dataset(
     from calvaria.datasets.synthesise import SKULLBREAK_DEFECTS, layout_named, names_of, synthesise
     from calvaria.synthetic.seeds import GENERATOR
 
-    _check(spacing)
+    spacing_mm = millimetres(spacing, "--spacing", FINEST_MM)
     kinds, chosen = names(defects) if defects else SKULLBREAK_DEFECTS, layout_named(layout, format)
     names_of(kinds)
-    settings = {"layout": layout, "defects": list(kinds), "spacing_mm": spacing, "generator": GENERATOR}
+    settings = {"layout": layout, "defects": list(kinds), "spacing_mm": spacing_mm, "generator": GENERATOR}
     made = DataSet(out, settings if format == "nrrd" else settings | {"format": format})
-    shown(synthesise(made, chosen, range(seed, seed + count), kinds, spacing), count, "Skulls")
+    shown(synthesise(made, chosen, range(seed, seed + count), kinds, spacing_mm), count, "Skulls")
     finish(made)
-
-
-def _check(spacing: float) -> None:
-    if spacing < FINEST_MM:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The spacing must be at least {FINEST_MM} mm: a finer head would not fit in memory.")

@@ -1,11 +1,28 @@
 """What is typed as one word and means several things."""
 
+from math import isfinite
+
 from calvaria.errors import CalvariaError, ErrorCode
 
 
 def names(word: str) -> tuple[str, ...]:
     """What stands between commas."""
     return tuple(name.strip() for name in word.split(",") if name.strip())
+
+
+def millimetres(word: str, option: str, least: float) -> float | tuple[float, float, float]:
+    """One length, or three with commas along x, y and z; BAD_OPTION for anything else, or below `least`."""
+    try:
+        found = tuple(float(name) for name in word.split(","))
+    except ValueError:
+        found = ()
+    if len(found) not in (1, 3) or not all(isfinite(each) for each in found):
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"{option} takes millimetres: one number, or three with commas, such as 0.5,0.5,1.2, not {word!r}."
+        )
+    if min(found) < least:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"The {option[2:]} must be at least {least} mm: a finer head would not fit in memory.")
+    return found[0] if len(found) == 1 else (found[0], found[1], found[2])
 
 
 def numbers(word: str, option: str) -> tuple[int, ...]:

@@ -59,7 +59,9 @@ def layout_named(name: str, format: str = "nrrd") -> Layout:
     return replace(LAYOUTS[name], format=format)
 
 
-def synthesise(dataset: DataSet, layout: Layout, seeds: range, kinds: Sequence[str], spacing_mm: float) -> Iterator[int]:
+def synthesise(
+    dataset: DataSet, layout: Layout, seeds: range, kinds: Sequence[str], spacing_mm: float | tuple[float, float, float]
+) -> Iterator[int]:
     """Make the skulls of `seeds`, each with a defect of each kind, yielding each seed when its files are there; only what is missing is
     made.
 

@@ -11,6 +11,7 @@ import pytest
 
 from calvaria.cli import main
 from calvaria.datasets import pairs
+from calvaria.datasets.index import read_index
 from calvaria.io import read, write
 
 
@@ -84,12 +85,24 @@ def test_threshold_with_an_offset(calvaria, scan, complete, tmp_path):
     assert np.array_equal(read("bone.nrrd").volume.mask, complete.mask)
 
 
+def test_generated_skulls_may_have_slices(calvaria):
+    status, out, err = calvaria("synth", "skull", "--seed", 3, "--spacing", "4,4,6", "--out", "skull.nrrd")
+    assert status == 0, err
+    assert read("skull.nrrd").volume.spacing_mm == (4.0, 4.0, 6.0)
+    status, _, err = calvaria("synth", "dataset", "--count", 1, "--spacing", "4,4,6", "--defects", "random", "--out", "made")
+    assert status == 0, err
+    assert {row.spacing_mm for row in read_index("made")} == {"4 4 6"}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("synth", "dataset", "--out", "x", "--layout", "bids"), "Choose one of: skullbreak, pairs"),
         (("synth", "dataset", "--out", "x", "--defects", "hat"), "There is no defect kind 'hat'"),
         (("synth", "dataset", "--out", "x", "--spacing", "0.1"), "at least 0.2 mm"),
+        (("synth", "dataset", "--out", "x", "--spacing", "1,1,0.1"), "at least 0.2 mm"),
+        (("synth", "skull", "--out", "x.nrrd", "--spacing", "1,2"), "one number, or three with commas"),
+        (("synth", "skull", "--out", "x.nrrd", "--spacing", "nan"), "one number, or three with commas"),
         (("prepare", "nowhere", "--out", "x"), "nowhere cannot be read as a folder"),
         (("prepare", ".", "--out", "x", "--resolutions", "64,half"), "--resolutions takes whole numbers"),
         (("prepare", ".", "--out", "x", "--meshes", ","), "--meshes takes whole numbers"),
