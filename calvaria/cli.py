@@ -92,7 +92,10 @@ def predict(
 def train(
     task: Annotated[str, typer.Argument(help="What to learn: completion, super-resolution or refinement.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the weights; a run found there is continued.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file; default: models/TASK/train.toml. The model card names the runs that made the shipped weights.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file; default: models/TASK/train.toml. The model card names the runs that made the shipped weights."),
+    ] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of the weights that a new run starts from; default: random ones.")] = None,
     first: Annotated[Path | None, typer.Option(help="For a second look: folder of the first network's weights.")] = None,
     cases_from: Annotated[Path | None, typer.Option(help="Learn from this folder of defective skulls with their truths.")] = None,

@@ -90,6 +90,8 @@ def evaluate(
 ) -> int:
     """Score a task; see the options of the command. Returns how many rows of the CSV file have an error."""
     folder = model_folder(task, models)
+    if task not in ASSESSMENTS:
+        raise _refused(f"{task} cannot be scored: it has no row in calvaria/evaluation/assessments.py.")
     assessment = ASSESSMENTS[task]
     test = wanted.test(assessment)
     predictor = Predictor.load(folder, device=device, engine=engine)

@@ -1,4 +1,4 @@
-"""What the networks are used for: a task is a row of data and a function."""
+"""What the networks are used for: a task is a row of data and a few functions."""
 
 from calvaria.tasks.completion import COMPLETION
 from calvaria.tasks.refinement import REFINEMENT

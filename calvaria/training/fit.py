@@ -22,6 +22,7 @@ from calvaria.tasks import TASKS, Settings, closeup
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Batch, Draw, Example, Examples, KeptExamples
 from calvaria.training.given import GivenSkulls, cases_sha256, given_cases
+from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.skulls import GeneratedSkulls, Skulls, SkullStore
@@ -39,11 +40,15 @@ Learner = EncoderDecoder | DenseNetwork
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. `loss` is a running mean; `quality` that of the last validation, as the task's lesson measures it."""
+    """Where a run stands. `loss` is a running mean; `quality` that of the last validation, as the task's lesson measures it.
+
+    `validated` says whether that was at this very step.
+    """
 
     step: int
     loss: float
     quality: float
+    validated: bool = False
 
 
 def fit(
@@ -59,7 +64,8 @@ def fit(
     A new run begins with the weights in the folder `start`, whose network may have fewer inputs or channels (`widened`), or with random
     ones. `first` is the folder of the first network, where the one to train is the second.
     Skulls that are generated must lie in the store already (`store`). The same configuration, and the same cases, give the same weights on
-    the same machine, interrupted or not. Under `torchrun` several processes share every batch; the first of them saves and reports.
+    the same machine, interrupted or not, and the same `history.csv` beside them, which also keeps the validation at an end that was not the
+    last (`until`). Under `torchrun` several processes share every batch; the first of them saves and reports.
     CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
     gradient is not finite, rather than weights that are not.
     """
@@ -82,6 +88,8 @@ def fit(
     progress = _resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
+    if team.leads:
+        cut_back(folder / HISTORY, progress.step)
     for step, batch in enumerate(_batches(examples, config, progress.step, team, device), start=progress.step + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer)
@@ -90,9 +98,13 @@ def fit(
         progress = Progress(step, mean, progress.quality)
         if not team.leads:
             continue
+        saved = step % CHECKPOINT_EVERY == 0 or step == config.last_step
         if step % config.validate_every == 0 or step == config.last_step:
-            progress = Progress(step, mean, validate(learner, validation, LESSONS[config.task], config.settings, device))
-        if step % CHECKPOINT_EVERY == 0 or step == config.last_step:
+            quality = validate(learner, validation, LESSONS[config.task], config.settings, device)
+            progress = Progress(step, mean, quality, validated=True)
+        if progress.validated or saved:
+            append(folder / HISTORY, step, mean, progress.quality if progress.validated else None)
+        if saved:  # after its row, which is dropped again if this does not come to pass
             _save(folder / CHECKPOINT, run, learner, optimizer, progress)
         report(progress)
     path = folder / (DENSE if config.dense else name)

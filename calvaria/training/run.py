@@ -1,12 +1,16 @@
 """A training run from the command line: make the skulls, fit, and show how it goes."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from rich import get_console
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from calvaria.datasets import Pair
@@ -17,6 +21,10 @@ from calvaria.training.config import TrainConfig
 from calvaria.training.given import given_cases
 from calvaria.training.lessons import LESSONS
 from calvaria.weights import WEIGHTS, load_weights
+
+LINE_STEPS = 100
+LINE_S = 30.0
+"""Off a terminal, a line comes after so many steps or seconds, whichever are over first."""
 
 
 def run(
@@ -38,14 +46,15 @@ def run(
     fit.training_examples(config, folder, first)  # what is refused is refused before an hour of making skulls, not after
     if start:
         fit.begun(config, start)
-    with _bars() as bars:
+    console = get_console() if os.environ.get("RANK", "0") == "0" else Console(quiet=True)  # of a team, the first alone speaks
+    with _bars(console) as bars:
         count, skulls, note = _skulls(config, folder, first)
-        making = bars.add_task("skulls", total=count, note=note)
-        for _ in skulls:
-            bars.advance(making)
-        training = bars.add_task("training", total=config.last_step, note="")
-        path = fit.fit(config, folder, device, lambda p: bars.update(training, completed=p.step, note=_note(task, p)), start, first)
-    print(path)
+        making = Stage(bars, "skulls", count, note)
+        for done, _ in enumerate(skulls, start=1):
+            making.reach(done, note)
+        training = Stage(bars, "training", config.last_step)
+        path = fit.fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
+    _say(console, str(path))
 
 
 def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int, Iterator[object], str]:
@@ -80,17 +89,46 @@ def read_config(task: str, path: Path) -> TrainConfig:
         config = TrainConfig.read(path)
     except (OSError, ValueError) as error:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration {path} cannot be used: {error}. Name one with --config.") from error
+    if task not in LESSONS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{task} cannot be learned: it has no row in calvaria/training/lessons.py.")
     if config.task != task:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} trains {config.task}, not {task}. Name another with --config.")
     return config
 
 
+class Stage:
+    """How far a part of a run has come: a live bar or, where `bars` are disabled, a plain line now and then."""
+
+    def __init__(self, bars: Progress, what: str, total: int, note: str = "") -> None:
+        self._bars = bars
+        self._id = bars.add_task(what, total=total, note=note)
+        self._task = bars.tasks[-1]
+        self._said_step = self._said_s = -math.inf
+
+    def reach(self, done: int, note: str, notable: bool = False) -> None:
+        """Say so in a line if it is `notable`, the first, the last or due."""
+        self._bars.update(self._id, completed=done, note=note)
+        now = self._bars.get_time()
+        due = done - self._said_step >= LINE_STEPS or now - self._said_s >= LINE_S
+        if self._bars.disable and (notable or due or self._task.finished):
+            self._said_step, self._said_s = done, now
+            left = self._task.time_remaining
+            parts = (f"{self._task.description} {done} of {self._task.total}", note, left and f"{timedelta(seconds=left)} left")
+            _say(self._bars.console, ", ".join(part for part in parts if part))
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _note(task: str, progress: fit.Progress) -> str:
-    return f"loss {progress.loss:.3f}  {LESSONS[task].measured} {progress.quality:.3f}"
+    quality = "" if math.isnan(progress.quality) else f", {LESSONS[task].measured} {progress.quality:.3f}"
+    return f"loss {progress.loss:.3f}{quality}"
 
 
-def _bars() -> Progress:
+def _bars(console: Console) -> Progress:
+    """Disabled where they could not move; times left are judged by the last ten minutes, which a validation does not fill."""
     left = TimeRemainingColumn(elapsed_when_finished=True)
-    return Progress(
-        TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left, TextColumn("{task.fields[note]}")
-    )
+    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left)
+    move = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+    return Progress(*columns, TextColumn("{task.fields[note]}"), console=console, speed_estimate_period=600, disable=not move)

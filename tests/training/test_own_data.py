@@ -1,5 +1,6 @@
 """A network learns from the users' own defective skulls."""
 
+import re
 import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -103,12 +104,23 @@ def test_a_head_is_learned_from_or_validated_on(folder: Path, tmp_path: Path) ->
     assert {examples[index].sites.sum() for index in range(len(examples))} <= sites
 
 
-def test_a_run_learns_from_a_folder(folder: Path, tmp_path: Path) -> None:
+def test_a_run_learns_from_a_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says in lines how far it is, since a test's output is no terminal; of a team, only the first says anything."""
     config = tmp_path / "own.toml"
     config.write_text(WRITTEN)
     run("completion", config, tmp_path / "run", "cpu", cases=folder)
+    first, *lines, path = capsys.readouterr().out.splitlines()
+    begun, *_, ended = (line for line in lines if line.startswith("training"))
+    assert first == "skulls 1 of 6, learned from and validated on: 4 of 2 heads, 2 of 1 heads"
+    assert re.fullmatch(r"training 1 of 4, loss \d\.\d{3}", begun)
+    assert re.fullmatch(r"training 4 of 4, loss \d\.\d{3}, implant DSC \d\.\d{3}", ended)
+    assert path == str(tmp_path / "run" / WEIGHTS)
     trained = load_weights(tmp_path / "run" / WEIGHTS)[0].state_dict()
+    monkeypatch.setenv("RANK", "1")
     run("completion", config, tmp_path / "again", "cpu", cases=folder)
+    assert capsys.readouterr().out == ""
     assert all(torch.equal(tensor, trained[name]) for name, tensor in load_weights(tmp_path / "again" / WEIGHTS)[0].state_dict().items())
     assert not list(tmp_path.glob("skulls-*")), "none are generated"
 

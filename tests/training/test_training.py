@@ -21,6 +21,8 @@ from calvaria.tasks.closeup import INPUTS
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
+from calvaria.training.history import HISTORY
+from calvaria.training.team import Team
 from calvaria.volume import BinaryVolume
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 
@@ -52,7 +54,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(runs: Path, monkeypatch:
     monkeypatch.setattr("calvaria.training.fit.CHECKPOINT_EVERY", 2)
 
     def stop(progress: Progress) -> None:
-        if progress.step == 4:
+        if progress.step == 3:  # its row is there, its checkpoint is not
             raise Interrupted
 
     whole = fit(CONFIG, runs / "whole")
@@ -60,10 +62,34 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(runs: Path, monkeypatch:
         fit(CONFIG, runs / "parts", report=stop)
     seen: list[int] = []
     parts = fit(CONFIG, runs / "parts", report=lambda progress: seen.append(progress.step))
-    assert seen == [5, 6]
+    assert seen == [3, 4, 5, 6]
+    assert (runs / "parts" / HISTORY).read_text() == (runs / "whole" / HISTORY).read_text()
     a, b = (Predictor.load(path.parent).network.state_dict() for path in (whole, parts))
     for name in a:
         assert torch.equal(a[name], b[name]), name
+
+
+def test_a_runs_history_has_a_row_at_each_validation_and_checkpoint(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And goes on with its run."""
+    monkeypatch.setattr("calvaria.training.fit.CHECKPOINT_EVERY", 4)
+    seen: list[Progress] = []
+    fit(CONFIG, runs / "followed", report=seen.append)
+    header, *rows = (runs / "followed" / HISTORY).read_text().splitlines()
+    assert header == "step,loss,quality"
+    assert rows == [f"{p.step},{p.loss:.6g},{f'{p.quality:.6g}' if p.validated else ''}" for p in seen if p.step in (3, 4, 6)]
+    assert [p.step for p in seen if p.validated] == [3, 6]
+
+    fit(replace(CONFIG, until=3), runs / "continued")
+    assert (runs / "continued" / HISTORY).read_text().splitlines() == [header, rows[0]]
+    fit(CONFIG, runs / "continued")
+    assert (runs / "continued" / HISTORY).read_text().splitlines() == [header, *rows]
+
+
+def test_only_the_first_of_a_team_writes(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Team, "assemble", lambda device: Team(rank=1, size=2))
+    monkeypatch.setattr(Team, "average", lambda *_: None)
+    fit(CONFIG, runs / "follower")
+    assert not list((runs / "follower").iterdir())
 
 
 def test_a_run_of_another_configuration_is_not_continued(runs: Path) -> None:
