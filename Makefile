@@ -88,7 +88,10 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train completion --config models/completion/close-up-6.toml --first runs/anew --start runs/close-up-5 --out runs/close-up-6
 	$(BIN)/calvaria train completion --config models/completion/close-up-7.toml --first runs/anew --start runs/close-up-6 --out runs/close-up-7
 	$(BIN)/calvaria train completion --config models/completion/close-up-8.toml --first runs/anew --start runs/close-up-7 --out runs/close-up-8
-	$(BIN)/python -m calvaria.training.averaging runs/close-up-7/close-up.safetensors runs/close-up-8/close-up.safetensors 0.75 runs/anew/close-up.safetensors
+	mkdir -p runs/between
+	$(BIN)/python -m calvaria.training.averaging runs/close-up-7/close-up.safetensors runs/close-up-8/close-up.safetensors 0.75 runs/between/close-up.safetensors
+	$(BIN)/calvaria train completion --config models/completion/close-up-9.toml --first runs/anew --start runs/between --out runs/close-up-9
+	cp runs/close-up-9/close-up.safetensors runs/anew/
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
 	$(BIN)/calvaria train super-resolution --start runs/super-resolution-first --out runs/super-resolution
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
