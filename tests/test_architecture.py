@@ -52,7 +52,7 @@ MAY_IMPORT = {
             "weights",
         ),
     },
-    "datasets": {"volume", "io", "geometry", "sparse", "synthetic", "threshold", "vault"},
+    "datasets": {"volume", "io", "geometry", "picture", "raycast", "sparse", "synthetic", "threshold", "vault"},
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "raycast"},
     "console": {"volume", "io"},

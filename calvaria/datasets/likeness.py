@@ -1,7 +1,7 @@
 """How like a real skull generated ones are: the same measurements of the given skull and of generated ones, side by side.
 
 Directions are seen from the middle of the brain case (`VaultMap`): azimuth 0 is the face, 180 the occiput; elevation 90 is up.
-Shown by `python -m calvaria.datasets.likeness FILE`.
+Shown by `python -m calvaria.datasets.likeness FILE`, and drawn with `--picture OUT.png`.
 """
 
 from collections.abc import Iterable
@@ -43,6 +43,8 @@ ROUGHNESS_RAYS = 2.5
 LUMP_RAYS = 10.0
 """The same, beyond which the bone counts as thick there rather than uneven: about 2 cm."""
 MIRROR_MM = 3.0
+DRAWN = 5
+"""Generated skulls in a picture at most."""
 
 
 @dataclass(frozen=True)
@@ -244,12 +246,15 @@ def _smoothed(outermost: Reals, rays: float = ROUGHNESS_RAYS) -> Reals:
 
 
 def main() -> None:
-    """Print the measurements of a file beside those of generated skulls of its spacing."""
+    """Print the measurements of a file beside those of generated skulls of its spacing, and draw them if asked."""
     from argparse import ArgumentParser
+    from itertools import chain, islice
+    from pathlib import Path
 
     from rich.console import Console
     from rich.progress import track
 
+    from calvaria.datasets.likeness_picture import sheet
     from calvaria.io import read
     from calvaria.synthetic import make_skull
     from calvaria.synthetic.seeds import EVALUATION
@@ -258,12 +263,20 @@ def main() -> None:
     parser.add_argument("file", help="a whole skull: .nrrd, .nii or .nii.gz")
     parser.add_argument("--skulls", type=int, default=20, help="how many to generate")
     parser.add_argument("--seed", type=int, default=EVALUATION[0], help="of the first of them")
+    parser.add_argument("--picture", type=Path, help=f"a .png to draw the skull in, above the first {DRAWN} generated ones")
     words = parser.parse_args()
+    if words.picture and words.picture.suffix.lower() != ".png":
+        parser.error("--picture must end in .png")
     given = read(words.file).volume
     spacing = to_canonical(given.mask, given.affine).volume.spacing_mm
     seeds = range(words.seed, words.seed + words.skulls)
-    rows = likeness(given, (make_skull(seed, spacing) for seed in track(seeds, "Generating")))
+    skulls = (make_skull(seed, spacing) for seed in track(seeds, "Generating"))
+    drawn = list(islice(skulls, DRAWN if words.picture else 0))
+    rows = likeness(given, chain(drawn, skulls))
     Console().print(table(rows, f"{words.file} beside {words.skulls} generated skulls"))
+    if words.picture:
+        names = [Path(words.file).name, *(f"generated, seed {seed}" for seed in seeds)]
+        sheet(dict(zip(names, [given, *drawn], strict=False))).save(words.picture)
 
 
 if __name__ == "__main__":

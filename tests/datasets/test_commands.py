@@ -86,7 +86,7 @@ def test_threshold_with_an_offset(calvaria, scan, complete, tmp_path):
 
 
 def test_generated_skulls_may_have_slices(calvaria):
-    status, out, err = calvaria("synth", "skull", "--seed", 3, "--spacing", "4,4,6", "--out", "skull.nrrd")
+    status, _, err = calvaria("synth", "skull", "--seed", 3, "--spacing", "4,4,6", "--out", "skull.nrrd")
     assert status == 0, err
     assert read("skull.nrrd").volume.spacing_mm == (4.0, 4.0, 6.0)
     status, _, err = calvaria("synth", "dataset", "--count", 1, "--spacing", "4,4,6", "--defects", "random", "--out", "made")

@@ -1,0 +1,189 @@
+"""What refinement learns from: masks of organs with drawn mistakes, and with the dense network's own, and how full the cells really are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.networks import NetworkConfig
+from calvaria.segmenter import SEGMENTED, segmented
+from calvaria.synthetic.seeds import TRAINING
+from calvaria.synthetic.thorax import RefinementCase, make_case
+from calvaria.synthetic.thorax.cases import draw_scene
+from calvaria.tasks import Extras, Prepared, Settings
+from calvaria.tasks.refinement import INPUTS, SCANNED, prepare
+from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
+from calvaria.training.data import Example
+from calvaria.training.fit import Progress, fit, training_examples
+from calvaria.training.given import GivenSkulls
+from calvaria.training.lessons import LESSONS
+from calvaria.volume import Affine, BinaryVolume
+from calvaria.weights import load_weights
+
+CONFIG = TrainConfig(
+    task="refinement",
+    seed=3,
+    network=NetworkConfig((4,) * 7, grows=False, inputs=INPUTS),
+    settings=Settings(spacing_mm=2.5, occupied_share=0.01),
+    data=DataConfig(skulls=40, mirrored=False),
+    optimizer=OptimizerConfig(steps=10, batch=1, warmup=1, learning_rate=0.02),
+    validate_every=4,
+    validation_skulls=1,
+)
+ONE_CHEST = replace(CONFIG, data=replace(CONFIG.data, skulls=1, segmented=0.5))
+CHEST = TRAINING[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
+    """Examples of many chests and bodies, all with drawn mistakes."""
+    examples = training_examples(CONFIG, tmp_path_factory.mktemp("runs") / "any")
+    return [examples[i] for i in range(len(examples))]
+
+
+@pytest.fixture(scope="module")
+def of_one_chest(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
+    """Examples of a chest that is known, half of them with the network's mistakes."""
+    examples = training_examples(ONE_CHEST, tmp_path_factory.mktemp("runs") / "one")
+    return [examples[i] for i in range(8)]
+
+
+def possible_cases(imaged: bool) -> dict[str, RefinementCase]:
+    """What examples of the one chest may be made of, by whose mistakes they are."""
+    scenes = {organ: draw_scene(CHEST, organ, imaged=imaged) for organ in SEGMENTED}
+    cases = {
+        organ: RefinementCase(organ, segmented(CHEST, organ, scene.truth), scene.truth, scene.image) for organ, scene in scenes.items()
+    }
+    return cases | {"drawn": make_case(CHEST, imaged=imaged)}
+
+
+def served(case: RefinementCase) -> Prepared:
+    return prepare(case.given, CONFIG.settings, Extras(image=case.image))
+
+
+def is_imaged(example: Example) -> bool:
+    assert example.features is not None
+    (told,) = np.unique(example.features[:, SCANNED])
+    return bool(told)
+
+
+def is_right(example: Example) -> bool:
+    assert example.features is not None
+    return np.array_equal(example.features[:, 0], example.wanted[example.sites])
+
+
+def shares_of(volume: BinaryVolume, affine: Affine, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """How much of each cell [x, y, z] of a grid is occupied, edge by edge, where both run along the patient's axes."""
+    weights = []
+    for axis, count in enumerate(shape):
+        cell, voxel = affine[axis, axis], volume.affine[axis, axis]
+        low = affine[axis, 3] + cell * (np.arange(count)[:, None] - 0.5)
+        edge = volume.affine[axis, 3] + voxel * (np.arange(volume.shape[axis]) - 0.5)
+        weights.append((np.minimum(low + cell, edge + voxel) - np.maximum(low, edge)).clip(0) / cell)
+    return np.einsum("ai,bj,ck,ijk->abc", *weights, volume.mask.astype(np.float64), optimize=True)
+
+
+def same(one: Example, other: Example) -> bool:
+    assert one.features is not None
+    assert other.features is not None
+    pairs = ((one.sites, other.sites), (one.had, other.had), (one.features, other.features), (one.wanted, other.wanted))
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_a_network_is_given_what_it_is_asked_when_served_and_wants_the_truth(of_one_chest: list[Example]) -> None:
+    """Drawn mistakes and those of the dense network occur, and both kinds with the scan and without."""
+    cases = {imaged: possible_cases(imaged) for imaged in (True, False)}
+    asked = {imaged: {name: served(case) for name, case in by_name.items()} for imaged, by_name in cases.items()}
+    seen = []
+    for example in of_one_chest:
+        imaged = is_imaged(example)
+        (name,) = (name for name, prepared in asked[imaged].items() if np.array_equal(prepared.features, example.features))
+        case, prepared = cases[imaged][name], asked[imaged][name]
+        seen.append((name == "drawn", imaged, name))
+        assert np.array_equal(example.sites, prepared.sites)
+        assert np.array_equal(example.had, prepared.sites & (prepared.shares > 0.5))
+        truth = shares_of(case.truth, prepared.grid.affine, prepared.grid.shape)
+        np.testing.assert_allclose(example.wanted, np.where(prepared.sites, truth, 0), atol=1e-3)
+        assert not is_right(example)
+    assert {(drawn, imaged) for drawn, imaged, _ in seen} == {(a, b) for a in (True, False) for b in (True, False)}
+    assert len({name for _, _, name in seen}) > 2
+
+
+def test_mistakes_are_of_one_kind_where_only_one_is_wanted(tmp_path: Path) -> None:
+    for share, of_network in ((0.0, False), (1.0, True)):
+        config = replace(ONE_CHEST, data=replace(ONE_CHEST.data, segmented=share))
+        example = training_examples(config, tmp_path / "any")[0]
+        drawn = served(make_case(CHEST, imaged=is_imaged(example)))
+        assert np.array_equal(example.features, drawn.features) != of_network
+
+
+def test_some_come_with_their_scan_and_some_alone(made: list[Example]) -> None:
+    counts = {imaged: sum(is_imaged(example) == imaged for example in made) for imaged in (True, False)}
+    assert min(counts.values()) >= 3
+    for example in made:
+        assert example.features.shape == (np.count_nonzero(example.sites), INPUTS)
+        assert (np.ptp(example.features[:, SCANNED + 1]) > 0.2) == is_imaged(example)
+
+
+def test_some_masks_are_right_and_most_are_not(made: list[Example]) -> None:
+    right = [is_right(example) for example in made]
+    assert 1 <= sum(right) < len(made) / 2
+    measure = LESSONS[CONFIG.task].measure
+    for example, without_mistakes in zip(made, right, strict=True):
+        given = np.zeros_like(example.wanted)
+        given[example.sites] = example.features[:, 0]
+        assert measure(example, example.wanted) == 1
+        assert measure(example, given) == (1 if without_mistakes else 0)
+
+
+def test_every_example_asks_about_both_sides_of_a_surface(made: list[Example]) -> None:
+    for example in made:
+        assert 0 < np.count_nonzero(example.had) < np.count_nonzero(example.sites)
+        assert not (example.had & ~example.sites).any()
+        assert not example.wanted[~example.sites].any()
+        assert 0 < example.wanted[example.sites].mean() < 1
+        assert example.wanted.max() <= 1
+
+
+def test_an_example_is_a_function_of_its_number(made: list[Example], tmp_path: Path) -> None:
+    again = training_examples(CONFIG, tmp_path / "again")
+    for i in (5, 0):
+        assert same(again[i], made[i])
+    assert not any(same(made[5], made[i]) for i in range(5))
+    assert not same(training_examples(replace(CONFIG, seed=4), tmp_path / "other")[5], made[5])
+
+
+def test_kept_examples_come_again_as_they_are(made: list[Example], tmp_path: Path) -> None:
+    """Hearts lie on the left."""
+    kept = training_examples(replace(CONFIG, data=replace(CONFIG.data, distinct=1)), tmp_path / "kept")
+    assert same(kept[0], kept[1])
+    assert np.array_equal(kept[1].sites, made[0].sites)
+    np.testing.assert_allclose(kept[1].features, made[0].features, atol=2e-3)
+    np.testing.assert_allclose(kept[1].wanted, made[0].wanted, atol=1e-3)
+
+
+def test_users_own_skulls_show_no_organs() -> None:
+    with pytest.raises(CalvariaError, match="Leave out --cases-from") as refusal:
+        LESSONS[CONFIG.task].draw(CONFIG, GivenSkulls([], 0.0, 0.0), None)
+    assert refusal.value.code is ErrorCode.BAD_OPTION
+
+
+@pytest.mark.slow
+def test_a_network_learns_from_them(tmp_path: Path) -> None:
+    history: list[Progress] = []
+    path = fit(replace(CONFIG, optimizer=replace(CONFIG.optimizer, steps=24, warmup=2)), tmp_path / "learns", report=history.append)
+    network, task, settings = load_weights(path)
+    assert (network.config, task.name, settings) == (CONFIG.network, CONFIG.task, CONFIG.settings)
+    assert history[-1].loss < history[0].loss
+    assert -1 <= history[-1].quality <= 1
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "models" / CONFIG.task).glob("*.toml")), ids=lambda path: path.name)
+def test_the_shipped_configurations_are_read(path: Path) -> None:
+    """Without mirroring: a place is told from the left."""
+    config = TrainConfig.read(path)
+    assert (config.task, config.network.inputs) == (CONFIG.task, INPUTS)
+    assert not (config.data.distinct and config.data.mirrored)
