@@ -81,6 +81,8 @@ def predict(
     extras: dict[str, Any] = {"spacing_mm": spacing_mm, "factor": factor}
     options: dict[str, Any] = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
     if volume.is_dir():
+        if report:
+            raise CalvariaError(ErrorCode.BAD_OPTION, "For a folder, index.csv says what to mind: leave out --report.")
         answer_folder(task, volume, out, models, device, engine, image, **options, **extras)
         return
     found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from calvaria.cli import main
+from calvaria.commands.folder import plan
+from calvaria.errors import CalvariaError
 from calvaria.io import encode, read, write
 from calvaria.networks import CONFIGS, EncoderDecoder
 from calvaria.predictor import Predictor
@@ -110,15 +112,34 @@ def test_one_that_is_refused_is_a_row_and_is_tried_again_while_the_others_are_ke
     ("words", "said"),
     [
         (("--out", "skulls/answers"), "lies within"),
-        (("--image", "skulls/a.nrrd"), "is no folder"),
-        (("--format", "mha"), "no format 'mha'"),
+        (("--format", "mha"), "cannot be 'mha'"),
+        (("--format", "stl"), "cannot be 'stl'"),
         (("--output", "implant,brain"), "brain"),
+        (("--threshold", "5"), "threshold cannot be"),
+        (("--factor", "2"), "factor"),
+        (("--image", "skulls/sub"), "takes no scan"),
+        (("--report", "r.json"), "leave out --report"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once(predict: Command, words: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_written(predict: Command, words: tuple[str, ...], said: str) -> None:
     status, told = predict(*words)
-    assert status in (1, 2)
+    assert status == 2
     assert said in told
+    assert not Path("answers").exists()
+
+
+def test_nothing_that_is_asked_about_is_overwritten(skulls: dict[str, BinaryVolume], tmp_path: Path) -> None:
+    """Neither volumes, where the folder of an output is that of what is asked, nor their scans."""
+    folder = tmp_path / "skulls"
+    (folder / "completed").mkdir()
+    write(folder / "completed" / "a.nrrd", skulls["a.nrrd"])
+    with pytest.raises(CalvariaError, match="would overwrite it"):
+        plan(folder / "completed", folder, ("completed", "implant"), None, None)
+    with pytest.raises(CalvariaError, match="is no folder"):
+        plan(folder, tmp_path / "out", ("refined",), None, folder / "a.nrrd")
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(CalvariaError, match="would overwrite it"):
+        plan(folder, tmp_path / "scans", ("refined",), None, tmp_path / "scans")
 
 
 @pytest.mark.usefixtures("skulls")

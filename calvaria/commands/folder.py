@@ -11,9 +11,9 @@ from calvaria.commands.progress import finish, shown
 from calvaria.datasets.files import stem_of, walk
 from calvaria.datasets.index import DataSet
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io import FORMATS, VOLUME_FORMATS
+from calvaria.io import VOLUME_FORMATS
 from calvaria.predictor import Predictor
-from calvaria.serving.options import AnswerOptions
+from calvaria.serving.options import AnswerOptions, RequestOptions, encode_options
 from calvaria.weights import model_folder, weights_sha256
 
 VOLUMES = tuple(f".{name}" for name in VOLUME_FORMATS)
@@ -48,11 +48,17 @@ def answer_folder(
     """
     weights = model_folder(task, models)
     predictor = Predictor.load(weights, device=device, engine=engine)
-    outputs = tuple(name.strip() for name in output.split(",")) if output else predictor.task.outputs[:1]
     asked = {name: value for name, value in options.items() if value is not None}
+    outputs = RequestOptions.parse(encode_options(output=output, **asked), predictor.task).output  # refused before anything is written
+    if images and not predictor.task.imaged:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{task} takes no scan beside the volume: leave out --image.")
     settings = {"task": task, "weights": weights_sha256(weights), "engine": predictor.engine, "version": calvaria.__version__}
     questions = plan(folder, out, outputs, format, images)
-    made = DataSet(out, settings | {"outputs": outputs, "options": asked, "folder": str(folder.resolve()), "images": str(images or "")})
+    made = DataSet(
+        out,
+        settings
+        | {"outputs": outputs, "options": asked, "folder": str(folder.resolve()), "images": str(images.resolve()) if images else ""},
+    )
     made.retain((answer, each.name) for each in questions for answer in each.answers.values())
     with LocalClient(predictor) as client:
         shown(_answered(client, task, made, questions, AnswerOptions(**asked)), len(questions), "Answering")  # type: ignore[typeddict-item]
@@ -69,17 +75,22 @@ def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, 
         raise CalvariaError(
             ErrorCode.BAD_OPTION, f"{images} is no folder: for a folder of masks, --image names one with scans of the same paths."
         )
-    if format and format not in FORMATS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no format {format!r}. Choose one of: {', '.join(FORMATS)}.")
+    if format and format not in VOLUME_FORMATS:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"Answers for a folder cannot be {format!r}. Choose one of: {', '.join(VOLUME_FORMATS)}.")
     questions = []
     for path in walk(folder, VOLUMES):
         name = path.relative_to(folder)
         wanted = name.with_name(f"{stem_of(path, VOLUMES)}.{format}") if format else name
         answers = {each: str(Path(each) / wanted if len(outputs) > 1 else wanted) for each in outputs}
         questions.append(Question(path, str(name), images / name if images else None, answers))
+    asked_about = {path.resolve() for each in questions for path in (each.source, each.image) if path}
     taken: dict[str, str] = {}
     for each in questions:
         for answer in each.answers.values():
+            if (out / answer).resolve() in asked_about:
+                raise CalvariaError(
+                    ErrorCode.BAD_OPTION, f"{out / answer} is asked about, and its answer would overwrite it. Choose another --out."
+                )
             if taken.setdefault(answer, each.name) != each.name:
                 raise CalvariaError(
                     ErrorCode.BAD_OPTION, f"{taken[answer]} and {each.name} would both be answered in {answer}; rename one."

@@ -78,7 +78,11 @@ class Record:
         if tuple(reader.fieldnames or ()) != self._columns:
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.path} has other columns than this version writes. Choose another --out.")
         kept = [values for values in reader if not values["error"]]
-        self.path.write_text(_line(self._columns) + "".join(_line(tuple(values.values())) for values in kept))
+        gone_on_with = _line(self._columns) + "".join(_line(tuple(values.values())) for values in kept)
+        if gone_on_with != text:
+            unfinished = self.path.with_suffix(".part")
+            unfinished.write_text(gone_on_with)
+            unfinished.replace(self.path)
         return [self._row(values) for values in kept]
 
     def _row(self, values: Mapping[str, str]) -> Row:

@@ -15,6 +15,7 @@ from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.report import Notice
 from calvaria.serving.wire import JSON_TYPE, encode_refusal
+from calvaria.tasks import Extras
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class Journey:
 
     options: RequestOptions
     decoded: Decoded
+    extras: Extras
     asked: list[Asked]
     inferred: list[Inferred]
     body: bytes
@@ -35,6 +37,7 @@ class Journey:
         self.seconds: dict[str, float] = {}
         self.occupied = 0
         self.warnings: list[Notice] = []
+        self.postponed = False
         self.error: CalvariaError | None = None
         self.failure = ""
 
@@ -51,17 +54,20 @@ class Journey:
 
     def refuse(self, error: CalvariaError) -> None:
         """End here. What is kept has no traceback, which would keep every array of every stage alive."""
-        self.error = CalvariaError(error.code, error.message)
+        self.error, self.postponed = CalvariaError(error.code, error.message), False
         self.forget()
 
     @property
     def waiting_bytes(self) -> int:
-        """What it holds from the moment it is prepared until its answer is finished; 0 where it has ended."""
-        return 0 if self.error else self.decoded.volume.mask.nbytes + sum(each.prepared.waiting_bytes for each in self.asked)
+        """What it holds from the moment it is prepared until its answer is finished."""
+        volume = self.decoded.volume
+        masks = [volume.mask, *([volume.samples] if volume.samples is not volume.mask else [])]
+        masks += [each.part.volume.mask for each in self.asked if each.part]
+        return sum(mask.nbytes for mask in masks) + sum(each.prepared.waiting_bytes for each in self.asked)
 
     def forget(self) -> None:
         """Let go of everything large but the answer."""
-        for name in ("decoded", "asked", "inferred"):
+        for name in ("decoded", "extras", "asked", "inferred"):
             self.__dict__.pop(name, None)
         if self.error:
             self.__dict__.pop("body", None)

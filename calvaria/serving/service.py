@@ -1,10 +1,11 @@
 """A batch of requests on its way: decode, prepare, one network call, finish, encode. A failure stays with its own request."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from threading import Lock
 from time import perf_counter
 from typing import Any
 
@@ -74,17 +75,22 @@ class Service:
         self.limits = limits or Limits()
         self.model = model or Model()
         self._room = Room(self.limits.max_working_mib * 2**20)
-        self._threads = threads or torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._threads, "calvaria")
+        self._pool = ThreadPoolExecutor(threads or torch.get_num_threads(), "calvaria")
+        self._counting, self._waiting_bytes = Lock(), 0
         self._level_bytes = resident_bytes()
 
     def handle(self, requests: Sequence[Request]) -> list[Response]:
         """Exactly one response per request, in order. Never raises for what a request holds."""
         journeys = [Journey(request) for request in requests]
-        for part in self._opened(journeys):
+        stage, left = self._open, journeys
+        while left:
+            self._waiting_bytes = 0
+            self._each(left, stage, small=lambda journey: journey.request.size < SMALL_BYTES)
+            part = [journey for journey in left if not journey.postponed]
             if sound := [journey for journey in part if journey.error is None]:
                 self._infer(sound)
             self._each(part, self._close, small=lambda journey: journey.error is not None or _answer_voxels(journey) <= SMALL_VOXELS)
+            stage, left = self._prepare, [journey for journey in left if journey.postponed]
         self._bound_batch(journeys)
         if resident_bytes() > self._level_bytes + KEPT_BYTES:
             give_back()
@@ -98,19 +104,6 @@ class Service:
             return
         for done in [self._pool.submit(journey.attempt, stage) for journey in journeys]:
             done.result()
-
-    def _opened(self, journeys: Sequence[Journey]) -> Iterator[list[Journey]]:
-        """A batch, decoded and prepared, in parts that wait for the network together: one, unless that took more memory than is allowed."""
-        part: list[Journey] = []
-        for start in range(0, len(journeys), self._threads):
-            together = journeys[start : start + self._threads]
-            self._each(together, self._open, small=lambda journey: journey.request.size < SMALL_BYTES)
-            part += together
-            if sum(journey.waiting_bytes for journey in part) > self.limits.max_working_mib * 2**20:
-                yield part
-                part = []
-        if part:
-            yield part
 
     def _open(self, journey: Journey) -> None:
         request = journey.request
@@ -130,9 +123,21 @@ class Service:
             image = self._image(journey, volume) if request.image is not None else None
         journey.occupied = volume.occupied
         journey.warn(*assumptions(journey.decoded.warnings))
-        extras = replace(journey.options.extras, image=image)
-        with self._room.holding(PREPARING_BYTES * task.spans(volume, extras)), journey.timed("prepare"):
-            journey.asked = self.predictor.ask(volume, extras)
+        journey.extras = replace(journey.options.extras, image=image)
+        self._prepare(journey)
+
+    def _prepare(self, journey: Journey) -> None:
+        """Unless too much waits for the network already: then its turn comes when that has been answered."""
+        task, volume, extras = self.predictor.task, journey.decoded.volume, journey.extras
+        with self._room.holding(PREPARING_BYTES * task.spans(volume, extras)):
+            journey.postponed = self._waiting_bytes > self.limits.max_working_mib * 2**20
+            if journey.postponed:
+                return
+            with journey.timed("prepare"):
+                journey.asked = self.predictor.ask(volume, extras)
+            del journey.extras, extras  # a scan takes more memory than what was made of it
+            with self._counting:
+                self._waiting_bytes += journey.waiting_bytes
             journey.warn(*{notice.message: notice for each in journey.asked for notice in about_input(task, each.prepared)}.values())
 
     def _image(self, journey: Journey, volume: BinaryVolume) -> NDArray[Any]:

@@ -84,9 +84,10 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
     no_finer = wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6)
     if no_finer or (wanted_mm > coarse_mm * AS_FINE).any():
         edges, worse = " x ".join(f"{each:.3g}" for each in coarse_mm), "no finer" if no_finer else "coarser along an axis"
+        most = f"less than {coarse_mm.min():.3g} mm" if no_finer else f"{coarse_mm.min():.3g} mm or less"
         raise CalvariaError(
             ErrorCode.BAD_OPTION,
-            f"The answer would be {worse}: the volume's voxels have {edges} mm. Ask for {coarse_mm.min():.3g} mm or less, or for a factor.",
+            f"The answer would be {worse}: the volume's voxels have {edges} mm. Ask for {most}, or for a factor above 1.",
         )
     counts = np.maximum(np.round(np.array(volume.shape) * coarse_mm / wanted_mm), 1).astype(int)
     if prod(counts.tolist()) > MOST_VOXELS:
@@ -105,8 +106,10 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
 
 
 def spans(volume: BinaryVolume, extras: Extras) -> int:
-    """The coarse voxels and the cells of the working grid, which are no more than the answer's voxels. CalvariaError as `answer_grid`."""
-    return volume.mask.size + min(answer_grid(volume, extras).mask.size, MOST_CELLS)
+    """The coarse voxels and, at most, the cells of the working grid; see there. CalvariaError as `answer_grid`."""
+    smallest_mm = max(min(answer_grid(volume, extras).spacing_mm), max(volume.spacing_mm) / FINEST_SHARE)
+    cells = prod(ceil(count * mm / smallest_mm) + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
+    return volume.mask.size + min(cells, MOST_CELLS)
 
 
 def working_grid(coarse: Canonical, target: Canonical, smallest_mm: float) -> WorkingGrid:

@@ -93,9 +93,10 @@ def test_a_grid_that_makes_no_sense_is_refused(finer, code):
     assert caught.value.code is code
 
 
-@pytest.mark.parametrize("finer", [Extras(), Extras(factor=3.0), Extras(spacing_mm=0.9)])
-def test_what_it_spans_is_known_before(finer: Extras) -> None:
-    coarse = shell((4.0, 4.0, 4.0))
+@pytest.mark.parametrize("finer", [Extras(), Extras(factor=3.0), Extras(spacing_mm=0.9), Extras(factor=1.1)])
+@pytest.mark.parametrize("spacing_mm", [(4.0, 4.0, 4.0), (1.2, 1.2, 4.0)])
+def test_what_it_spans_is_known_before(finer: Extras, spacing_mm: tuple[float, float, float]) -> None:
+    coarse = shell(spacing_mm)
     cells = prod(prepare(coarse, SETTINGS, finer).grid.shape)
     assert cells <= task.spans(coarse, finer) - coarse.mask.size < 16 * cells
 
@@ -104,8 +105,10 @@ def test_an_answer_between_slices_is_as_fine_as_the_pixels_are() -> None:
     slices = shell((0.98, 0.98, 4.0))
     assert answer_grid(slices, Extras(spacing_mm=1.0)).shape[2] == 96
     for coarse_mm in (1.2, 2.0):
-        with pytest.raises(CalvariaError, match=r"coarser along an axis: .* 0\.98 x 0\.98 x 4 mm\. Ask for 0\.98 mm or less"):
+        with pytest.raises(CalvariaError, match=r"coarser along an axis: .* 0\.98 x 0\.98 x 4 mm\. Ask for 0\.98 mm or less, or"):
             answer_grid(slices, Extras(spacing_mm=coarse_mm))
+    with pytest.raises(CalvariaError, match=r"no finer: .* Ask for less than 2 mm, or"):
+        answer_grid(shell((2.0, 2.0, 2.0)), Extras(spacing_mm=2.0))
     assert answer_grid(slices, Extras(factor=2)).spacing_mm == pytest.approx((0.49, 0.49, 2.0))
 
 

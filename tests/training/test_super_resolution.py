@@ -211,7 +211,8 @@ def test_a_mirrored_example_is_that_of_the_mirrored_scan(made: list[Made]) -> No
     for each in chosen:
         image, prepared = mirrored(each.example), each.served(each.coarse.like(each.coarse.mask[::-1]))
         assert np.array_equal(image.sites, prepared.sites)
-        assert np.array_equal(image.had, prepared.sites & (prepared.shares > 0.5))
+        sure = abs(prepared.shares - 0.5) > 1e-4
+        assert np.array_equal(image.had[sure], (prepared.sites & (prepared.shares > 0.5))[sure])
         assert np.array_equal(image.wanted, each.example.wanted[::-1])
         np.testing.assert_allclose(image.features, prepared.features, atol=1e-4)
 
