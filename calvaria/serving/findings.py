@@ -16,6 +16,9 @@ IMPLANT = "implant"
 MOST_LISTED = 100
 """Components of an implant whose volumes are listed."""
 
+AS_FINE = 1.1
+"""How many times as wide as the volume's an answer's voxels may be without a word: whoever has 0.98 mm asks for 1 mm."""
+
 TOUCHES_BORDER = Notice(
     "touches-border", "The answer reaches the border of the volume and may be cut off there; send a volume with more room around it."
 )
@@ -27,9 +30,13 @@ def assumptions(sentences: Iterable[str]) -> Iterator[Notice]:
 
 
 def about_input(task: Task, prepared: Prepared) -> Iterator[Notice]:
-    """Whether a volume is unlike those that the task's network learned from."""
+    """Whether a volume is unlike those that the task's network learned from, and whether its answer shows less along an axis."""
     if sentence := task.unlike(prepared):
         yield Notice("unlike-training-data", sentence)
+    given_mm, answer_mm = (np.array(grid.spacing_mm) for grid in (prepared.volume, prepared.answer))
+    if (answer_mm > AS_FINE * given_mm).any():
+        kept = f"Ask for {given_mm.min():.3g} mm or less, or for a factor, to keep what the volume shows."
+        yield Notice("coarser-than-sent", f"Along an axis, the answer's voxels are wider than the volume's. {kept}")
 
 
 def about_answer(given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked: Iterable[str], settings: Settings) -> Iterator[Notice]:

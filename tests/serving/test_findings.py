@@ -7,8 +7,9 @@ import pytest
 
 from calvaria.io import read
 from calvaria.serving.findings import about_answer, about_input, implant_facts, reaches_border
-from calvaria.tasks import Settings
+from calvaria.tasks import Extras, Settings
 from calvaria.tasks.completion import COMPLETION, prepare
+from calvaria.tasks.super_resolution import SUPER_RESOLUTION
 from calvaria.volume import BinaryVolume
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -26,6 +27,17 @@ def head(scale: float = 1.0, thickness_mm: float = 8.0) -> BinaryVolume:
 
 def codes(volume: BinaryVolume) -> list[str]:
     return [notice.code for notice in about_input(COMPLETION, prepare(volume, SETTINGS))]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "coarser"),
+    [(Extras(spacing_mm=1.0), False), (Extras(spacing_mm=1.2), True), (Extras(spacing_mm=2.0), True), (Extras(factor=2), False)],
+)
+def test_an_answer_that_shows_less_along_an_axis_is_told(wanted: Extras, coarser: bool) -> None:
+    slices = BinaryVolume.on_grid(np.asfortranarray(head().mask.repeat(3, axis=0).repeat(3, axis=1)), (0.98, 0.98, 3))
+    prepared = SUPER_RESOLUTION.prepare(slices, Settings(spacing_mm=0.4, occupied_share=0.01), wanted)
+    (*notices,) = (notice for notice in about_input(SUPER_RESOLUTION, prepared) if notice.code == "coarser-than-sent")
+    assert [("Ask for 0.98 mm or less" in notice.message) for notice in notices] == [True] * coarser
 
 
 @pytest.mark.parametrize(

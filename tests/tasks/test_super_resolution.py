@@ -101,17 +101,6 @@ def test_what_it_spans_is_known_before(finer: Extras, spacing_mm: tuple[float, f
     assert cells <= task.spans(coarse, finer) - coarse.mask.size < 16 * cells
 
 
-def test_an_answer_between_slices_is_as_fine_as_the_pixels_are() -> None:
-    slices = shell((0.98, 0.98, 4.0))
-    assert answer_grid(slices, Extras(spacing_mm=1.0)).shape[2] == 96
-    for coarse_mm in (1.2, 2.0):
-        with pytest.raises(CalvariaError, match=r"coarser along an axis: .* 0\.98 x 0\.98 x 4 mm\. Ask for 0\.98 mm or less, or"):
-            answer_grid(slices, Extras(spacing_mm=coarse_mm))
-    with pytest.raises(CalvariaError, match=r"no finer: .* Ask for less than 2 mm, or"):
-        answer_grid(shell((2.0, 2.0, 2.0)), Extras(spacing_mm=2.0))
-    assert answer_grid(slices, Extras(factor=2)).spacing_mm == pytest.approx((0.49, 0.49, 2.0))
-
-
 @pytest.mark.parametrize("mask", [np.zeros((4, 4, 4), np.bool_), np.ones((4, 4, 4), np.bool_)])
 def test_a_mask_without_a_surface_is_refused(mask):
     with pytest.raises(CalvariaError, match="mask"):

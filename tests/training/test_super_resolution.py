@@ -133,14 +133,12 @@ def test_what_is_given_is_a_coarse_scan_of_the_skull(made: list[Made]) -> None:
 
 
 def test_what_is_wanted_is_how_full_the_cells_of_the_skull_are(made: list[Made]) -> None:
-    """But in the outermost cells, which may reach beyond the part that was scanned, and where nothing is asked."""
+    """Where cells are judged; the outermost may reach beyond the part of the skull that the example is of."""
     inner = (slice(1, -1),) * 3
     for each in made:
         grid, wanted, sites = each.served(each.coarse).grid, each.example.wanted, each.example.sites
-        truth = shares_of(each.skull, grid.affine, grid.shape)
-        np.testing.assert_allclose(wanted[inner][sites[inner]], truth[inner][sites[inner]], atol=1e-3)
-        assert (wanted <= truth + 1e-3).all()
-        assert not wanted[~sites].any()
+        expected = np.where(sites, shares_of(each.skull, grid.affine, grid.shape), 0)
+        np.testing.assert_allclose(wanted[inner], expected[inner], atol=1e-3)
         assert np.mean((wanted[sites] > 0.05) & (wanted[sites] < 0.95)) > 0.02
 
 
@@ -238,10 +236,11 @@ def test_to_know_the_skull_mends_every_error_and_the_scan_itself_none(made: list
 
 
 def test_a_network_learns_from_them(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From small ones, so that it takes no time."""
+    """From a small one, so that it takes no time."""
     monkeypatch.setattr("calvaria.training.super_resolution.CELLS", 16)
     history: list[Progress] = []
-    short = replace(CONFIG, optimizer=replace(CONFIG.optimizer, steps=6, learning_rate=0.02))
+    data, optimizer = replace(CONFIG.data, distinct=1, mirrored=False), replace(CONFIG.optimizer, steps=6, learning_rate=0.02)
+    short = replace(CONFIG, data=data, optimizer=optimizer)
     path = fit(short, runs / "learns", report=history.append)
     network, task, settings = load_weights(path)
     assert (network.config, task.name, settings) == (CONFIG.network, CONFIG.task, CONFIG.settings)
