@@ -106,7 +106,7 @@ def photograph(subject: Subject, azimuth_deg: float, elevation_deg: float, size:
     """A skull wearing its implant, from one side; `size` is width and height in pixels."""
     bone, piece = (ndimage.gaussian_filter(share, SMOOTHING_CELLS) for share in (subject.bone, subject.implant))
     shot = _Shot("", Scene.of(bone + piece, piece), azimuth_deg, elevation_deg, size)
-    return Image.fromarray(_to_srgb(_photograph(shot)))
+    return Image.fromarray(to_srgb(_photograph(shot)))
 
 
 def _photograph(shot: _Shot) -> Pixels:
@@ -151,7 +151,7 @@ class _Page:
 
     def __init__(self, title: str):
         height = TITLE_HEIGHT + LARGE_HEIGHT + SMALL_HEIGHT + 2 * CAPTION_HEIGHT
-        self.image = Image.new("RGB", (WIDTH, height), tuple(_to_srgb(np.array(BACKGROUND, np.float32))))
+        self.image = Image.new("RGB", (WIDTH, height), tuple(to_srgb(np.array(BACKGROUND, np.float32))))
         self._brush = ImageDraw.Draw(self.image)
         self._top = TITLE_HEIGHT
         self._write(title, WIDTH // 2, TITLE_HEIGHT // 2, 30, INK)
@@ -159,7 +159,7 @@ class _Page:
     def add_row(self, pictures: list[tuple[str, Pixels]], height: int) -> None:
         each = WIDTH // len(pictures)
         for place, (caption, pixels) in enumerate(pictures):
-            self.image.paste(Image.fromarray(_to_srgb(pixels)), (place * each, self._top))
+            self.image.paste(Image.fromarray(to_srgb(pixels)), (place * each, self._top))
             self._write(caption, place * each + each // 2, self._top + height + CAPTION_HEIGHT // 2 - 4, 20, FAINT_INK)
         self._top += height + CAPTION_HEIGHT
 
@@ -172,7 +172,7 @@ def _shrunk(pixels: Pixels, width: int, height: int) -> Pixels:
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
-def _to_srgb(linear: Pixels) -> NDArray[np.uint8]:
+def to_srgb(linear: Pixels) -> NDArray[np.uint8]:
     """The sRGB transfer curve (IEC 61966-2-1), 8 bits."""
     value = linear.clip(0, 1)
     curve = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)

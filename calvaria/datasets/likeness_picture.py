@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from calvaria.geometry import Field, WorkingGrid, to_canonical
-from calvaria.picture import BACKGROUND, BONE, BORDER_CELLS, CELL_MM, FAINT_INK, INK, SMOOTHING_CELLS
+from calvaria.picture import BACKGROUND, BONE, BORDER_CELLS, CELL_MM, FAINT_INK, INK, SMOOTHING_CELLS, to_srgb
 from calvaria.raycast import Camera, Scene, render
 from calvaria.volume import BinaryVolume
 
@@ -35,7 +34,7 @@ def sheet(skulls: Mapping[str, BinaryVolume]) -> Image.Image:
     widths = [max(view.width for view in column) + GAP for column in zip(*rows, strict=True)]
     heights = [CAPTION + max(view.height for view in row) + GAP for row in rows]
     lefts, tops = GAP + np.cumsum([0, *widths]), HEADING + np.cumsum([0, *heights])
-    page = Image.new("RGB", (int(lefts[-1]), int(tops[-1]) + FOOT), tuple(_developed(np.array(BACKGROUND)).tolist()))
+    page = Image.new("RGB", (int(lefts[-1]), int(tops[-1]) + FOOT), tuple(to_srgb(np.array(BACKGROUND, np.float32)).tolist()))
     brush = ImageDraw.Draw(page)
     small, large = ImageFont.load_default(16), ImageFont.load_default(18)
     for heading, left, width in zip(VIEWS, lefts, widths, strict=False):
@@ -78,8 +77,4 @@ def _photograph(scene: Scene, azimuth_deg: float, elevation_deg: float) -> Image
 def _picture(light: Field, cover: Field) -> Image.Image:
     """Bone of some brightness that hides a share of the background, both [down, across]; without empty edges."""
     lit = light[..., None] * np.array(BONE) + (1 - cover[..., None]) * np.array(BACKGROUND)
-    return Image.fromarray(_developed(lit)).crop(Image.fromarray(cover > 0.1).getbbox())
-
-
-def _developed(linear: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.rint(255 * linear.clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
+    return Image.fromarray(to_srgb(lit.astype(np.float32))).crop(Image.fromarray(cover > 0.1).getbbox())

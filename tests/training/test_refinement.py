@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from example_cells import same, shares_of
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import NetworkConfig
@@ -20,7 +20,6 @@ from calvaria.training.data import Example
 from calvaria.training.fit import Progress, fit, training_examples
 from calvaria.training.given import GivenSkulls
 from calvaria.training.lessons import LESSONS
-from calvaria.volume import Affine, BinaryVolume
 from calvaria.weights import load_weights
 
 CONFIG = TrainConfig(
@@ -73,24 +72,6 @@ def is_imaged(example: Example) -> bool:
 def is_right(example: Example) -> bool:
     assert example.features is not None
     return np.array_equal(example.features[:, 0], example.wanted[example.sites])
-
-
-def shares_of(volume: BinaryVolume, affine: Affine, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """How much of each cell [x, y, z] of a grid is occupied, edge by edge, where both run along the patient's axes."""
-    weights = []
-    for axis, count in enumerate(shape):
-        cell, voxel = affine[axis, axis], volume.affine[axis, axis]
-        low = affine[axis, 3] + cell * (np.arange(count)[:, None] - 0.5)
-        edge = volume.affine[axis, 3] + voxel * (np.arange(volume.shape[axis]) - 0.5)
-        weights.append((np.minimum(low + cell, edge + voxel) - np.maximum(low, edge)).clip(0) / cell)
-    return np.einsum("ai,bj,ck,ijk->abc", *weights, volume.mask.astype(np.float64), optimize=True)
-
-
-def same(one: Example, other: Example) -> bool:
-    assert one.features is not None
-    assert other.features is not None
-    pairs = ((one.sites, other.sites), (one.had, other.had), (one.features, other.features), (one.wanted, other.wanted))
-    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_a_network_is_given_what_it_is_asked_when_served_and_wants_the_truth(of_one_chest: list[Example]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_cells import same, shares_of
 from numpy.typing import NDArray
 
 from calvaria.networks import NetworkConfig
@@ -18,7 +19,7 @@ from calvaria.training.data import Example, Examples, mirrored
 from calvaria.training.fit import Progress, fit, store, training_examples, training_seeds, training_skulls, validation_seeds
 from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import Subject
-from calvaria.volume import Affine, BinaryVolume
+from calvaria.volume import BinaryVolume
 from calvaria.weights import load_weights
 
 CONFIG = TrainConfig(
@@ -87,24 +88,6 @@ def made(runs: Path) -> Iterator[list[Made]]:
         patch.setattr("calvaria.training.super_resolution.scan", scanned)
         examples = Examples(LESSONS[CONFIG.task].draw(CONFIG, seen, None), CONFIG.seed, CONFIG.optimizer.steps)
         yield [Made(examples[i], skulls[-1], *scans[-1]) for i in range(len(examples))]
-
-
-def shares_of(volume: BinaryVolume, affine: Affine, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """How much of each cell [x, y, z] of a grid is occupied, edge by edge, where both run along the patient's axes."""
-    weights = []
-    for axis, count in enumerate(shape):
-        cell, voxel = affine[axis, axis], volume.affine[axis, axis]
-        low = affine[axis, 3] + cell * (np.arange(count)[:, None] - 0.5)
-        edge = volume.affine[axis, 3] + voxel * (np.arange(volume.shape[axis]) - 0.5)
-        weights.append((np.minimum(low + cell, edge + voxel) - np.maximum(low, edge)).clip(0) / cell)
-    return np.einsum("ai,bj,ck,ijk->abc", *weights, volume.mask.astype(np.float64), optimize=True)
-
-
-def same(one: Example, other: Example) -> bool:
-    assert one.features is not None
-    assert other.features is not None
-    pairs = ((one.sites, other.sites), (one.had, other.had), (one.features, other.features), (one.wanted, other.wanted))
-    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_a_network_is_given_what_it_is_asked_when_served(made: list[Made]) -> None:
