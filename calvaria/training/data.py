@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from calvaria.errors import CalvariaError
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Field
 from calvaria.inference import mirror_image
 from calvaria.sparse import SiteSet
@@ -90,7 +90,9 @@ class Examples(Dataset[Example]):
         for _ in range(TRIES):
             try:
                 return self.draw(rng)
-            except CalvariaError as error:  # one that left nothing to see: draw again
+            except CalvariaError as error:  # one that left nothing to see: draw again, unless what was asked for cannot be
+                if error.code is ErrorCode.BAD_OPTION:
+                    raise
                 reason = error
         raise ValueError(f"no example could be made in {TRIES} tries; the last failed because: {reason}")
 

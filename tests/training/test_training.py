@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
 from calvaria.dense import DenseNetwork
-from calvaria.errors import CalvariaError
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
 from calvaria.tasks.closeup import INPUTS
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
-from calvaria.training.data import Example
+from calvaria.training.data import Draw, Example, Examples
 from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
 from calvaria.training.history import HISTORY
 from calvaria.training.team import Team
@@ -175,6 +175,23 @@ def test_examples_are_a_function_of_their_number(runs: Path) -> None:
     assert len(examples) == 12
     assert all(np.array_equal(examples[i].sites, again[i].sites) for i in (0, 7))
     assert not np.array_equal(examples[0].sites, examples[1].sites)
+
+
+def test_what_leaves_nothing_to_see_is_drawn_again_and_what_cannot_be_asked_for_is_no_chance() -> None:
+    tried: list[ErrorCode] = []
+
+    def drawing(code: ErrorCode) -> Draw:
+        def draw(rng: np.random.Generator) -> Example:
+            tried.append(code)
+            raise CalvariaError(code, "No.")
+
+        return draw
+
+    with pytest.raises(ValueError, match="in 20 tries"):
+        Examples(drawing(ErrorCode.EMPTY_MASK), 0, 1)[0]
+    with pytest.raises(CalvariaError, match=r"No\."):
+        Examples(drawing(ErrorCode.BAD_OPTION), 0, 1)[0]
+    assert tried.count(ErrorCode.BAD_OPTION) == 1
 
 
 def test_what_is_given_is_part_of_what_is_wanted_and_less(runs: Path) -> None:
