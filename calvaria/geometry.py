@@ -212,6 +212,15 @@ class WorkingGrid:
             coarse[cell] = (along @ (across @ np.asarray(slab, np.float64)).T).T
         return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
 
+    def averaged(self, field: Field) -> Field:
+        """The mean of a field [x, y, z] in each voxel of the source, float32 [X, Y, Z]; what lies outside this grid counts as 0."""
+        self._check(field.shape, self.shape)
+        for number, axis in enumerate(self.axes):
+            shares = (axis.overlaps() * np.float32(axis.cell_mm / axis.source_mm)).astype(np.float32)
+            first = np.moveaxis(field, number, 0)
+            field = np.moveaxis((shares.T @ first.reshape(len(first), -1)).reshape(-1, *first.shape[1:]), 0, number)
+        return field
+
     def refine(self, field: Field, threshold: float) -> tuple[Mask, Box]:
         """Where the linear interpolation of a field exceeds `threshold` at source voxel centres.
 

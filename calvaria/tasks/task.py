@@ -22,8 +22,8 @@ class Settings:
                     the longest edge of each volume's own voxels
     margin_mm       how far the working grid reaches beyond the occupied voxels, where the field of view allows
     occupied_share  a cell is occupied where more than this share of it is
-    threshold       a site belongs to the answer where its probability, interpolated, exceeds this (super-resolution raises it at small
-                    factors first)
+    threshold       a site belongs to the answer where its probability, interpolated, exceeds this; super-resolution first makes odds of it
+                    by which all probabilities are raised, and then asks for as much as they add up to
     smallest_mm3    smaller components of an answer are dropped
     mirrored        the network is also asked about the mirror image, left for right, and both answers are averaged: a head says
                     much about its other side, and this costs less than a network twice as large

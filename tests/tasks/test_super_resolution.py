@@ -1,5 +1,6 @@
 """From a coarse mask to what the network is asked, and from its probabilities to a fine mask on the grid that was wanted."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -12,7 +13,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Inferred, Settings
-from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, SUPER_RESOLUTION, answer_grid, prepare
+from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, ODDS, SUPER_RESOLUTION, answer_grid, prepare
 from calvaria.volume import BinaryVolume
 
 SETTINGS = Settings(spacing_mm=0.4, occupied_share=0.01)
@@ -149,14 +150,25 @@ def test_beyond_the_surfaces_reach_the_coarse_mask_decides():
     assert not (nothing & ~prepared.answer.like(np.kron(solid.mask, np.ones((2, 2, 2), np.bool_))).mask).any()
 
 
-@pytest.mark.parametrize(("factor", "fills"), [(2, True), (4, False)])
-def test_a_doubt_counts_for_more_where_few_cells_lie_along_a_coarse_voxel(factor, fills):
+def filled(factor: int, doubt: float, threshold: float) -> np.ndarray:
+    """How full empty coarse voxels become where the network says the same of all that is in them."""
     coarse = scan(shell(), (4, 4, 4), "mean")
     prepared = prepare(coarse, SETTINGS, Extras(factor=factor))
-    doubt = np.where(prepared.sites, np.float32(0.4), 0)
-    fine = prepared.answered(task.finish(prepared, Inferred(doubt), SETTINGS)["fine"])
-    beside = ~np.kron(coarse.mask, np.ones((factor,) * 3, np.bool_))
-    assert (fine.mask & beside).any() == fills
+    said = np.where(prepared.sites, np.float32(doubt), 0)
+    fine = prepared.answered(task.finish(prepared, Inferred(said), replace(SETTINGS, threshold=threshold))["fine"])
+    asked = prepared.grid.above(coarse).averaged(prepared.sites.astype(np.float32)) == 1
+    x, y, z = coarse.shape
+    return fine.mask.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5))[asked & ~coarse.mask]
+
+
+def test_a_doubt_counts_for_more_where_few_cells_lie_along_a_coarse_voxel():
+    assert set(filled(4, 0.25, 0.5)) == {0.25}
+    assert set(filled(2, 0.25, 0.5)) == {np.rint(8 * ODDS / (3 + ODDS)) / 8}
+
+
+@pytest.mark.parametrize(("threshold", "share"), [(0.5, 0.25), (0.25, 0.5), (0.75, 0.1)])
+def test_the_threshold_moves_how_much_is_expected(threshold, share):
+    assert filled(4, 0.25, threshold) == pytest.approx(share, abs=1 / 64)
 
 
 @given(st.permutations([0, 1, 2]), st.tuples(st.booleans(), st.booleans(), st.booleans()))
