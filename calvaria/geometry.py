@@ -126,6 +126,14 @@ class GridAxis:
         below = np.floor(position).astype(np.intp)
         return below, np.minimum(below + 1, self.count - 1), (position - below).astype(np.float32)
 
+    def interpolation(self) -> csr_array:
+        """What each source voxel's centre draws on each cell, sparse float32 [source_count, count]; nothing outside the grid."""
+        position = self.positions(slice(0, self.source_count))
+        voxels = np.flatnonzero((position >= -0.5) & (position < self.count - 0.5))
+        below, above, weight = (each[voxels] for each in self.neighbours(slice(0, self.source_count)))
+        places = np.tile(voxels, 2), np.concatenate([below, above])
+        return csr_array((np.concatenate([1 - weight, weight]), places), shape=(self.source_count, self.count))
+
 
 @dataclass(frozen=True, eq=False)
 class WorkingGrid:
@@ -211,15 +219,6 @@ class WorkingGrid:
             slab = sum(in_memory[plane, rows, columns] * share for plane, share in planes)
             coarse[cell] = (along @ (across @ np.asarray(slab, np.float64)).T).T
         return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
-
-    def averaged(self, field: Field) -> Field:
-        """The mean of a field [x, y, z] in each voxel of the source, float32 [X, Y, Z]; what lies outside this grid counts as 0."""
-        self._check(field.shape, self.shape)
-        for number, axis in enumerate(self.axes):
-            shares = (axis.overlaps() * np.float32(axis.cell_mm / axis.source_mm)).astype(np.float32)
-            first = np.moveaxis(field, number, 0)
-            field = np.moveaxis((shares.T @ first.reshape(len(first), -1)).reshape(-1, *first.shape[1:]), 0, number)
-        return field
 
     def refine(self, field: Field, threshold: float) -> tuple[Mask, Box]:
         """Where the linear interpolation of a field exceeds `threshold` at source voxel centres.

@@ -29,9 +29,9 @@ REACH = 1.25
 FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
 
-FEW_ALONG, ODDS = 2.5, 2.7
+FEW_ALONG, ODDS = 2.25, 2.7
 """Of cells with fewer along a coarse voxel's longest edge, the network thinks too little: their odds are raised so much. Chosen on 60
-validation heads (seeds from 900,410), 64³ to 128³: the best DSC is at 2.4, and surfaces then come as near the truth's as any.
+validation heads (seeds from 900,410), 64³ to 128³: 2.4 has the best DSC, by 0.0001, and 2.7 an HD95 that is smaller by 0.02 mm.
 """
 
 MOST_VOXELS = 2**28
@@ -134,7 +134,7 @@ def signed_distance_mm(canonical: Canonical) -> Field:
 
 
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
-    """The fine mask: in each coarse voxel near the surface as much of it as the network expects, where it is surest; elsewhere as that is.
+    """The fine mask: in coarse voxels near the surface as much of each as the network expects, where it is surest; others stay as they are.
 
     See `calvaria.tasks.blocks`. The threshold is the probability beyond which a place that is alone in its coarse voxel would be occupied.
     """
@@ -151,7 +151,8 @@ def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
     odds = (1 - threshold) / threshold
     if max(prepared.canonical.volume.spacing_mm) / prepared.grid.spacing_mm < FEW_ALONG:
         odds *= ODDS
-    return probability * np.float32(odds) / (1 + np.float32(odds - 1) * probability)
+    raised = probability * np.float32(odds)
+    return np.asarray(raised / (raised + (1 - probability)))
 
 
 def _placed(mask: Mask, box: Box, shape: tuple[int, int, int]) -> Mask:

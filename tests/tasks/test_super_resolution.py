@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import to_canonical
+from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Inferred, Settings
 from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, ODDS, SUPER_RESOLUTION, answer_grid, prepare
@@ -156,9 +156,12 @@ def filled(factor: int, doubt: float, threshold: float) -> np.ndarray:
     prepared = prepare(coarse, SETTINGS, Extras(factor=factor))
     said = np.where(prepared.sites, np.float32(doubt), 0)
     fine = prepared.answered(task.finish(prepared, Inferred(said), replace(SETTINGS, threshold=threshold))["fine"])
-    asked = prepared.grid.above(coarse).averaged(prepared.sites.astype(np.float32)) == 1
+    sites = np.zeros(fine.shape, np.bool_)  # cells are voxels of the answer
+    first = [round(axis.start_mm / axis.cell_mm) for axis in prepared.grid.axes]
+    sites[tuple(slice(start, start + count) for start, count in zip(first, prepared.grid.shape, strict=True))] = prepared.sites
     x, y, z = coarse.shape
-    return fine.mask.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5))[asked & ~coarse.mask]
+    full, asked = (each.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5)) for each in (fine.mask, sites))
+    return full[(asked == 1) & ~coarse.mask]
 
 
 def test_a_doubt_counts_for_more_where_few_cells_lie_along_a_coarse_voxel():
@@ -187,3 +190,20 @@ def test_one_anatomy_gives_one_answer_however_its_axes_run(axes, flips):
 def test_an_unusual_spacing_is_said():
     assert task.unlike(prepare(scan(shell(), (4, 4, 4), "mean"), SETTINGS)) is None
     assert "9 mm" in (task.unlike(prepare(scan(shell(), (9, 9, 9), "mean"), SETTINGS)) or "")
+
+
+@pytest.mark.parametrize(("mm", "factor"), [(4, 2.5), (3, 3.75), (2, 2.5), (4, 4)])
+def test_what_the_network_knows_is_drawn_at_any_factor(mm, factor):
+    """Given the truth of every cell: blocks of two voxels and of three beside them leave no holes."""
+    fine = shell((0.5, 0.5, 0.5))
+    prepared = prepare(scan(fine, (mm,) * 3, "mean"), SETTINGS, Extras(factor=factor))
+    truth = to_canonical(fine.mask, fine.affine)
+    known = prepared.grid.above(truth.volume).coarsen(truth.mask)
+    answer = prepared.answered(task.finish(prepared, Inferred(known), SETTINGS)["fine"])
+    wanted = WorkingGrid.filling(answer, answer.spacing_mm[0]).above(fine).coarsen(fine.mask) > 0.5
+    assert dice(answer, answer.like(wanted)) > 0.98
+
+
+def test_extreme_thresholds_are_met():
+    assert set(filled(4, 0.9, 1 - 1e-8)) == {0.0}
+    assert set(filled(4, 0.1, 1e-8)) == {0.5}
