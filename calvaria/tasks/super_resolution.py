@@ -29,9 +29,15 @@ REACH = 1.25
 FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
 
-FEW_ALONG, ODDS = 2.25, 2.7
-"""Of cells with fewer along a coarse voxel's longest edge, the network thinks too little: their odds are raised so much. Chosen on 60
-validation heads (seeds from 900,410), 64³ to 128³: 2.4 has the best DSC, by 0.0001, and 2.7 an HD95 that is smaller by 0.02 mm.
+FEW_ALONG = 2.25
+ODDS, SPLIT_ODDS = 2.7, 1.5
+"""Where fewer cells lie along a coarse voxel's longest edge, the network thinks too little of them: their odds are raised so much; by
+less where it is asked about smaller cells than the few voxels that are wanted. Chosen on validation heads; see the model card.
+"""
+
+MOST_SPLIT_CELLS = 2**23
+"""Of a grid whose cells are smaller than the voxels that are wanted: a head whose coarse voxels have some 3.3 mm or more. An answer then
+takes as long as that for a factor of four.
 """
 
 MOST_VOXELS = 2**28
@@ -100,25 +106,34 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
 
 def spans(volume: BinaryVolume, extras: Extras) -> int:
     """The coarse voxels and, at most, the cells of the working grid; see there. CalvariaError as `answer_grid`."""
-    smallest_mm = max(min(answer_grid(volume, extras).spacing_mm), max(volume.spacing_mm) / FINEST_SHARE)
-    cells = prod(ceil(count * mm / smallest_mm) + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
-    return volume.mask.size + min(cells, MOST_CELLS)
+    finest_mm = max(volume.spacing_mm) / FINEST_SHARE
+    split, whole = (
+        prod(ceil(count * mm / cell_mm) + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
+        for cell_mm in (finest_mm, max(finest_mm, *answer_grid(volume, extras).spacing_mm))
+    )
+    return volume.mask.size + max(min(split, MOST_SPLIT_CELLS), min(whole, MOST_CELLS))
 
 
 def working_grid(coarse: Canonical, target: Canonical, smallest_mm: float) -> WorkingGrid:
     """Cells as small as the answer's voxels, as far as the coarse mask supports them, over its occupied box and what lies near.
 
-    A cell is a whole number of the answer's voxels wide where these are cubes, so that cells end where voxels do.
+    A cell is a whole number of the answer's voxels wide where these are cubes, so that cells end where voxels do; or it is a whole part
+    of one, where the coarse mask supports that and a small grid remains.
     """
     coarse_mm, fine_mm = np.array(coarse.volume.spacing_mm), np.array(target.volume.spacing_mm)
     occupied, reach = bounding_box(coarse.mask), ceil(REACH) + 1
     low = np.maximum([axis.start - reach for axis in occupied], 0) * coarse_mm / fine_mm
     high = np.minimum([axis.stop + reach for axis in occupied], coarse.mask.shape) * coarse_mm / fine_mm
-    within_memory = (float(((high - low) * fine_mm).prod()) / MOST_CELLS) ** (1 / 3)
-    smallest = max(fine_mm.min(), coarse_mm.max() / FINEST_SHARE, smallest_mm, within_memory)
-    step = max(ceil(smallest / fine_mm.min() - 1e-6), 1)
+    mm3, voxel_mm = float(((high - low) * fine_mm).prod()), float(fine_mm.min())
+    supported = max(coarse_mm.max() / FINEST_SHARE, smallest_mm)
+    parts = floor(voxel_mm / supported + 1e-6)
+    if parts > 1 and mm3 * (parts / voxel_mm) ** 3 <= MOST_SPLIT_CELLS:
+        step, cell_mm = 1, voxel_mm / parts
+    else:
+        step = max(ceil(max(supported, (mm3 / MOST_CELLS) ** (1 / 3)) / voxel_mm - 1e-6), 1)
+        cell_mm = step * voxel_mm
     x, y, z = (_whole_steps(*side, step) for side in zip(low.tolist(), high.tolist(), target.mask.shape, strict=True))
-    return WorkingGrid.within(target.volume, (x, y, z), step * float(fine_mm.min()))
+    return WorkingGrid.within(target.volume, (x, y, z), cell_mm)
 
 
 def _whole_steps(low: float, high: float, count: int, step: int) -> slice:
@@ -148,9 +163,11 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
     """What the network says, by odds that make a half out of the threshold, and more of it where few cells lie along a coarse voxel."""
-    odds = (1 - threshold) / threshold
-    if max(prepared.canonical.volume.spacing_mm) / prepared.grid.spacing_mm < FEW_ALONG:
+    odds, coarse_mm = (1 - threshold) / threshold, max(prepared.volume.spacing_mm)
+    if coarse_mm / prepared.grid.spacing_mm < FEW_ALONG:
         odds *= ODDS
+    elif coarse_mm / min(prepared.answer.spacing_mm) < FEW_ALONG:
+        odds *= SPLIT_ODDS
     raised = probability * np.float32(odds)
     return np.asarray(raised / (raised + (1 - probability)))
 

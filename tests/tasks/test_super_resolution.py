@@ -12,8 +12,8 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.synthetic.coarse import scan
-from calvaria.tasks import Extras, Inferred, Settings
-from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, ODDS, SUPER_RESOLUTION, answer_grid, prepare
+from calvaria.tasks import Extras, Inferred, Settings, super_resolution
+from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, ODDS, SPLIT_ODDS, SUPER_RESOLUTION, answer_grid, prepare
 from calvaria.volume import BinaryVolume
 
 SETTINGS = Settings(spacing_mm=0.4, occupied_share=0.01)
@@ -156,17 +156,31 @@ def filled(factor: int, doubt: float, threshold: float) -> np.ndarray:
     prepared = prepare(coarse, SETTINGS, Extras(factor=factor))
     said = np.where(prepared.sites, np.float32(doubt), 0)
     fine = prepared.answered(task.finish(prepared, Inferred(said), replace(SETTINGS, threshold=threshold))["fine"])
-    sites = np.zeros(fine.shape, np.bool_)  # cells are voxels of the answer
+    x, y, z = coarse.shape
+    along = round(4 / prepared.grid.spacing_mm)
+    sites = np.zeros([count * along for count in coarse.shape], np.bool_)
     first = [round(axis.start_mm / axis.cell_mm) for axis in prepared.grid.axes]
     sites[tuple(slice(start, start + count) for start, count in zip(first, prepared.grid.shape, strict=True))] = prepared.sites
-    x, y, z = coarse.shape
-    full, asked = (each.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5)) for each in (fine.mask, sites))
+    full, asked = (each.reshape(x, count, y, count, z, count).mean(axis=(1, 3, 5)) for each, count in ((fine.mask, factor), (sites, along)))
     return full[(asked == 1) & ~coarse.mask]
 
 
-def test_a_doubt_counts_for_more_where_few_cells_lie_along_a_coarse_voxel():
+def test_a_doubt_counts_for_more_where_few_voxels_or_cells_lie_along_a_coarse_voxel(monkeypatch):
     assert set(filled(4, 0.25, 0.5)) == {0.25}
+    assert set(filled(2, 0.25, 0.5)) == {np.rint(8 * SPLIT_ODDS / (3 + SPLIT_ODDS)) / 8}
+    monkeypatch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**16)
     assert set(filled(2, 0.25, 0.5)) == {np.rint(8 * ODDS / (3 + ODDS)) / 8}
+
+
+@pytest.mark.parametrize(("factor", "cell_mm"), [(1.5, 4 / 3), (2, 1.0), (3, 4 / 3), (4, 1.0), (8, 1.0)])
+def test_cells_are_parts_of_voxels_or_made_of_them(monkeypatch, factor, cell_mm):
+    """No more than four lie along a coarse voxel, and no parts where there would be many."""
+    coarse = scan(shell(), (4, 4, 4), "mean")
+    prepared = prepare(coarse, SETTINGS, Extras(factor=factor))
+    assert prepared.grid.spacing_mm == pytest.approx(cell_mm)
+    assert super_resolution.spans(coarse, Extras(factor=factor)) >= prod(prepared.grid.shape)
+    monkeypatch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**16)
+    assert prepare(coarse, SETTINGS, Extras(factor=factor)).grid.spacing_mm == pytest.approx(max(cell_mm, 4 / factor))
 
 
 @pytest.mark.parametrize(("threshold", "share"), [(0.5, 0.25), (0.25, 0.5), (0.75, 0.1)])
