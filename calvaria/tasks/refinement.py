@@ -2,7 +2,7 @@
 
 A network judges the cells on both sides of the mask's surface, with the scan around it where that came along; deep inside and far away
 the mask is left as it is. Where the network agrees with the mask nothing is redrawn: a voxel changes only where what it says of the
-cells differs from how full they are, and nothing does where that is little in all, or where the mask is unlike any organ.
+cells differs from how full they are, and nothing does where that is little in all, or where the mask is unlike any body that it knows.
 """
 
 from math import prod
@@ -46,7 +46,7 @@ CELLS_ALONG = 36.0
 """Edge of a cube of the mask's volume, in cells: mistakes, and what is judged around the surface, grow with what they are made in."""
 
 LARGEST_CELL_MM = 4.0
-"""A body is no organ: what does not fit into cells of this size, or of its own voxels, is refused."""
+"""A person is no organ: what does not fit into cells of this size, or of its own voxels, is refused."""
 
 LARGEST_VOXEL_MM = 8.0
 """Shortest edge of a mask's voxels."""
@@ -139,7 +139,7 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
     """The mask, less crumbs, drawn anew where the network finds cells clearly fuller or emptier than they are."""
     mask = prepared.canonical.mask
-    refined = mask if unlike_organs(prepared) else _redrawn(mask, prepared, inferred, settings)
+    refined = mask if unlike_any(prepared) else _redrawn(mask, prepared, inferred, settings)
     if _is_little(refined, prepared):
         refined = mask
     return {"refined": large_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm), largest=True)}
@@ -168,28 +168,28 @@ def _redrawn(mask: Mask, prepared: Prepared, inferred: Inferred, settings: Setti
     return refined
 
 
-ORGANS_CM3 = 5.0, 1100.0
+KNOWN_CM3 = 5.0, 2500.0
 DEPTH = 0.055
-"""The organs that the network learned from fill 7 to 943 cm³ in 24 validation chests (seeds from 900,400). The cells of their masks, of
-mistaken ones too, lie at a mean depth of at least 0.066 of the edge of a cube of their volume; those of skulls, at 0.032 to 0.045.
-Of what is surely something else the network knows little.
+"""The organs that the network learned from fill 7 to 943 cm³ in 24 validation chests (seeds from 900,400), the bodies of no organ up to
+some 4,000, few of them more than 2,500. The cells of organs' masks, of mistaken ones too, lie at a mean depth of at least 0.066 of the
+edge of a cube of their volume; those of skulls, at 0.032 to 0.045. Of what is surely something else the network knows little.
 """
 
 
-def unlike_organs(prepared: Prepared) -> str | None:
-    """Whether a mask is unlike the organs that the network learned from: by its volume, or since it is thin all over."""
+def unlike_any(prepared: Prepared) -> str | None:
+    """Whether a mask is unlike the bodies that the network learned from: by its volume, or since it is thin all over."""
     mm3 = prepared.volume.occupied * prepared.volume.voxel_mm3
     depth = prepared.features[:, 1]
     mean_mm = float(depth[depth > 0].mean()) * REACH_CELLS * prepared.grid.spacing_mm
-    if not ORGANS_CM3[0] <= mm3 / 1000 <= ORGANS_CM3[1]:
-        how = f"it fills {mm3 / 1000:.3g} cm3, they fill {ORGANS_CM3[0]:g}-{ORGANS_CM3[1]:g}"
+    if not KNOWN_CM3[0] <= mm3 / 1000 <= KNOWN_CM3[1]:
+        how = f"it fills {mm3 / 1000:.3g} cm3, they fill {KNOWN_CM3[0]:g}-{KNOWN_CM3[1]:g}"
     elif mean_mm < DEPTH * mm3 ** (1 / 3):
         how = "it is thin all over"
     else:
         return None
-    return f"The mask is unlike the organs that the network learned from ({how}): it is left as it is, but for crumbs."
+    return f"The mask is unlike the bodies that the network learned from ({how}): it is left as it is, but for crumbs."
 
 
 REFINEMENT = Task(
-    "refinement", ("refined",), prepare, finish, unlike=unlike_organs, imaged=True, label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM
+    "refinement", ("refined",), prepare, finish, unlike=unlike_any, imaged=True, label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM
 )

@@ -27,6 +27,7 @@ class DataConfig:
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
+    bodies   share of masks of no organ among those whose mistakes are drawn
     segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
     mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
     cases   a folder of defective skulls with their truths, in any layout of `calvaria.datasets`: they are learned from, and no skulls are
@@ -45,6 +46,7 @@ class DataConfig:
     distinct: int = 0
     mirrored: bool = True
     segmented: float = 0.0
+    bodies: float = 0.25
     cases: str = ""
     anew: float = 0.5
 

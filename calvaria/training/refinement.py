@@ -11,7 +11,7 @@ from calvaria.synthetic.thorax import RefinementCase, make_case
 from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras, Settings
 from calvaria.tasks.refinement import HALF, prepare
-from calvaria.training.config import TrainConfig
+from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.skulls import GeneratedSkulls, Skulls
 
@@ -22,14 +22,14 @@ IMAGED = 0.6
 class Mistaken:
     """A mask with mistakes of its own, of a chest's organ or of a body of no organ."""
 
-    def __init__(self, seeds: range, settings: Settings, segmented: float = 0.0):
-        self.seeds, self.settings, self.segmented = seeds, settings, segmented
+    def __init__(self, seeds: range, settings: Settings, data: DataConfig):
+        self.seeds, self.settings, self.data = seeds, settings, data
 
     def __call__(self, rng: np.random.Generator) -> Example:
         seed, imaged = int(rng.choice(self.seeds)), rng.random() < IMAGED
-        if rng.random() < self.segmented:
+        if rng.random() < self.data.segmented:
             return mended_example(segmented_case(seed, str(rng.choice(SEGMENTED)), imaged=imaged), self.settings)
-        return mended_example(make_case(seed, imaged=imaged), self.settings)
+        return mended_example(make_case(seed, bodies_share=self.data.bodies, imaged=imaged), self.settings)
 
 
 def segmented_case(seed: int, organ: str, *, imaged: bool) -> RefinementCase:
@@ -50,4 +50,4 @@ def draw_refinement(config: TrainConfig, skulls: Skulls, first: Path | None) -> 
     """Chests and bodies have the seeds that skulls have in other tasks."""
     if not isinstance(skulls, GeneratedSkulls):
         raise CalvariaError(ErrorCode.BAD_OPTION, "Refinement learns from chests that are generated. Leave out --cases-from.")
-    return Mistaken(skulls.seeds, config.settings, config.data.segmented)
+    return Mistaken(skulls.seeds, config.settings, config.data)

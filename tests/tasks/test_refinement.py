@@ -145,11 +145,11 @@ def test_a_mask_that_is_refined_into_nothing_is_empty() -> None:
     assert not refined(volume(mask), np.zeros_like(prepare(volume(mask), SETTINGS).shares)).any()
 
 
-def test_what_is_unlike_any_organ_is_said_to_be_and_left_as_it_is() -> None:
+def test_what_is_unlike_any_body_it_knows_is_said_to_be_and_left_as_it_is() -> None:
     sheet = np.zeros((160, 140, 30), np.bool_)
     sheet[4:156, 4:136, 14:16] = True
-    for mask, unlike in ((ball(12), False), (ball(9), True), (sheet, True), (ball(70, (150, 130, 80)), True)):
-        given = volume(mask)
+    large = volume(ball(30, (70, 70, 70), (1, 1, 1)), (4, 4, 4))
+    for given, unlike in ((volume(ball(12)), False), (volume(ball(9)), True), (volume(sheet), True), (large, True)):
         prepared = prepare(given, SETTINGS)
         assert bool(TASKS["refinement"].unlike(prepared)) == unlike
         nothing = np.zeros_like(prepared.shares)

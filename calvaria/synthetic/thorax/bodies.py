@@ -1,6 +1,7 @@
-"""Bodies of no particular organ, so that what is learned of masks holds for any: lumps, branching tubes, sheets, shells and boxes."""
+"""Bodies of no particular organ, so that what is learned of masks holds for any: round ones, lumps, branching tubes, sheets and others."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,9 @@ EDGE_MM = 110.0
 LATTICE_MM = 2.0
 """Bodies lie around the origin, in a cube of this edge; some fill it."""
 
+SIZES = 0.5, 2.2
+"""Then all of it is made so many times as large: a round may be as large as a head's inside."""
+
 
 def make_body(seed: int) -> tuple[Lattice, Field]:
     """The body of a seed: its signed distance on a lattice, negative inside, about mm. It is never empty."""
@@ -21,7 +25,9 @@ def make_body(seed: int) -> tuple[Lattice, Field]:
     distance = KINDS[kind](space, rng)
     relief = Noise(rng, rng.uniform(4, 14)).on(space.lattice.axes_mm())
     distance = distance + np.float32(rng.uniform(0, 0.8)) * relief
-    return space.lattice, distance if distance.min() < -1 else _ball(space)
+    size = float(rng.uniform(*SIZES))
+    lattice = replace(space.lattice, step_mm=space.lattice.step_mm * size)
+    return lattice, np.float32(size) * (distance if distance.min() < -1 else _ball(space))
 
 
 def _ball(space: Space) -> Field:
@@ -39,6 +45,21 @@ def _space(rng: np.random.Generator) -> Space:
     bend = np.float32(rng.uniform(0, 4))
     x, y, z = (sum(np.float32(c) * grid for c, grid in zip(row, grids, strict=True)) + bend * Noise(rng, 35.0).on(axes) for row in turn)
     return Space(lattice, x, y, z, np.column_stack([turn.T, np.zeros(3)]))
+
+
+def _round(space: Space, rng: np.random.Generator) -> Field:
+    """Nearly convex and smooth, with a shallow bulge or hollow: what sticks out of it, or is bitten off, does not belong there."""
+    radii = (EDGE_MM / 2 * rng.uniform(0.55, 0.95) * rng.uniform(0.65, 1.0, 3)).astype(np.float32)
+    power = np.float32(rng.uniform(1.8, 3.2))
+    along = [np.abs(each) / radius for each, radius in zip((space.x, space.y, space.z), radii, strict=True)]
+    distance = (sum(each**power for each in along) ** (1 / power) - 1) * radii.min()
+    for _ in range(int(rng.integers(0, 4))):
+        way = rng.standard_normal(3)
+        centre = _point(radii * way / np.linalg.norm(way))
+        x, y, z = space.offsets((slice(None), slice(None), slice(None)), centre)
+        bump = np.exp(-(x * x + y * y + z * z) / np.float32(2 * rng.uniform(10, 25) ** 2))
+        distance += np.float32(rng.uniform(-7, 7)) * bump
+    return np.asarray(distance)
 
 
 def _lump(space: Space, rng: np.random.Generator) -> Field:
@@ -108,6 +129,7 @@ def _point(values: np.ndarray) -> Point:
 
 
 KINDS: Mapping[str, Callable[[Space, np.random.Generator], Field]] = {
+    "round": _round,
     "lump": _lump,
     "cloud": _cloud,
     "tree": _tree,
@@ -115,4 +137,4 @@ KINDS: Mapping[str, Callable[[Space, np.random.Generator], Field]] = {
     "shell": _shell,
     "box": _box,
 }
-SHARES = {"lump": 0.25, "cloud": 0.25, "tree": 0.15, "sheet": 0.1, "shell": 0.15, "box": 0.1}
+SHARES = {"round": 0.65, "lump": 0.1, "cloud": 0.08, "tree": 0.06, "sheet": 0.03, "shell": 0.05, "box": 0.03}

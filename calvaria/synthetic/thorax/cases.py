@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Axis, Field, interpolate
 from calvaria.synthetic.thorax.anatomy import ORGANS
-from calvaria.synthetic.thorax.bodies import EDGE_MM, make_body
+from calvaria.synthetic.thorax.bodies import LATTICE_MM, make_body
 from calvaria.synthetic.thorax.mistakes import Spacing, mistaken
 from calvaria.synthetic.thorax.organs import make_thorax
 from calvaria.synthetic.thorax.scan import scan, scan_body
@@ -19,7 +19,7 @@ from calvaria.volume import BinaryVolume, Mask
 
 BODY = "body"
 BODIES_SHARE = 0.25
-"""Share of the cases that show no organ."""
+"""Share of the cases that show no organ, where nothing else is said."""
 
 RIGHT_SHARE = 0.15
 """Share of the cases that have no mistake."""
@@ -51,17 +51,19 @@ def make_case(
     dice: tuple[float, float] = DICE,
     right_share: float = RIGHT_SHARE,
     *,
+    bodies_share: float = BODIES_SHARE,
     imaged: bool = False,
 ) -> RefinementCase:
     """The case of a seed.
 
-    organ        which one; by default one by chance, or, as often, a body of no organ
+    organ        which one; by default one by chance, or a body of no organ
     dice         the range in which the Dice of the mask with mistakes lies, if mistakes can be as large or as small
     right_share  how often there is no mistake at all
+    bodies_share  how often it is a body of no organ
     imaged       whether the image is made too, which takes longer
     """
     rng = generator(seed, Part.CASE)
-    drawn = BODY if rng.random() < BODIES_SHARE else str(rng.choice(ORGANS))
+    drawn = BODY if rng.random() < bodies_share else str(rng.choice(ORGANS))
     wanted = 1.0 if rng.random() < right_share else float(rng.uniform(*dice))
     scene = draw_scene(seed, organ or drawn, imaged=imaged)
     truth = scene.truth
@@ -106,7 +108,11 @@ def _body(seed: int, spacing: Spacing, rng: np.random.Generator, most_voxels: in
     lattice, distance = make_body(seed)
     inside = np.argwhere(distance < 0)
     low, high = ((corner + np.array(lattice.first)) * lattice.step_mm for corner in (inside.min(0), inside.max(0)))
-    axes = _grid(low.clip(-EDGE_MM / 2, None), high.clip(None, EDGE_MM / 2), spacing, rng, most_voxels)
+    first, last = (np.array(node) * lattice.step_mm for node in (lattice.first, np.add(lattice.first, lattice.shape) - 1))
+    size = max(1.0, lattice.step_mm / LATTICE_MM)  # large bodies are seen whole, not only in part
+    x, y, z = spacing
+    spacing = x * size, y * size, z * size
+    axes = _grid(low.clip(first + lattice.step_mm, None), high.clip(None, last - lattice.step_mm), spacing, rng, most_voxels)
     depth = interpolate(lattice.matrices(axes), distance)
     return Scene(_volume(np.asarray(depth < 0), axes, spacing), None, scan_body(depth, axes, seed) if imaged else None)
 

@@ -2,7 +2,7 @@
 
 Leaks and missing pieces are bumps and dents, smooth or irregular, ragged borders and uneven ones are noise, a missing end is a plane,
 slices too large or too small are steps, islands are bumps far out. All of it grows with one strength, which is chosen such that the mask
-is as wrong as wanted.
+is as wrong as wanted; or whole pieces are added and bitten off one after another, until it is.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,15 @@ STRONGEST = 4.0
 BISECTIONS = 9
 FIRM = 0.7
 """Share of masks whose surface is mostly in its place: pieces are wrong, not borders all over, which nothing in a mask tells."""
+
+PIECES_SHARE = 0.6
+"""Share of the masks that are wrong in whole pieces, and right elsewhere."""
+
+PIECES = 2, 14
+"""About how many there are."""
+
+LARGE_MM, LARGE_SHARE = 25.0, 0.7
+"""Mistakes are so large, or have such a share of a larger body's depth."""
 
 FAR_MM = 1e3
 """Moved this far, a place is outside whatever it was."""
@@ -55,8 +64,32 @@ def mistaken(truth: Mask, spacing_mm: Spacing, rng: np.random.Generator, dice: f
     if dice >= 1 or not truth.any():
         return truth.copy()
     depth = depth_mm(truth, spacing_mm)
+    if rng.random() < PIECES_SHARE:
+        return _in_pieces(truth, depth, spacing_mm, rng, dice, others)
     mistakes = draw_mistakes(depth, spacing_mm, rng, others)
     return np.asarray(mistakes.moved(depth, _strength(mistakes, depth, truth, dice)) > 0)
+
+
+def _in_pieces(truth: Mask, depth: Field, spacing_mm: Spacing, rng: np.random.Generator, dice: float, others: Mask | None) -> Mask:
+    """Frayed ellipsoids on the surface, each all inside or all outside, until the Dice is as wanted; then steps, mostly none."""
+    axes = [(np.arange(count) * mm).astype(np.float32) for count, mm in zip(depth.shape, spacing_mm, strict=True)]
+    count = float(np.exp(rng.uniform(*np.log(PIECES))))
+    mm3 = 2 * (1 - dice) * np.count_nonzero(truth) * np.prod(spacing_mm) / count  # half of an ellipsoid counts
+    radius, leaks = (3 * mm3 / (2 * np.pi)) ** (1 / 3), float(rng.random())
+    mistakes = Mistakes(np.zeros_like(depth), _steps(spacing_mm, rng, max(float(depth.max()), 2.0)) if rng.random() < 0.3 else (1, 1, 1))
+    surface = _surface(depth, spacing_mm)
+    wrong = mistakes.moved(depth, 1) > 0
+    for _ in range(4 * PIECES[1]):
+        if not len(surface) or dice_of(wrong, truth) <= dice:
+            break
+        _piece(mistakes.shift, axes, surface[rng.integers(len(surface))], rng, radius * (1 if rng.random() < leaks else -1), others)
+        wrong = mistakes.moved(depth, 1) > 0
+    return np.asarray(wrong)
+
+
+def _surface(depth: Field, spacing_mm: Spacing) -> NDArray[np.intp]:
+    """The voxels [N, 3] on both sides of the surface; their centres lie up to a voxel's edge from the other side's."""
+    return np.argwhere(np.abs(depth) < 1.01 * max(spacing_mm))
 
 
 def mistaken_labels(labels: NDArray[np.uint8], spacing_mm: Spacing, rng: np.random.Generator, dice: float) -> NDArray[np.uint8]:
@@ -88,10 +121,10 @@ def draw_mistakes(depth: Field, spacing_mm: Spacing, rng: np.random.Generator, o
     """The mistakes of a network that sees a body of this signed distance [X, Y, Z], mm."""
     axes = [(np.arange(count) * mm).astype(np.float32) for count, mm in zip(depth.shape, spacing_mm, strict=True)]
     thick = max(float(depth.max()), 2.0)
-    size = min(thick, 25.0)  # mistakes are as large as a body is thick, up to a size that networks still get wrong
+    size = min(thick, max(LARGE_MM, LARGE_SHARE * thick))  # as a body is thick, up to a size that networks still get wrong
     firm = rng.random() < FIRM
     shift = np.float32(0.15 if firm else 1.0) * _unevenness(axes, rng, size, max(spacing_mm))
-    surface = np.argwhere(np.abs(depth) < max(spacing_mm))
+    surface = _surface(depth, spacing_mm)
     if len(surface):
         for centre in _some(surface, rng, rng.integers(0, 4)):
             _bump(shift, axes, centre, rng, size, others if rng.random() < 0.6 else None)
@@ -140,6 +173,17 @@ def _clump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.ran
     shift[box] += np.float32(height) * inside
 
 
+def _piece(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator, radius: float, others: Mask | None) -> None:
+    """All of a frayed ellipsoid is inside, or with a negative radius outside; half of what is added lies in a neighbour, where one is."""
+    radii = abs(radius) * np.exp(rng.normal(0, 0.3, 3)) + 0.5
+    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], 1.3 * radii, float(rng.uniform(2, 6)))
+    frayed = Noise(rng, rng.uniform(1.5, 6.0)).on([axis[along] for axis, along in zip(axes, box, strict=True)])
+    inside = share + np.float32(rng.uniform(0, 0.25)) * frayed > 0.4
+    if radius > 0 and others is not None and others[box].any() and rng.random() < 0.5:
+        inside &= others[box]
+    np.copyto(shift[box], np.float32(np.copysign(FAR_MM, radius)), where=inside & (share > 0))
+
+
 def _ragged(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator) -> None:
     """A part of the border with teeth."""
     radii = np.full(3, rng.uniform(6, 20))
@@ -156,10 +200,15 @@ def _slices(shift: Field, surface: NDArray[np.intp], rng: np.random.Generator) -
     shift[..., run] += np.float32(rng.choice([-1, 1]) * rng.uniform(0.7, 3.0))
 
 
-def _ellipsoid(axes: Sequence[Axis], centre_mm: Sequence[float], radii_mm: NDArray[np.float64]) -> tuple[tuple[slice, slice, slice], Field]:
-    """The box of an ellipsoid, and 1 - r² in it, 0 outside: its value where it is cut short by the grid's border is kept."""
+def _ellipsoid(
+    axes: Sequence[Axis], centre_mm: Sequence[float], radii_mm: NDArray[np.float64], power: float = 2.0
+) -> tuple[tuple[slice, slice, slice], Field]:
+    """The box of an ellipsoid, and 1 - r² in it, 0 outside: its value where it is cut short by the grid's border is kept.
+
+    With a greater `power` than 2 its sides are flatter.
+    """
     reached = [slice(*np.searchsorted(axis, (c - r, c + r))) for axis, c, r in zip(axes, centre_mm, radii_mm, strict=True)]
-    squares = [((axis[s] - c) / r) ** 2 for axis, s, c, r in zip(axes, reached, centre_mm, radii_mm, strict=True)]
+    squares = [abs((axis[s] - c) / r) ** power for axis, s, c, r in zip(axes, reached, centre_mm, radii_mm, strict=True)]
     inner = squares[0][:, None, None] + squares[1][:, None] + squares[2]
     return (reached[0], reached[1], reached[2]), (1 - inner).clip(0, None).astype(np.float32)
 
