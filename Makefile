@@ -96,7 +96,8 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train super-resolution --start runs/super-resolution-first --out runs/super-resolution
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
 	$(BIN)/calvaria train refinement --config models/refinement/second.toml --start runs/refinement-first --out runs/refinement-second
-	$(BIN)/calvaria train refinement --start runs/refinement-second --out runs/refinement
+	$(BIN)/calvaria train refinement --config models/refinement/third.toml --start runs/refinement-second --out runs/refinement-third
+	$(BIN)/calvaria train refinement --start runs/refinement-third --out runs/refinement
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \
