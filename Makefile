@@ -97,7 +97,9 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
 	$(BIN)/calvaria train refinement --config models/refinement/second.toml --start runs/refinement-first --out runs/refinement-second
 	$(BIN)/calvaria train refinement --config models/refinement/third.toml --start runs/refinement-second --out runs/refinement-third
-	$(BIN)/calvaria train refinement --start runs/refinement-third --out runs/refinement
+	$(BIN)/calvaria train refinement --start runs/refinement-third --out runs/refinement-last
+	mkdir -p runs/refinement
+	$(BIN)/python -m calvaria.training.averaging runs/refinement-second/weights.safetensors runs/refinement-last/weights.safetensors 0.75 runs/refinement/weights.safetensors
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \
