@@ -38,8 +38,8 @@ before.
 
 MOVED = 0.55
 """So is one that came with its scan, where no more voxels would change than this times those of its surface: it would move by about half a
-voxel. In the right masks of five validation chests (seeds from 900,200) the network would change up to 0.52, in mistaken ones 0.51 and
-more, but for two of a dense network's hearts of DSC 0.94 0.62; shares of the volume do not tell them apart.
+voxel. In right masks of five validation chests (seeds from 900,200) the network would change up to 0.52, in mistaken ones 0.62 and more,
+but for two of a dense network's hearts of DSC 0.94 (0.51 and 0.52); shares of the volume do not tell them apart.
 """
 
 CELLS_ALONG = 36.0
