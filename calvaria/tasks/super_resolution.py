@@ -109,7 +109,7 @@ def spans(volume: BinaryVolume, extras: Extras) -> int:
     finest_mm = max(volume.spacing_mm) / FINEST_SHARE
     split, whole = (
         prod(ceil(count * mm / cell_mm) + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
-        for cell_mm in (finest_mm, max(finest_mm, *answer_grid(volume, extras).spacing_mm))
+        for cell_mm in (finest_mm, max(finest_mm, min(answer_grid(volume, extras).spacing_mm)))
     )
     return volume.mask.size + max(min(split, MOST_SPLIT_CELLS), min(whole, MOST_CELLS))
 

@@ -221,3 +221,10 @@ def test_what_the_network_knows_is_drawn_at_any_factor(mm, factor):
 def test_extreme_thresholds_are_met():
     assert set(filled(4, 0.9, 1 - 1e-8)) == {0.0}
     assert set(filled(4, 0.1, 1e-8)) == {0.5}
+
+
+@given(st.tuples(*[st.sampled_from([2.0, 3.0, 4.0, 5.0])] * 3), st.floats(1.3, 6))
+@settings(max_examples=12, deadline=None)
+def test_a_grid_spans_no_more_than_was_foreseen(mm, factor):
+    coarse = scan(shell((1.0, 1.0, 1.0)), mm, "mean")
+    assert prod(prepare(coarse, SETTINGS, Extras(factor=factor)).grid.shape) <= super_resolution.spans(coarse, Extras(factor=factor))
