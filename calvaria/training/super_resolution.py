@@ -1,6 +1,7 @@
 """Examples for super-resolution: part of a skull, scanned coarsely in one of many ways, and how full its finer cells really are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class CoarseSkulls:
         part = around_bone(skull, CELLS * cell_mm, rng)
         shift = rng.random(3) * (np.array(part.shape) * part.spacing_mm > 3 * np.array(coarse_mm))
         coarse = scan(part, coarse_mm, METHODS[int(rng.random() > BY_MEAN)], shift)
-        prepared = prepare(coarse, self.settings, Extras(spacing_mm=cell_mm))
+        prepared = prepare(coarse, replace(self.settings, spacing_mm=cell_mm), Extras(spacing_mm=cell_mm))  # no parts of voxels
         truth = to_canonical(part.mask, part.affine)
         wanted = prepared.grid.above(truth.volume).coarsen(truth.mask)
         wanted[~prepared.sites] = 0

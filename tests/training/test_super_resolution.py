@@ -58,7 +58,8 @@ class Made:
     def served(self, coarse: BinaryVolume) -> Prepared:
         """What the network is asked for a coarse mask with voxels as in this one, and cells as in the example."""
         edge_mm = max(coarse.spacing_mm)
-        return prepare(coarse, CONFIG.settings, Extras(spacing_mm=edge_mm / round(max(self.along))))
+        cell_mm = edge_mm / round(max(self.along))
+        return prepare(coarse, replace(CONFIG.settings, spacing_mm=cell_mm), Extras(spacing_mm=cell_mm))
 
 
 @pytest.fixture(scope="module")
