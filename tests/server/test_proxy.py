@@ -5,6 +5,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,7 +20,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.server import Server
 from calvaria.volume import BinaryVolume
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
+NGINX = shutil.which("nginx", path=f"/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin:{sys.prefix}/bin")
 pytestmark = [pytest.mark.server, pytest.mark.skipif(NGINX is None, reason="nginx is not installed")]
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"
