@@ -162,11 +162,3 @@ def test_a_network_learns_from_them(tmp_path: Path) -> None:
     assert (network.config, task.name, settings) == (short.network, short.task, short.settings)
     assert history[-1].loss < history[0].loss
     assert -1 <= history[-1].quality <= 1
-
-
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "models" / CONFIG.task).glob("*.toml")), ids=lambda path: path.name)
-def test_the_shipped_configurations_are_read(path: Path) -> None:
-    """Without mirroring: a place is told from the left."""
-    config = TrainConfig.read(path)
-    assert (config.task, config.network.inputs) == (CONFIG.task, INPUTS)
-    assert not (config.data.distinct and config.data.mirrored)

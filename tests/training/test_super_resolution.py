@@ -230,9 +230,3 @@ def test_a_network_learns_from_them(runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert (network.config, task.name, settings) == (CONFIG.network, CONFIG.task, CONFIG.settings)
     assert history[-1].loss < history[0].loss
     assert -1 <= history[-1].quality <= 1
-
-
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "models" / CONFIG.task).glob("*.toml")), ids=lambda path: path.name)
-def test_the_shipped_configurations_are_read(path: Path) -> None:
-    config = TrainConfig.read(path)
-    assert (config.task, config.network.inputs) == (CONFIG.task, INPUTS)

@@ -32,7 +32,7 @@ LARGE_MM, LARGE_SHARE = 25.0, 0.7
 """Mistakes are so large, or have such a share of a larger body's depth."""
 
 FAR_MM = 1e3
-"""Moved this far, a place is outside whatever it was."""
+"""Moved out or in this far, a place is inside, or outside, whatever it was."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def mistaken(truth: Mask, spacing_mm: Spacing, rng: np.random.Generator, dice: f
 
 def _in_pieces(truth: Mask, depth: Field, spacing_mm: Spacing, rng: np.random.Generator, dice: float, others: Mask | None) -> Mask:
     """Frayed ellipsoids on the surface, each all inside or all outside, until the Dice is as wanted; then steps, mostly none."""
-    axes = [(np.arange(count) * mm).astype(np.float32) for count, mm in zip(depth.shape, spacing_mm, strict=True)]
+    axes = _axes_mm(depth, spacing_mm)
     count = float(np.exp(rng.uniform(*np.log(PIECES))))
     mm3 = 2 * (1 - dice) * np.count_nonzero(truth) * np.prod(spacing_mm) / count  # half of an ellipsoid counts
     radius, leaks = (3 * mm3 / (2 * np.pi)) ** (1 / 3), float(rng.random())
@@ -85,6 +85,10 @@ def _in_pieces(truth: Mask, depth: Field, spacing_mm: Spacing, rng: np.random.Ge
         _piece(mistakes.shift, axes, surface[rng.integers(len(surface))], rng, radius * (1 if rng.random() < leaks else -1), others)
         wrong = mistakes.moved(depth, 1) > 0
     return np.asarray(wrong)
+
+
+def _axes_mm(depth: Field, spacing_mm: Spacing) -> list[Axis]:
+    return [(np.arange(count) * mm).astype(np.float32) for count, mm in zip(depth.shape, spacing_mm, strict=True)]
 
 
 def _surface(depth: Field, spacing_mm: Spacing) -> NDArray[np.intp]:
@@ -119,7 +123,7 @@ def dice_of(a: Mask, b: Mask) -> float:
 
 def draw_mistakes(depth: Field, spacing_mm: Spacing, rng: np.random.Generator, others: Mask | None = None) -> Mistakes:
     """The mistakes of a network that sees a body of this signed distance [X, Y, Z], mm."""
-    axes = [(np.arange(count) * mm).astype(np.float32) for count, mm in zip(depth.shape, spacing_mm, strict=True)]
+    axes = _axes_mm(depth, spacing_mm)
     thick = max(float(depth.max()), 2.0)
     size = min(thick, max(LARGE_MM, LARGE_SHARE * thick))  # as a body is thick, up to a size that networks still get wrong
     firm = rng.random() < FIRM
