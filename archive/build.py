@@ -12,11 +12,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def build(
-    models: Annotated[Path, typer.Option(help="Folder of model folders.")] = ROOT / "models",
+    models: Annotated[
+        Path, typer.Option(help="Folder of model folders; without model-config.yaml they get the shipped one of their name.")
+    ] = ROOT / "models",
     store: Annotated[Path, typer.Option(help="Where the archives go.")] = ROOT / "archive" / "model_store",
 ) -> None:
     try:
-        archives = build_archives(models, ROOT / "handlers" / "calvaria_handler.py", store)
+        archives = build_archives(models, ROOT / "handlers" / "calvaria_handler.py", store, shipped=ROOT / "models")
     except ValueError as error:
         sys.exit(str(error))
     for archive in archives:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from calvaria import __version__
 from calvaria.commands import data, synth
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server import termination
@@ -35,8 +36,17 @@ Engine = Annotated[str, typer.Option(help="What computes: auto, native, referenc
 ServerFolder = Annotated[Path, typer.Option(help="Folder that holds config.properties; key_file.json and logs/ are written into it.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"calvaria {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _logging(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was chosen and how long it took.")] = False) -> None:
+def _logging(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was chosen and how long it took.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)] = False,
+) -> None:
     import logging
 
     from rich.logging import RichHandler
@@ -56,7 +66,7 @@ def predict(
     output: Annotated[
         str | None, typer.Option(help="The task's outputs, with commas; of completion: completed (default), implant.")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="Of the files in a ZIP or a folder; default: the input's own.")] = None,
+    format: Annotated[str | None, typer.Option(help="Of the files in a ZIP (stl, too) or a folder; default: the input's own.")] = None,
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Probability beyond which a place belongs to the answer.")] = None,
     smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant, or of a refined mask.")] = None,
@@ -145,15 +155,24 @@ def status(folder: ServerFolder = Path()) -> None:
     workers = server.workers()
     for worker in workers:
         typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
-    if not workers and server.running and server.locked_out:
-        typer.echo("The server runs, but its management token has ended. Renew it (docs/security.md), or start the server again.")
-    elif not workers:
+    if not workers:
         typer.echo("The server is starting; no worker is ready." if server.running else "No server is running.")
     unable = sorted(set(server.settings.models) - {worker.model for worker in workers if worker.ready})
     if workers and unable:
         typer.echo(f"No worker is ready for {', '.join(unable)}.")
     if not workers or unable:
         raise typer.Exit(1)
+
+
+@app.command()
+def renew(folder: ServerFolder = Path()) -> None:
+    """Make new tokens for requests and for management; those before are refused from then on."""
+    from calvaria.server.server import Server
+
+    server = Server(folder)
+    server.renew("inference")
+    server.renew("management")
+    typer.echo(f"{server.key_file} holds new tokens, which last as long as a start's.")
 
 
 @app.command()

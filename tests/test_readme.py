@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_line_that_prints_java_home() -> None:
-    (line,) = re.findall(r"`python -c '(.*?)'`", README)
+    (line,) = re.findall(r"`\.venv/bin/python -c '(.*?)'`", README)
     home = subprocess.run([sys.executable, "-c", line], check=True, capture_output=True, text=True).stdout.strip()
     assert java_version(Path(home)) >= 17
 

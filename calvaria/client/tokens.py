@@ -8,6 +8,9 @@ from calvaria.errors import CalvariaError, ErrorCode
 
 KEY_FILE = "key_file.json"
 
+TokenKind = Literal["inference", "management", "API"]
+"""What a token is for: predictions, the state of models, or new ones of the first two."""
+
 
 def find_token(key_file: Path | None) -> str | None:
     """The token for inference from a key file, or else from the nearest in this folder and those above it; None without one."""
@@ -17,7 +20,7 @@ def find_token(key_file: Path | None) -> str | None:
     return read_token(key_file)
 
 
-def read_token(key_file: Path, kind: Literal["inference", "management"] = "inference") -> str | None:
+def read_token(key_file: Path, kind: TokenKind = "inference") -> str | None:
     """The token for one kind of call; None if there is no file, as with a server that asks for none."""
     try:
         return str(json.loads(key_file.read_text())[kind]["key"])

@@ -11,18 +11,25 @@ VERSION_FILE = "calvaria-version.txt"
 """In the archive: the version of the library that it was built with, and the only one it runs beside."""
 
 
-def build_archives(models: Path, handler: Path, store: Path) -> list[Path]:
-    """`store`/<name>.mar for every folder `models`/<name> that holds weights; ValueError if there is none."""
+def build_archives(models: Path, handler: Path, store: Path, shipped: Path | None = None) -> list[Path]:
+    """`store`/<name>.mar for every folder `models`/<name> that holds weights; ValueError if there is none, or one lacks its configuration.
+
+    A folder without one gets that of the same name's in `shipped`.
+    """
     folders = sorted(path.parent for path in models.glob(f"*/{WEIGHTS}"))
     if not folders:
         raise ValueError(f"no folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion")
-    return [build_archive(folder, handler, store) for folder in folders]
+    return [build_archive(folder, handler, store, shipped) for folder in folders]
 
 
-def build_archive(model: Path, handler: Path, store: Path) -> Path:
-    """`store`/<name>.mar from the folder of one model, which gives it its name."""
+def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None = None) -> Path:
+    """`store`/<name>.mar from the folder of one model, which gives it its name; see `build_archives`."""
     from model_archiver import ModelArchiver, ModelArchiverConfig
 
+    places = [model, *([shipped / model.name] if shipped else ())]
+    settings = next((place / MODEL_CONFIG for place in places if (place / MODEL_CONFIG).is_file()), None)
+    if settings is None:
+        raise ValueError(f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it")
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         version = Path(scratch) / VERSION_FILE
@@ -34,7 +41,7 @@ def build_archive(model: Path, handler: Path, store: Path) -> Path:
             handler=str(handler),
             serialized_file=str(model / WEIGHTS),
             extra_files=",".join(map(str, extra)),
-            config_file=str(model / MODEL_CONFIG),
+            config_file=str(settings),
             export_path=str(store),
             force=True,
         )

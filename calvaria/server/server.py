@@ -13,7 +13,7 @@ from types import TracebackType
 
 import httpx
 
-from calvaria.client.tokens import KEY_FILE, read_token
+from calvaria.client.tokens import KEY_FILE, TokenKind, read_token
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server import termination
@@ -100,16 +100,15 @@ class Server:
         except (httpx.HTTPError, OSError, KeyError, ValueError, CalvariaError):  # a key file that is half written, or no certificate
             return []
 
-    @property
-    def locked_out(self) -> bool:
-        """Whether the management API refuses the token that the key file holds: it has ended."""
+    def renew(self, kind: TokenKind) -> None:
+        """Have another token for a kind of call, `inference` or `management`, in the key file; the one before is refused from then on.
+
+        CalvariaError UNAVAILABLE if the server does not answer, or refuses.
+        """
         try:
-            self._workers_of(self.settings.models[0])
-        except httpx.HTTPStatusError as error:
-            return "Token Authorization failed" in error.response.text and self.key_file.is_file()
-        except (httpx.HTTPError, OSError, KeyError, ValueError, IndexError, CalvariaError):
-            pass
-        return False
+            self._managed("/token", "API", type=kind).raise_for_status()
+        except httpx.HTTPError as error:
+            raise _unavailable(f"No server in {self.folder} gives a new token ({error}). Start it with `calvaria serve`.") from error
 
     @property
     def ready(self) -> bool:
@@ -208,15 +207,20 @@ class Server:
         return Counter(worker.model for worker in self.workers() if worker.ready) == self.settings.workers
 
     def _workers_of(self, model: str) -> list[Worker]:
-        token = read_token(self.key_file, "management")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        url = f"{self.settings.url('management')}/models/{model}"
-        certificate = self.settings.certificate
-        verify = trusting(certificate) if certificate else url.startswith("https:")
-        answer = httpx.get(url, headers=headers, timeout=10, trust_env=False, verify=verify)
-        answer.raise_for_status()
-        described = answer.json()[0]["workers"]
+        answer = self._managed(f"/models/{model}")
+        if "Token Authorization failed" in answer.text:  # it has ended
+            self.renew("management")
+            answer = self._managed(f"/models/{model}")
+        described = answer.raise_for_status().json()[0]["workers"]
         return [Worker(model, int(each["pid"]), each["status"] == "READY") for each in described]
+
+    def _managed(self, path: str, kind: TokenKind = "management", **asked: str) -> httpx.Response:
+        """What the management API answers, whatever it is."""
+        token = read_token(self.key_file, kind)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url, certificate = self.settings.url("management"), self.settings.certificate
+        verify = trusting(certificate) if certificate else url.startswith("https:")
+        return httpx.get(url + path, params=asked, headers=headers, timeout=10, trust_env=False, verify=verify)
 
     def _worker_complaint(self) -> str:
         """What a worker that could not load its model said; empty if none has died."""

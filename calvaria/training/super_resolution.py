@@ -24,7 +24,7 @@ SLICED = 0.3
 BY_MEAN = 0.7
 """Share of the examples whose voxels are occupied where most of them is, rather than where their centres are."""
 
-FACTORS = 2, 3, 4, 4
+FACTORS = 2, 2, 3, 4, 4
 """Cells along a coarse voxel's longest edge; each as likely as it stands here."""
 
 EDGE_MM = COARSE_MM

@@ -113,14 +113,20 @@ def test_of_many_that_claim_a_folder_at_once_one_gets_it_whatever_lay_there(tmp_
         starters[0].end()
 
 
-def test_a_token_that_has_ended_is_told_from_a_server_that_starts(model_store, tmp_path):
+def test_status_and_a_command_renew_tokens_that_have_ended(model_store, tmp_path):
     with Server.apart(tmp_path, CONFIG, model_store) as server:
-        keys = json.loads(server.key_file.read_text())
-        keys["management"]["key"] = "ended"
-        server.key_file.write_text(json.dumps(keys))
+        first = json.loads(server.key_file.read_text())
+        server.key_file.write_text(json.dumps(first | {"management": {"key": "ended"}}))
         status = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
-    assert status.exit_code == 1
-    assert "its management token has ended" in status.output
+        seen = json.loads(server.key_file.read_text())
+        renewed = CliRunner().invoke(app, ["renew", "--folder", str(tmp_path)])
+        last = json.loads(server.key_file.read_text())
+        assert server.ready
+    assert status.exit_code == renewed.exit_code == 0, status.output + renewed.output
+    assert seen["management"]["key"] not in ("ended", first["management"]["key"])
+    assert seen["inference"]["key"] == first["inference"]["key"] != last["inference"]["key"]
+    with pytest.raises(CalvariaError, match="calvaria serve"):
+        server.renew("inference")
 
 
 def test_stop_ends_java_even_if_its_launcher_was_killed(model_store, tmp_path):

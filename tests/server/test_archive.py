@@ -1,0 +1,49 @@
+"""Archives of models: what is packed, and what a folder of weights alone gets."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import calvaria
+from calvaria.networks import CONFIGS, EncoderDecoder
+from calvaria.server.archive import VERSION_FILE, build_archives
+from calvaria.server.settings import MODEL_CONFIG
+from calvaria.tasks import TASKS, Settings
+from calvaria.weights import WEIGHTS, save_weights
+
+pytest.importorskip("model_archiver", reason="torch-model-archiver is not installed")
+
+ROOT = Path(__file__).resolve().parents[2]
+HANDLER = ROOT / "handlers" / "calvaria_handler.py"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Weights as `calvaria train` leaves them: alone."""
+    (tmp_path / "own" / "completion").mkdir(parents=True)
+    save_weights(tmp_path / "own" / "completion" / WEIGHTS, EncoderDecoder(CONFIGS["ch1"]), TASKS["completion"], Settings(spacing_mm=4.0))
+    return tmp_path / "own"
+
+
+def test_weights_alone_are_served_as_the_shipped_model_of_their_name_is(own: Path, tmp_path: Path) -> None:
+    (archive,) = build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
+    with zipfile.ZipFile(archive) as packed:
+        assert packed.read(MODEL_CONFIG) == (ROOT / "models" / "completion" / MODEL_CONFIG).read_bytes()
+        assert packed.read(WEIGHTS) == (own / "completion" / WEIGHTS).read_bytes()
+        assert packed.read(VERSION_FILE).decode().strip() == calvaria.__version__
+
+
+def test_their_own_configuration_comes_first(own: Path, tmp_path: Path) -> None:
+    (own / "completion" / MODEL_CONFIG).write_text("batchSize: 1\n")
+    (archive,) = build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
+    with zipfile.ZipFile(archive) as packed:
+        assert packed.read(MODEL_CONFIG) == b"batchSize: 1\n"
+
+
+def test_a_model_of_a_new_name_needs_a_configuration(own: Path, tmp_path: Path) -> None:
+    (own / "completion").rename(own / "closing")
+    with pytest.raises(ValueError, match="copy that of a model"):
+        build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
+    with pytest.raises(ValueError, match="train a model first"):
+        build_archives(tmp_path / "none", HANDLER, tmp_path / "store")
