@@ -141,7 +141,8 @@ class DecoderLevel(nn.Module):
         """Generating every site within reach, or those that the encoder has."""
         candidates, either = x.sites.candidates(self.kernel, skip.sites) if grows else (skip.sites, skip.sites)
         x = union(self.conv(self.up(x, candidates)), skip, either)
-        return x, self.head(x.features).flatten()
+        logits = self.head(x.features).flatten()
+        return x, logits.to(torch.promote_types(logits.dtype, torch.float32))  # a loss in bfloat16 would round what is wanted
 
 
 class Convolution(nn.Module):

@@ -4,6 +4,7 @@ TorchServe wants exactly one class in this module.
 """
 
 import logging
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -49,7 +50,10 @@ class CalvariaHandler:
             )
         config = context.model_yaml_config
         budget_bytes = config.get("network_mib", BUDGET_BYTES >> 20) << 20
-        predictor = Predictor.load(folder, device=_device(context), engine=config.get("engine", "auto"), budget_bytes=budget_bytes)
+        device = _device(context)
+        if device != "cpu":
+            torch.cuda.set_device(device)  # kernels are started more quickly on the current one
+        predictor = Predictor.load(folder, device=device, engine=config.get("engine", "auto"), budget_bytes=budget_bytes)
         predictor.warm_up()
         self.service = Service(predictor, Limits(**config["limits"]), Model(_version(context), weights_sha256(folder)))
         self.pulse = _start_measuring(context, _gpu(predictor.device))
@@ -62,6 +66,8 @@ class CalvariaHandler:
         if gpu:
             torch.cuda.reset_peak_memory_stats(gpu)
         responses = self.service.handle(requests)
+        if gpu and any(response.status == HTTPStatus.INTERNAL_SERVER_ERROR for response in responses):
+            _end_if_broken(gpu)
         for i, response in enumerate(responses):
             _describe(response, context, i)
             log.info(request_line(context.get_request_id(i), context.model_name, len(data), requests[i], response))
@@ -77,6 +83,15 @@ def _device(context: Context) -> str:
         )
         return "cpu"
     return "cpu" if gpu is None else f"cuda:{gpu}"
+
+
+def _end_if_broken(gpu: torch.device) -> None:
+    """After some errors every further call to the GPU fails: TorchServe then replaces the worker, if it ends."""
+    try:
+        torch.cuda.synchronize(gpu)
+    except RuntimeError as error:
+        log.critical("the GPU answers nothing any more, so this worker ends: %s", error)
+        sys.exit(1)
 
 
 def _gpu(device: torch.device) -> torch.device | None:

@@ -264,6 +264,7 @@ SECTIONS = (kernels, shapes, ceilings, operations, plan, memory, train, serve, b
 
 if __name__ == "__main__":
     print(torch.cuda.get_device_name(), torch.__version__)
+    failed = [f"no section {name}" for name in sys.argv[1:] if name not in {section.__name__ for section in SECTIONS}]
     for section in SECTIONS:
         if sys.argv[1:] and section.__name__ not in sys.argv:
             continue
@@ -272,5 +273,8 @@ if __name__ == "__main__":
             section()
         except Exception:  # the other sections still run: time on a device is short
             traceback.print_exc()
+            failed.append(section.__name__)
         torch.cuda.empty_cache()
         print(f"[{section.__name__}: {time.perf_counter() - began:.0f} s]", flush=True)
+    if failed:
+        sys.exit(f"No figure above counts: {', '.join(failed)} failed.")

@@ -23,7 +23,9 @@ GPU_PEAK = "calvaria_batch_gpu_peak_bytes_sum"
 
 
 def bench() -> None:
-    """`calvaria bench engines` as a user calls it: ours, then every peer that can be imported here."""
+    """`calvaria bench engines` as a user calls it: ours, then every peer that can be imported here, each for ten seconds at most."""
+    modules = {"minkowski": "MinkowskiEngine", **{name: name for name in ("spconv", "torchsparse", "warpconvnet")}}
+    engines = ["native", "dense", *(name for name, module in modules.items() if importlib.util.find_spec(module))]
     for volume, *options in (
         ["skull:512"],
         ["skull:128"],
@@ -31,18 +33,20 @@ def bench() -> None:
         ["skull:128", "--channels", "ch2"],
         ["skull:512", "--train"],
     ):
-        command = [sys.executable, "-m", "calvaria.cli", "bench", "engines", "--device", "cuda", "--volume", volume, "--repeat", "20"]
-        subprocess.run([*command, *options], check=False)
+        command = [sys.executable, "-m", "calvaria.cli", "bench", "engines", "--device", "cuda", "--volume", volume]
+        subprocess.run([*command, "--engines", ",".join(engines), "--repeat", "20", "--limit-s", "10", *options], check=False)
 
 
 def serve() -> None:
     """The handler in this process, as a worker of TorchServe holds it, on requests of new volumes in batches of several sizes."""
     module = handler_module()
+    began = time.perf_counter()
     handler, on_cpu = worker(module, gpu=0), worker(module, gpu=None)
+    print(f"serve: a worker on the GPU and one on the CPU are ready after {time.perf_counter() - began:.1f} s, kernels compiled")
     bodies = volumes(max(BATCHES) + 4)
     began = time.perf_counter()
     answers, context = ask(handler, bodies[:1])
-    print(f"serve: first request {time.perf_counter() - began:.1f} s, with every kernel compiled; status {context.statuses}")
+    print(f"serve: first request {time.perf_counter() - began:.1f} s; status {context.statuses}")
     agree(answers[0], ask(on_cpu, bodies[:1])[0][0])
     for size in BATCHES:
         walls, networks, peaks = [], [], []

@@ -15,12 +15,13 @@ def clock(device: torch.device) -> Callable[[Callable[[], object]], float]:
         return perf_counter() - start
 
     def on_gpu(call: Callable[[], object]) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize(device)
-        start.record()
-        call()
-        end.record()
-        torch.cuda.synchronize(device)
+        with torch.cuda.device(device):  # events are recorded on the current one
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
+            start.record()
+            call()
+            end.record()
+            torch.cuda.synchronize()
         return float(start.elapsed_time(end)) / 1000
 
     return on_gpu if device.type == "cuda" else on_cpu

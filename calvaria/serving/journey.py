@@ -93,9 +93,15 @@ class Journey:
         )
 
 
+def exhausted(error: Exception) -> bool:
+    """Whether memory is what it wanted: of this machine, of PyTorch's share of a GPU, or of CUDA's and Triton's beside it."""
+    said = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in said or "out of memory" in said
+
+
 def _refusal(error: Exception) -> CalvariaError:
     """What the client may know of an unforeseen error."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if exhausted(error):
         return CalvariaError(
             ErrorCode.OUT_OF_MEMORY, "The server has not enough memory for this volume. Send a smaller one, or try again later."
         )

@@ -19,7 +19,7 @@ from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_input, assumptions
 from calvaria.serving.heap import give_back, resident_bytes
-from calvaria.serving.journey import Journey
+from calvaria.serving.journey import Journey, exhausted
 from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
@@ -162,11 +162,13 @@ class Service:
             return journeys[0].attempt(lambda journey: self._infer_together([journey]))
         try:
             return self._infer_together(journeys)
-        except torch.OutOfMemoryError as error:
-            log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
         except Exception as error:
-            log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
+            if exhausted(error):
+                log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
+            else:
+                log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
             log.debug("it failed", exc_info=error)
+        torch.cuda.empty_cache()  # for those who ask CUDA, not PyTorch's allocator; nothing where there is no GPU
         half = len(journeys) // 2
         self._infer(journeys[:half])
         self._infer(journeys[half:])

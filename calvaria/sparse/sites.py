@@ -237,10 +237,19 @@ def _cells(extent: Extent, stride: int) -> Extent:
     return x, y, z
 
 
-@lru_cache(maxsize=64)
+STRIDES = 31
+"""Powers of two that a stride may be, from 1 on."""
+
+
 def _limits(extents: tuple[Extent, ...], stride: int, device: torch.device) -> Tensor:
-    """int64 [B, 3]: the items' sizes in cells of this stride; kept, because sending them to a GPU halts it."""
-    return torch.tensor([_cells(extent, stride) for extent in extents], device=device)
+    """int64 [B, 3]: the items' sizes in cells of this stride."""
+    return _every_limit(extents, device)[stride.bit_length() - 1]
+
+
+@lru_cache(maxsize=64)
+def _every_limit(extents: tuple[Extent, ...], device: torch.device) -> Tensor:
+    """int64 [strides, B, 3]; sent at once and kept, because sending anything to a GPU halts it."""
+    return torch.tensor([[_cells(extent, 2**level) for extent in extents] for level in range(STRIDES)], device=device)
 
 
 @lru_cache(maxsize=64)

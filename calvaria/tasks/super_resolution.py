@@ -30,9 +30,11 @@ FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
 
 FEW_ALONG = 2.25
-ODDS, SPLIT_ODDS = 2.7, 1.5
-"""Where fewer cells lie along a coarse voxel's longest edge, the network thinks too little of them: their odds are raised so much; by
-less where it is asked about smaller cells than the few voxels that are wanted. Chosen on validation heads; see the model card.
+ODDS, FEW_ODDS, SPLIT_ODDS = (1.0, 1.0), (2.7, 2.7), (1.5, 1.5)
+"""By how much the odds are raised of cells in an empty and in an occupied coarse voxel; where fewer cells lie along a coarse voxel's
+longest edge; and where the network is asked about smaller cells than the few voxels that are wanted. It learned from scans of two kinds,
+and is asked about one: by the mean, an empty coarse voxel holds less than it thinks, an occupied one more. Chosen on validation heads;
+see the model card.
 """
 
 MOST_SPLIT_CELLS = 2**23
@@ -153,7 +155,8 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
     See `calvaria.tasks.blocks`. The threshold is the probability beyond which a place that is alone in its coarse voxel would be occupied.
     """
-    field = np.where(prepared.sites, _raised(inferred.field, prepared, settings.threshold), prepared.shares)
+    field = prepared.shares.copy()
+    field[prepared.sites] = _raised(inferred.field[prepared.sites], prepared, settings.threshold)
     solid, box = prepared.grid.refine(field, HALF)
     fine = _placed(solid, box, prepared.grid.source_shape)
     target = to_canonical(prepared.answer.mask, prepared.answer.affine).volume
@@ -162,13 +165,15 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
-    """What the network says, by odds that make a half out of the threshold, and more of it where few cells lie along a coarse voxel."""
-    odds, coarse_mm = (1 - threshold) / threshold, max(prepared.volume.spacing_mm)
+    """What the network says of its sites [N], by odds that make a half out of the threshold, and by those above."""
+    coarse_mm = max(prepared.volume.spacing_mm)
+    in_empty, in_occupied = ODDS
     if coarse_mm / prepared.grid.spacing_mm < FEW_ALONG:
-        odds *= ODDS
+        in_empty, in_occupied = FEW_ODDS
     elif coarse_mm / min(prepared.answer.spacing_mm) < FEW_ALONG:
-        odds *= SPLIT_ODDS
-    raised = probability * np.float32(odds)
+        in_empty, in_occupied = SPLIT_ODDS
+    odds = np.where(prepared.features[:, 0] > HALF, np.float32(in_occupied), np.float32(in_empty))
+    raised = probability * odds * np.float32((1 - threshold) / threshold)
     return np.asarray(raised / (raised + (1 - probability)))
 
 

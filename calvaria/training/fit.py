@@ -71,6 +71,8 @@ def fit(
     """
     team = Team.assemble(device)
     device = team.device(device)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # kernels are started more quickly on the current one
     if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
         raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ def pyramid_loss(
     their Dice overlap with the truth, item by item, may be added; and that the finest level may be asked how much of a cell belongs to
     the answer: `values` [N] of the wanted sites.
     """
+    SiteSet.index_together(*pyramid(given)[:-1], *pyramid(wanted)[:-1])
     total = levels[0].logits.new_zeros(())
     for level, truth, had in zip(levels, reversed(pyramid(wanted)[:-1]), reversed(pyramid(given)[:-1]), strict=True):
         if len(level.sites) == 0:

@@ -20,6 +20,7 @@ from calvaria.training import fit
 from calvaria.training.config import TrainConfig
 from calvaria.training.given import given_cases
 from calvaria.training.lessons import LESSONS
+from calvaria.training.team import check_share
 from calvaria.weights import WEIGHTS, load_weights
 
 LINE_STEPS = 100
@@ -43,6 +44,7 @@ def run(
     config = read_config(task, config_path)
     if cases:
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
+    check_share(config.optimizer.batch)
     fit.training_examples(config, folder, first)  # what is refused is refused before an hour of making skulls, not after
     if start:
         fit.begun(config, start)

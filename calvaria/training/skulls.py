@@ -35,6 +35,8 @@ class SkullStore:
             return BinaryVolume(bits.view(np.bool_).reshape(shape), stored["affine"])
 
     def _make(self, seed: int) -> int:
+        if self._path(seed).exists():  # of several runs, or processes of one, another was quicker
+            return seed
         skull = make_skull(seed, self.spacing_mm)
         keep(self._path(seed), {"bits": np.packbits(skull.mask), "shape": np.array(skull.shape), "affine": skull.affine})
         return seed

@@ -2,9 +2,15 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
+
+from calvaria.errors import CalvariaError, ErrorCode
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for the first, which alone makes and answers what validates."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Team:
         if "WORLD_SIZE" not in os.environ:
             return cls()
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+            distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     @property
@@ -33,9 +39,7 @@ class Team:
         return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and self.size > 1 else device
 
     def share(self, start: int, end: int, batch: int) -> list[int]:
-        """The numbers of this process's examples, of those from `start` on in batches; ValueError if a batch cannot be shared evenly."""
-        if batch % self.size:
-            raise ValueError(f"a batch of {batch} cannot be shared evenly by {self.size} processes; change optimizer.batch")
+        """The numbers of this process's examples, of those from `start` on in batches."""
         return [number for number in range(start, end) if number % self.size == self.rank]
 
     def average(self, network: nn.Module) -> None:
@@ -47,6 +51,14 @@ class Team:
         together = torch.cat([tensor.flatten() for tensor in tensors])
         distributed.all_reduce(together)
         _scatter(together / self.size, tensors)
+
+
+def check_share(batch: int) -> None:
+    """CalvariaError BAD_OPTION where the processes that `torchrun` started cannot share a batch evenly."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if batch % size:
+        message = f"A batch of {batch} cannot be shared evenly by {size} processes. Change batch in the configuration's [optimizer]."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
 
 
 def _scatter(values: Tensor, tensors: list[Tensor]) -> None:

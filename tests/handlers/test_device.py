@@ -47,11 +47,24 @@ def test_a_worker_loads_onto_the_gpu_it_was_given(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int | None, present: bool, device: str
 ) -> None:
     asked: list[str] = []
+    current: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     monkeypatch.setattr(module.Predictor, "load", lambda folder, device, **_: asked.append(device) or Mock())
     monkeypatch.setattr(module, "Service", lambda *arguments: None)
     initialize(module, context(folder_with(tmp_path), gpu))
     assert asked == [device]
+    assert current == [each for each in asked if each != "cpu"]
+
+
+def test_a_worker_whose_gpu_answers_nothing_any_more_ends_so_that_another_takes_its_place(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    module._end_if_broken(torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "synchronize", Mock(side_effect=RuntimeError("CUDA error: an illegal memory access")))
+    with pytest.raises(SystemExit):
+        module._end_if_broken(torch.device("cuda:0"))
 
 
 def test_a_worker_is_warm_and_within_its_budget_before_it_serves(

@@ -87,6 +87,7 @@ def fail_for(shape, error):
         (RuntimeError("secret of the house"), "internal"),
         (MemoryError(), "out-of-memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out-of-memory"),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), "out-of-memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"), "out-of-memory"),
     ],
 )

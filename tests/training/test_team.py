@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from calvaria.errors import CalvariaError
 from calvaria.networks import EncoderDecoder
 from calvaria.sparse import SiteSet
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.fit import learning_rate, store, training_examples, training_seeds, validation_seeds
 from calvaria.training.loss import pyramid_loss
+from calvaria.training.run import run
 from calvaria.training.team import Team
 from calvaria.weights import load_weights
 
@@ -41,9 +43,13 @@ def test_every_example_belongs_to_exactly_one_process_and_to_the_same_batch_as_a
     assert [sorted(a + b) for a, b in zip(*([share[:2], share[2:]] for share in shares), strict=True)] == [[4, 5, 6, 7], [8, 9, 10, 11]]
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch of 3 cannot be shared evenly by 2"):
-        Team(0, 2).share(0, 9, batch=3)
+def test_a_batch_that_cannot_be_shared_evenly_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(FILE)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(CalvariaError, match="batch of 2 cannot be shared evenly by 3"):
+        run("completion", path, tmp_path / "runs" / "any", "cpu")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -217,7 +217,8 @@ def select_above(bits: Bits, values: Tensor, bar: float) -> Tensor:
     chosen = torch.empty_like(bits.words)
     n = chosen.numel()
     tensors = bits.words, bits.starts, values.contiguous(), chosen
-    launch(kernels.select_bits, (blocks(n, WORDS),), tensors, (n, bar), BLOCK=WORDS)
+    # A bar that is a whole number would compile the kernel for such alone.
+    launch(kernels.select_bits, (blocks(n, WORDS),), tensors, (n, float(bar)), BLOCK=WORDS)
     return chosen
 
 
