@@ -93,13 +93,17 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train completion --config models/completion/close-up-9.toml --first runs/anew --start runs/between --out runs/close-up-9
 	cp runs/close-up-9/close-up.safetensors runs/anew/
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
-	$(BIN)/calvaria train super-resolution --start runs/super-resolution-first --out runs/super-resolution
+	$(BIN)/calvaria train super-resolution --config models/super-resolution/second.toml --start runs/super-resolution-first --out runs/super-resolution-second
+	$(BIN)/calvaria train super-resolution --start runs/super-resolution-second --out runs/super-resolution
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
 	$(BIN)/calvaria train refinement --config models/refinement/second.toml --start runs/refinement-first --out runs/refinement-second
 	$(BIN)/calvaria train refinement --config models/refinement/third.toml --start runs/refinement-second --out runs/refinement-third
-	$(BIN)/calvaria train refinement --start runs/refinement-third --out runs/refinement-last
+	$(BIN)/calvaria train refinement --config models/refinement/fourth.toml --start runs/refinement-third --out runs/refinement-fourth
+	mkdir -p runs/refinement-between
+	$(BIN)/python -m calvaria.training.averaging runs/refinement-second/weights.safetensors runs/refinement-fourth/weights.safetensors 0.75 runs/refinement-between/weights.safetensors
+	$(BIN)/calvaria train refinement --start runs/refinement-between --out runs/refinement-last
 	mkdir -p runs/refinement
-	$(BIN)/python -m calvaria.training.averaging runs/refinement-second/weights.safetensors runs/refinement-last/weights.safetensors 0.75 runs/refinement/weights.safetensors
+	$(BIN)/python -m calvaria.training.averaging runs/refinement-between/weights.safetensors runs/refinement-last/weights.safetensors 0.5 runs/refinement/weights.safetensors
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -13,7 +13,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import WorkingGrid, to_canonical
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Inferred, Settings, super_resolution
-from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, ODDS, SPLIT_ODDS, SUPER_RESOLUTION, answer_grid, prepare
+from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, SUPER_RESOLUTION, answer_grid, prepare
 from calvaria.volume import BinaryVolume
 
 SETTINGS = Settings(spacing_mm=0.4, occupied_share=0.01)
@@ -150,8 +150,8 @@ def test_beyond_the_surfaces_reach_the_coarse_mask_decides():
     assert not (nothing & ~prepared.answer.like(np.kron(solid.mask, np.ones((2, 2, 2), np.bool_))).mask).any()
 
 
-def filled(factor: int, doubt: float, threshold: float) -> np.ndarray:
-    """How full empty coarse voxels become where the network says the same of all that is in them."""
+def filled(factor: int, doubt: float, threshold: float, occupied: bool = False) -> np.ndarray:
+    """How full empty coarse voxels, or occupied ones, become where the network says the same of all that is in them."""
     coarse = scan(shell(), (4, 4, 4), "mean")
     prepared = prepare(coarse, SETTINGS, Extras(factor=factor))
     said = np.where(prepared.sites, np.float32(doubt), 0)
@@ -162,14 +162,18 @@ def filled(factor: int, doubt: float, threshold: float) -> np.ndarray:
     first = [round(axis.start_mm / axis.cell_mm) for axis in prepared.grid.axes]
     sites[tuple(slice(start, start + count) for start, count in zip(first, prepared.grid.shape, strict=True))] = prepared.sites
     full, asked = (each.reshape(x, count, y, count, z, count).mean(axis=(1, 3, 5)) for each, count in ((fine.mask, factor), (sites, along)))
-    return full[(asked == 1) & ~coarse.mask]
+    return full[(asked == 1) & (coarse.mask == occupied)]
 
 
-def test_a_doubt_counts_for_more_where_few_voxels_or_cells_lie_along_a_coarse_voxel(monkeypatch):
-    assert set(filled(4, 0.25, 0.5)) == {0.25}
-    assert set(filled(2, 0.25, 0.5)) == {np.rint(8 * SPLIT_ODDS / (3 + SPLIT_ODDS)) / 8}
-    monkeypatch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**16)
-    assert set(filled(2, 0.25, 0.5)) == {np.rint(8 * ODDS / (3 + ODDS)) / 8}
+@pytest.mark.parametrize("occupied", [False, True])
+def test_a_doubt_counts_by_how_many_voxels_or_cells_lie_along_a_coarse_voxel_and_whether_that_is_occupied(monkeypatch, occupied):
+    doubt, odds = (0.6, 1.5) if occupied else (0.2, 0.25)
+    for name, few in (("SPLIT_ODDS", (0.5, 3.0)), ("FEW_ODDS", (2.0, 1.0))):
+        monkeypatch.setattr(super_resolution, name, few)
+        raised = odds * few[occupied]
+        assert set(filled(2, doubt, 0.5, occupied)) == {np.rint(8 * raised / (1 + raised)) / 8}
+        assert filled(4, doubt, 0.5, occupied) == pytest.approx(doubt, abs=1 / 64)
+        monkeypatch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**16)
 
 
 @pytest.mark.parametrize(("factor", "cell_mm"), [(1.5, 4 / 3), (2, 1.0), (3, 4 / 3), (4, 1.0), (8, 1.0)])
