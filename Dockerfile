@@ -39,5 +39,5 @@ RUN sed --in-place --regexp-extended \
     config.properties
 USER calvaria
 EXPOSE 8080 7070 8082
-HEALTHCHECK --interval=60s --timeout=45s --start-period=120s CMD ["calvaria", "status"]
+HEALTHCHECK --interval=60s --timeout=45s --start-period=330s CMD ["calvaria", "status"]
 CMD ["calvaria", "serve", "--foreground"]

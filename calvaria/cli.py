@@ -123,7 +123,7 @@ def train(
 @app.command()
 def serve(
     folder: ServerFolder = Path(),
-    timeout_s: Annotated[float, typer.Option(help="Give up if no model is ready after this many seconds.")] = 120.0,
+    timeout_s: Annotated[float, typer.Option(help="Give up if no model is ready after this many seconds.")] = 330.0,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the server when interrupted.")] = False,
 ) -> None:
     """Start TorchServe, wait until its models are ready, and say how to call it."""
@@ -155,7 +155,9 @@ def status(folder: ServerFolder = Path()) -> None:
     workers = server.workers()
     for worker in workers:
         typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
-    if not workers:
+    if not workers and server.running and server.locked_out:
+        typer.echo(f"The server runs, but refuses the tokens in {server.key_file}, and gives no others for them. Start it again.")
+    elif not workers:
         typer.echo("The server is starting; no worker is ready." if server.running else "No server is running.")
     unable = sorted(set(server.settings.models) - {worker.model for worker in workers if worker.ready})
     if workers and unable:

@@ -26,6 +26,7 @@ def bench() -> None:
     """`calvaria bench engines` as a user calls it: ours, then every peer that can be imported here, each for ten seconds at most."""
     modules = {"minkowski": "MinkowskiEngine", **{name: name for name in ("spconv", "torchsparse", "warpconvnet")}}
     engines = ["native", "dense", *(name for name, module in modules.items() if importlib.util.find_spec(module))]
+    failed: list[str] = []
     for volume, *options in (
         ["skull:512"],
         ["skull:128"],
@@ -34,7 +35,10 @@ def bench() -> None:
         ["skull:512", "--train"],
     ):
         command = [sys.executable, "-m", "calvaria.cli", "bench", "engines", "--device", "cuda", "--volume", volume]
-        subprocess.run([*command, "--engines", ",".join(engines), "--repeat", "20", "--limit-s", "10", *options], check=False)
+        done = subprocess.run([*command, "--engines", ",".join(engines), "--repeat", "20", "--limit-s", "10", *options], check=False)
+        failed += [volume] * (done.returncode != 0)
+    if failed:
+        raise RuntimeError(f"bench engines failed for {failed}")
 
 
 def serve() -> None:
@@ -78,6 +82,7 @@ def squeezed(handler: Any, bodies: list[bytes]) -> None:
     torch.cuda.set_per_process_memory_fraction(1.5 * alone / torch.cuda.get_device_properties(0).total_memory)
     try:
         _, context = ask(handler, bodies[:8])
+        assert context.statuses == [200] * 8, context.statuses
         print(f"serve: eight with {1.5 * alone / 2**20:.0f} MiB for all ({held / 2**20:.0f} held): status {context.statuses}")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

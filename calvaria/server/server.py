@@ -1,12 +1,14 @@
 """One TorchServe: started, known to be ready, stopped with everything it started."""
 
+import fcntl
 import logging
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,7 +68,7 @@ class Server:
     def key_file(self) -> Path:
         return self.folder / KEY_FILE
 
-    def start(self, timeout_s: float = 120.0) -> None:
+    def start(self, timeout_s: float = 330.0) -> None:
         """Start and wait until every model has a READY worker; CalvariaError UNAVAILABLE, and nothing left running, if that fails."""
         self._check_startable()
         try:
@@ -103,12 +105,24 @@ class Server:
     def renew(self, kind: TokenKind) -> None:
         """Have another token for a kind of call, `inference` or `management`, in the key file; the one before is refused from then on.
 
-        CalvariaError UNAVAILABLE if the server does not answer, or refuses.
+        CalvariaError UNAVAILABLE if the server does not answer, UNAUTHORIZED if it refuses.
         """
         try:
-            self._managed("/token", "API", type=kind).raise_for_status()
-        except httpx.HTTPError as error:
+            with self._key_held():
+                self._replace(kind)
+        except httpx.HTTPStatusError as error:
+            message = f"The server gives no new token for {self.key_file} (status {error.response.status_code}): start it again."
+            raise CalvariaError(ErrorCode.UNAUTHORIZED, message) from error
+        except (httpx.HTTPError, OSError) as error:
             raise _unavailable(f"No server in {self.folder} gives a new token ({error}). Start it with `calvaria serve`.") from error
+
+    @property
+    def locked_out(self) -> bool:
+        """Whether the management API refuses what the key file holds."""
+        try:
+            return _refused(self._managed(f"/models/{self.settings.models[0]}"))
+        except (httpx.HTTPError, OSError, IndexError, CalvariaError):
+            return False
 
     @property
     def ready(self) -> bool:
@@ -208,11 +222,24 @@ class Server:
 
     def _workers_of(self, model: str) -> list[Worker]:
         answer = self._managed(f"/models/{model}")
-        if "Token Authorization failed" in answer.text:  # it has ended
-            self.renew("management")
-            answer = self._managed(f"/models/{model}")
+        if _refused(answer):  # its token has ended
+            with self._key_held():
+                answer = self._managed(f"/models/{model}")
+                if _refused(answer):  # and no other process has renewed it meanwhile
+                    self._replace("management")
+                    answer = self._managed(f"/models/{model}")
         described = answer.raise_for_status().json()[0]["workers"]
         return [Worker(model, int(each["pid"]), each["status"] == "READY") for each in described]
+
+    @contextmanager
+    def _key_held(self) -> Iterator[None]:
+        """The key file for this process alone: TorchServe writes it anew, whole, for each new token."""
+        with self.key_file.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+            yield
+
+    def _replace(self, kind: TokenKind) -> None:
+        self._managed("/token", "API", type=kind).raise_for_status()
 
     def _managed(self, path: str, kind: TokenKind = "management", **asked: str) -> httpx.Response:
         """What the management API answers, whatever it is."""
@@ -240,6 +267,10 @@ class Server:
         with path.open("rb") as file:
             file.seek(size if os.fstat(file.fileno()).st_ino == known else 0)
             return file.read().decode(errors="replace").splitlines()
+
+
+def _refused(answer: httpx.Response) -> bool:
+    return "Token Authorization failed" in answer.text
 
 
 def _unavailable(message: str) -> CalvariaError:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Lock
@@ -164,11 +165,12 @@ class Service:
             return self._infer_together(journeys)
         except Exception as error:
             if exhausted(error):
+                with suppress(RuntimeError):  # for those who ask CUDA, not PyTorch's allocator; nothing where there is no GPU
+                    torch.cuda.empty_cache()
                 log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
             else:
                 log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
             log.debug("it failed", exc_info=error)
-        torch.cuda.empty_cache()  # for those who ask CUDA, not PyTorch's allocator; nothing where there is no GPU
         half = len(journeys) // 2
         self._infer(journeys[:half])
         self._infer(journeys[half:])

@@ -16,6 +16,9 @@ from calvaria.synthetic.lattice import Field
 from calvaria.synthetic.vault_map import Points, VaultMap, angles, to_patient
 from calvaria.volume import BinaryVolume, Mask
 
+VERSION = 2
+"""Of what a seed makes of a skull; 1 left the whole vault as thick as it was."""
+
 STEP_DEG = 3.0
 WAVES = 8
 WAVELENGTH_RAD = 0.9, 2.0

@@ -33,8 +33,8 @@ FEW_ALONG = 2.25
 ODDS, FEW_ODDS, SPLIT_ODDS = (1.0, 1.0), (1.0, 16.0), (1.0, 6.0)
 """By how much the odds are raised of cells in an empty and in an occupied coarse voxel; where fewer cells lie along a coarse voxel's
 longest edge; and where the network is asked about smaller cells than the few voxels that are wanted. It learned from scans of two kinds,
-and is asked about one: by the mean, an empty coarse voxel holds less than it thinks, an occupied one more. Chosen on validation heads;
-see the model card.
+and is asked about one: by the mean, an occupied coarse voxel holds more than it thinks (an empty one less, which changes little). Chosen on
+validation heads; see the model card.
 """
 
 MOST_SPLIT_CELLS = 2**23

@@ -17,6 +17,7 @@ from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
+from calvaria.synthetic import moulding
 from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
 from calvaria.tasks import TASKS, Settings, closeup
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
@@ -26,7 +27,7 @@ from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.skulls import GeneratedSkulls, Skulls, SkullStore
-from calvaria.training.team import Team
+from calvaria.training.team import Team, check_share
 from calvaria.training.widening import widened
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
@@ -69,10 +70,11 @@ def fit(
     CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
     gradient is not finite, rather than weights that are not.
     """
+    check_share(config.optimizer.batch)
     team = Team.assemble(device)
     device = team.device(device)
     if device.startswith("cuda"):
-        torch.cuda.set_device(device)  # kernels are started more quickly on the current one
+        torch.cuda.set_device(torch.device(device).index or 0)  # kernels are started more quickly on the current one
     if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
         raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -194,7 +196,8 @@ def _examples_name(config: TrainConfig, first: Path | None) -> str:
     made_by = (GENERATOR, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
     given = (cases_sha256(config),) if config.data.cases else ()
     seen = (closeup.VERSION,) if first else ()
-    return f"examples-{sha256(repr(made_by + given + seen).encode()).hexdigest()[:12]}"
+    moulded = (moulding.VERSION,) if config.data.mould else ()
+    return f"examples-{sha256(repr(made_by + given + seen + moulded).encode()).hexdigest()[:12]}"
 
 
 def first_sha256(first: Path | None) -> str | None:
@@ -234,7 +237,7 @@ def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
 
 def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team, device: str) -> Iterable[list[Example]]:
     batch = config.optimizer.batch
-    rest = Subset(examples, team.share(done * batch, config.last_step * batch, batch))
+    rest = Subset(examples, team.share(done * batch, config.last_step * batch))
     # One process beside this one keeps up with two cores of training; for a GPU there are more. Examples are the same anyway.
     beside = threads_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores()) - 1
     workers = 1 if device == "cpu" else max(1, min(8, beside))

@@ -38,8 +38,8 @@ class Team:
         """The device of this process: under `torchrun`, "cuda" is the GPU of its local rank."""
         return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and self.size > 1 else device
 
-    def share(self, start: int, end: int, batch: int) -> list[int]:
-        """The numbers of this process's examples, of those from `start` on in batches."""
+    def share(self, start: int, end: int) -> list[int]:
+        """The numbers of this process's examples, of those from `start` on in batches, which all can share evenly (`check_share`)."""
         return [number for number in range(start, end) if number % self.size == self.rank]
 
     def average(self, network: nn.Module) -> None:

@@ -12,6 +12,7 @@ import torch
 import calvaria
 from calvaria.io import decode, encode
 from calvaria.server.archive import VERSION_FILE
+from calvaria.serving.messages import Response
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.weights import WEIGHTS, model_folder
 
@@ -60,11 +61,23 @@ def test_a_worker_loads_onto_the_gpu_it_was_given(
 def test_a_worker_whose_gpu_answers_nothing_any_more_ends_so_that_another_takes_its_place(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    statuses = [200, 500]
+    handler = module.CalvariaHandler()
+    handler.service = SimpleNamespace(
+        predictor=SimpleNamespace(device=torch.device("cuda:0")),
+        handle=lambda _: [Response(b"", status, "ok", "", {}, 0, ()) for status in statuses],
+    )
+    asked = Mock(model_name="completion", get_all_request_header=lambda _: {}, get_request_id=lambda _: "1")
+    bodies = [{"body": b""}, {"body": b""}]
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 0)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    module._end_if_broken(torch.device("cuda:0"))
+    assert len(handler.handle(bodies, asked)) == 2
     monkeypatch.setattr(torch.cuda, "synchronize", Mock(side_effect=RuntimeError("CUDA error: an illegal memory access")))
     with pytest.raises(SystemExit):
-        module._end_if_broken(torch.device("cuda:0"))
+        handler.handle(bodies, asked)
+    statuses[1] = 200
+    assert len(handler.handle(bodies, asked)) == 2
 
 
 def test_a_worker_is_warm_and_within_its_budget_before_it_serves(

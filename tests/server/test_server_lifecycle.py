@@ -129,6 +129,21 @@ def test_status_and_a_command_renew_tokens_that_have_ended(model_store, tmp_path
         server.renew("inference")
 
 
+def test_tokens_that_are_not_the_servers_own_are_told_from_a_server_that_starts(model_store, tmp_path):
+    with Server.apart(tmp_path, CONFIG, model_store) as server:
+        own = server.key_file.read_text()
+        server.key_file.write_text(json.dumps({kind: {"key": "another's"} for kind in ("inference", "management", "API")}))
+        status = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
+        with pytest.raises(CalvariaError, match="gives no new token") as refused:
+            server.renew("inference")
+        server.key_file.write_text(own)
+        with ThreadPoolExecutor(4) as pool:
+            server.key_file.write_text(json.dumps(json.loads(own) | {"management": {"key": "ended"}}))
+            assert all(pool.map(lambda _: server.ready, range(4)))
+    assert (status.exit_code, refused.value.code) == (1, ErrorCode.UNAUTHORIZED)
+    assert "refuses the tokens" in status.output
+
+
 def test_stop_ends_java_even_if_its_launcher_was_killed(model_store, tmp_path):
     server = Server.apart(tmp_path, CONFIG, model_store)
     server.start()

@@ -53,24 +53,17 @@ def code(caller: Caller) -> ErrorCode:
     return caught.value.code
 
 
-def renewed(server: Server, kind: str) -> None:
-    """As docs/security.md has it."""
-    key = json.loads(server.key_file.read_text())["API"]["key"]
-    url = f"{server.settings.url('management')}/token"
-    httpx.get(url, params={"type": kind}, headers={"Authorization": f"Bearer {key}"}, trust_env=False).raise_for_status()
-
-
 def test_a_token_is_asked_for_ends_and_can_be_renewed(brief: Server, tmp_path: Path) -> None:
     """Whoever is let in is told that there is no such model."""
     for options in ({"key_file": tmp_path / "none"}, {"token": "wrong"}, {"token": "Bearer"}):
         assert [code(make()) for make in callers(brief, **options)] == [ErrorCode.UNAUTHORIZED] * 2
-    renewed(brief, "inference")
+    brief.renew("inference")
     entitled = callers(brief, key_file=brief.key_file)
     assert [code(make()) for make in entitled] == [ErrorCode.UNKNOWN_MODEL] * 2
     old = json.loads(brief.key_file.read_text())["inference"]["key"]
     time.sleep(LIFE_S)
     assert [code(make()) for make in entitled] == [ErrorCode.UNAUTHORIZED] * 2
-    renewed(brief, "inference")
+    brief.renew("inference")
     assert [code(make()) for make in entitled] == [ErrorCode.UNKNOWN_MODEL] * 2
     assert [code(make()) for make in callers(brief, token=old)] == [ErrorCode.UNAUTHORIZED] * 2
 
@@ -80,7 +73,7 @@ def test_the_key_file_is_the_servers_users_alone(brief: Server) -> None:
 
 
 def test_models_cannot_be_managed_over_the_network(brief: Server) -> None:
-    renewed(brief, "management")
+    brief.renew("management")
     key = json.loads(brief.key_file.read_text())["management"]["key"]
     url, headers = f"{brief.settings.url('management')}/models", {"Authorization": f"Bearer {key}"}
     assert httpx.get(url, headers=headers, trust_env=False).status_code == 200

@@ -13,7 +13,7 @@ from calvaria.networks import EncoderDecoder
 from calvaria.sparse import SiteSet
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.fit import learning_rate, store, training_examples, training_seeds, validation_seeds
+from calvaria.training.fit import fit, learning_rate, store, training_examples, training_seeds, validation_seeds
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.run import run
 from calvaria.training.team import Team
@@ -38,7 +38,7 @@ warmup = 1
 
 
 def test_every_example_belongs_to_exactly_one_process_and_to_the_same_batch_as_alone() -> None:
-    shares = [Team(rank, 2).share(4, 12, batch=4) for rank in range(2)]
+    shares = [Team(rank, 2).share(4, 12) for rank in range(2)]
     assert sorted(shares[0] + shares[1]) == list(range(4, 12))
     assert [sorted(a + b) for a, b in zip(*([share[:2], share[2:]] for share in shares), strict=True)] == [[4, 5, 6, 7], [8, 9, 10, 11]]
 
@@ -50,6 +50,24 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_before_anything_is_made
     with pytest.raises(CalvariaError, match="batch of 2 cannot be shared evenly by 3"):
         run("completion", path, tmp_path / "runs" / "any", "cpu")
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_gpu_that_is_trained_on_is_made_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its number, which `cuda` alone does not have."""
+    path = tmp_path / "train.toml"
+    path.write_text(FILE)
+
+    class Chosen(Exception):
+        pass
+
+    def choose(device: int) -> None:
+        raise Chosen(device)
+
+    monkeypatch.setattr(torch.cuda, "set_device", choose)
+    for device, number in (("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)):
+        with pytest.raises(Chosen) as caught:
+            fit(TrainConfig.read(path), tmp_path / "any", device)
+        assert caught.value.args == (number,)
 
 
 @pytest.mark.slow
