@@ -16,9 +16,6 @@ from calvaria.synthetic.lattice import Field
 from calvaria.synthetic.vault_map import Points, VaultMap, angles, to_patient
 from calvaria.volume import BinaryVolume, Mask
 
-VERSION = 2
-"""Of what a seed makes of a skull; 1 left the whole vault as thick as it was."""
-
 STEP_DEG = 3.0
 WAVES = 8
 WAVELENGTH_RAD = 0.9, 2.0
@@ -30,9 +27,6 @@ THICKNESS = 0.16, 0.06
 
 TEMPLES = 0.9
 """By how much at most that is less at the temples."""
-
-WHOLE = -0.4, 0.15
-"""And by how much at least and most it is more in the whole vault: how thick a head's bone is should be read from the head."""
 
 FACTORS = 0.35, 1.35
 """Bone is thinned and thickened at most so much."""
@@ -68,7 +62,7 @@ class _Moulding:
         dent, thickness = (_waves(rng, ways, shared, True) + _waves(rng, ways, own, False) for shared, own in (DENT_MM, THICKNESS))
         middle, height, width = rng.uniform(65, 105), rng.uniform(-8, 10), rng.uniform(18, 40)
         temples = np.exp(-np.square((from_front - middle) / width) - np.square((elevation - height) / (0.6 * width)))
-        thickness += rng.uniform(*WHOLE) - rng.uniform(0, TEMPLES) * temples
+        thickness -= rng.uniform(0, TEMPLES) * temples
         return cls((kept * (dent.max() - dent)).astype(np.float32), np.exp(kept * thickness).clip(*FACTORS).astype(np.float32))
 
 

@@ -17,7 +17,6 @@ from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
-from calvaria.synthetic import moulding
 from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
 from calvaria.tasks import TASKS, Settings, closeup
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
@@ -196,8 +195,7 @@ def _examples_name(config: TrainConfig, first: Path | None) -> str:
     made_by = (GENERATOR, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
     given = (cases_sha256(config),) if config.data.cases else ()
     seen = (closeup.VERSION,) if first else ()
-    moulded = (moulding.VERSION,) if config.data.mould else ()
-    return f"examples-{sha256(repr(made_by + given + seen + moulded).encode()).hexdigest()[:12]}"
+    return f"examples-{sha256(repr(made_by + given + seen).encode()).hexdigest()[:12]}"
 
 
 def first_sha256(first: Path | None) -> str | None:
