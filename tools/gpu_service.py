@@ -24,8 +24,12 @@ GPU_PEAK = "calvaria_batch_gpu_peak_bytes_sum"
 
 def bench() -> None:
     """`calvaria bench engines` as a user calls it: ours, then every peer that can be imported here, each for ten seconds at most."""
-    modules = {"minkowski": "MinkowskiEngine", **{name: name for name in ("spconv", "torchsparse", "warpconvnet")}}
-    engines = ["native", "dense", *(name for name, module in modules.items() if importlib.util.find_spec(module))]
+    from calvaria.bench.peers import PEERS
+
+    modules = {"minkowski": "MinkowskiEngine"} | {name: name for name in PEERS}
+    absent = [name for name, module in modules.items() if importlib.util.find_spec(module) is None]
+    print(f"bench: not measured, since not installed here: {', '.join(absent) or 'none'}")
+    engines = ["native", "dense", *(name for name in modules if name not in absent)]
     failed: list[str] = []
     for volume, *options in (
         ["skull:512"],

@@ -30,11 +30,10 @@ FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
 
 FEW_ALONG = 2.25
-ODDS, FEW_ODDS, SPLIT_ODDS = (1.0, 1.0), (1.0, 16.0), (1.0, 6.0)
-"""By how much the odds are raised of cells in an empty and in an occupied coarse voxel; where fewer cells lie along a coarse voxel's
-longest edge; and where the network is asked about smaller cells than the few voxels that are wanted. It learned from scans of two kinds,
-and is asked about one: by the mean, an occupied coarse voxel holds more than it thinks (an empty one less, which changes little). Chosen on
-validation heads; see the model card.
+FEW_ODDS, SPLIT_ODDS = 16.0, 6.0
+"""By how much the odds of cells in an occupied coarse voxel are raised where fewer lie along its longest edge; and where the network is
+asked about smaller cells than the few voxels that are wanted. It learned from scans of two kinds, and is asked about one: by the mean, an
+occupied coarse voxel holds more than it thinks. Chosen on validation heads; see the model card.
 """
 
 MOST_SPLIT_CELLS = 2**23
@@ -166,14 +165,13 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
     """What the network says of its sites [N], by odds that make a half out of the threshold, and by those above."""
-    coarse_mm = max(prepared.volume.spacing_mm)
-    in_empty, in_occupied = ODDS
+    coarse_mm, odds = max(prepared.volume.spacing_mm), 1.0
     if coarse_mm / prepared.grid.spacing_mm < FEW_ALONG:
-        in_empty, in_occupied = FEW_ODDS
+        odds = FEW_ODDS
     elif coarse_mm / min(prepared.answer.spacing_mm) < FEW_ALONG:
-        in_empty, in_occupied = SPLIT_ODDS
-    odds = np.where(prepared.features[:, 0] > HALF, np.float32(in_occupied), np.float32(in_empty))
-    raised = probability * odds * np.float32((1 - threshold) / threshold)
+        odds = SPLIT_ODDS
+    occupied = prepared.features[:, 0] > HALF
+    raised = probability * np.where(occupied, np.float32(odds), np.float32(1)) * np.float32((1 - threshold) / threshold)
     return np.asarray(raised / (raised + (1 - probability)))
 
 

@@ -168,9 +168,9 @@ def filled(factor: int, doubt: float, threshold: float, occupied: bool = False) 
 @pytest.mark.parametrize("occupied", [False, True])
 def test_a_doubt_counts_by_how_many_voxels_or_cells_lie_along_a_coarse_voxel_and_whether_that_is_occupied(monkeypatch, occupied):
     doubt, odds = (0.6, 1.5) if occupied else (0.2, 0.25)
-    for name, few in (("SPLIT_ODDS", (0.5, 3.0)), ("FEW_ODDS", (2.0, 1.0))):
+    for name, few in (("SPLIT_ODDS", 3.0), ("FEW_ODDS", 2.0)):
         monkeypatch.setattr(super_resolution, name, few)
-        raised = odds * few[occupied]
+        raised = odds * few if occupied else odds
         assert set(filled(2, doubt, 0.5, occupied)) == {np.rint(8 * raised / (1 + raised)) / 8}
         assert filled(4, doubt, 0.5, occupied) == pytest.approx(doubt, abs=1 / 64)
         monkeypatch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**16)
