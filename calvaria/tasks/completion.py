@@ -93,6 +93,8 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
         part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))
     solid, box = grid.refine(field, settings.threshold)
     missing = np.greater(solid, defective[part][box], out=solid)
+    lowest = bounding_box(defective)[2].start  # a scan that ends there may be padded: what lies beyond it was not removed
+    missing[:, :, : max(lowest - (part[2].start or 0) - box[2].start, 0)] = False
     thick = thick_box(missing, OPENING_MM, grid.source_mm)
     piece = clean(np.asfortranarray(missing[thick]), grid.source_mm, settings)
     for answer in (implant, completed):

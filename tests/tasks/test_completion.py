@@ -88,6 +88,22 @@ def test_intact_bone_is_left_alone(whole: Mask, defective: Prepared) -> None:
     assert not (implant & far).any()
 
 
+@pytest.mark.parametrize("upward", [True, False])
+def test_nothing_is_added_below_the_lowest_bone(whole: Mask, upward: bool) -> None:
+    """A scan that ends there may lie in a larger, padded volume: what lies beyond was not removed."""
+    lowest = 30
+    given, expected = whole.copy(), whole.copy()
+    given[:, :, :lowest] = expected[:, :, :lowest] = False
+    given[55:80, :, 55:] = False
+    volume = BinaryVolume.on_grid(given, SPACING_MM)
+    if not upward:
+        volume = BinaryVolume(given[:, :, ::-1], volume.affine @ np.diag([1, 1, -1, 1]))
+    prepared = prepare(volume, SETTINGS)
+    _, implant = finish(prepared, prepared.grid.coarsen(whole))
+    assert not implant[:, :, :lowest].any()
+    assert dice(implant, expected & ~given) > 0.9
+
+
 def test_crumbs_are_dropped(whole: Mask, defective: Prepared) -> None:
     probability = defective.grid.coarsen(whole)
     clean = finish(defective, probability)[1]
