@@ -22,6 +22,9 @@ from calvaria.volume import Mask
 CHUNK_VOXELS, CHUNK_BLOCKS = 2**20, 2**18
 """At once: some 40 MB beside the answer and 8 bytes a block."""
 
+SURROUNDED = 16
+"""Of 26 neighbours. An empty coarse voxel with so many occupied ones is a pore."""
+
 NEARLY = 1 / 32
 """A block of 32 voxels or more that holds as much as expected but for this share stays as it is: large ones are smooth, and many."""
 
@@ -55,12 +58,13 @@ class Runs:
 def settle(fine: Mask, coarse: Mask, of_coarse: Lattice, of_fine: Lattice, field: Field, grid: WorkingGrid) -> None:
     """Change a fine mask [X, Y, Z] in place until each block, what lies in one coarse voxel, holds as much as expected: its surest voxels.
 
-    The block of an occupied coarse voxel is at least half full, that of an empty one at most, as in a scan that was made by the mean.
+    The block of an occupied coarse voxel is at least half full, that of an empty one at most, as in a scan that was made by the mean; and
+    that of a pore stays empty: half filled it would lie where nobody knows, and its surface with it.
 
     field  float32 [x, y, z] on the working grid over the fine one: how likely each cell is to be occupied
     """
     runs = x, y, z = [Runs.of(position) for position in positions(of_coarse, of_fine)]
-    full, expected = _held(fine, runs), _expected(field, grid, runs)
+    full, expected, surrounded = _held(fine, runs), _expected(field, grid, runs), pores(coarse)
     largest = prod(int(each.count.max()) for each in runs)
     step = max(CHUNK_BLOCKS // (len(x.count) * len(y.count)), 1)
     for start in range(0, len(z.count), step):
@@ -68,9 +72,22 @@ def settle(fine: Mask, coarse: Mask, of_coarse: Lattice, of_fine: Lattice, field
         size = x.count[:, None, None] * y.count[:, None] * z.count[plane[2]]
         occupied = coarse[np.ix_(x.coarse, y.coarse, z.coarse[plane[2]])]
         wanted = _wanted(full[plane], expected[plane], size, occupied)
+        wanted[surrounded[np.ix_(x.coarse, y.coarse, z.coarse[plane[2]])] & (size > 1)] = 0
         blocks = np.argwhere(wanted != full[plane])
         for some in np.array_split(blocks, len(blocks) * largest // CHUNK_VOXELS + 1) if len(blocks) else ():
             _surest(fine, some + np.array([0, 0, start]), wanted[tuple(some.T)], (x, y, z), field, grid)
+
+
+def pores(coarse: Mask) -> Mask:
+    """Which voxels are empty while most of those around them are occupied; beyond the border all are empty."""
+    around = coarse.view(np.uint8)
+    for axis in range(3):
+        planes = np.moveaxis(around, axis, 0)
+        around = around.copy(order="K")
+        sums = np.moveaxis(around, axis, 0)
+        sums[1:] += planes[:-1]
+        sums[:-1] += planes[1:]
+    return np.asarray((around >= SURROUNDED) & ~coarse)
 
 
 def _wanted(full: NDArray[np.int32], expected: Field, size: NDArray[np.intp], occupied: Mask) -> NDArray[np.intp]:

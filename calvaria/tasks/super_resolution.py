@@ -4,6 +4,7 @@ A network judges the cells near the coarse surface; all others are as full as th
 interpolations of the coarse mask, and how coarse that is, so it learns where the truth differs from them.
 """
 
+from collections.abc import Sequence
 from math import ceil, floor, prod
 
 import edt
@@ -21,19 +22,19 @@ SKULL = "a skull"
 DEFAULT_FACTOR = 2.0
 
 FINEST_SHARE = 4
-"""Cells along a coarse voxel at most: finer detail is not in the mask, and the interpolation of cells is smooth."""
+"""Cells along a coarse voxel's longest edge at most, unless a shorter one supports more: finer detail is not in the mask."""
 
 REACH = 1.25
-"""How far from the coarse surface cells are judged, in coarse voxels (their longest edge)."""
+"""How far from the coarse surface cells are judged, in coarse voxels: where slices lie apart, much less far within them."""
 
 FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
 
-FEW_ALONG = 2.25
-FEW_ODDS, SPLIT_ODDS = 16.0, 6.0
-"""By how much the odds of cells in an occupied coarse voxel are raised where fewer lie along its longest edge; and where the network is
-asked about smaller cells than the few voxels that are wanted. It learned from scans of two kinds, and is asked about one: by the mean, an
-occupied coarse voxel holds more than it thinks. Chosen on validation heads; see the model card.
+FEW_VOXELS = 12
+ODDS = 4.0
+"""By how much the odds of cells in an occupied coarse voxel are raised where fewer voxels of the answer than that lie in it. The network
+learned from scans of two kinds, and is asked about one: by the mean, an occupied coarse voxel holds more than it thinks. Chosen on
+validation heads; see the model card.
 """
 
 MOST_SPLIT_CELLS = 2**23
@@ -59,8 +60,12 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     canonical, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
     grid = working_grid(canonical, target, settings.spacing_mm)
     coarse_mm = np.array(canonical.volume.spacing_mm)
-    distance = sampled(signed_distance_mm(canonical), canonical.volume, grid)
-    sites = abs(distance) < REACH * coarse_mm.max()
+    longest_mm = float(coarse_mm.max())
+    distance = sampled(signed_distance_mm(canonical.mask, canonical.volume.spacing_mm), canonical.volume, grid)
+    as_cubes = distance
+    if np.ptp(coarse_mm) > 1e-6 * longest_mm:
+        as_cubes = sampled(signed_distance_mm(canonical.mask, (longest_mm,) * 3), canonical.volume, grid)
+    sites = abs(as_cubes) < REACH * longest_mm
     if np.count_nonzero(sites) > MOST_SITES:
         raise too_large(f"The answer's surface spans more than {MOST_SITES:,} cells of {grid.spacing_mm:.2g} mm", SKULL)
     shares = sampled(canonical.mask.astype(np.float32), canonical.volume, grid)
@@ -68,7 +73,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     columns = [
         nearest(canonical.mask, canonical.volume, grid)[sites],
         shares[sites],
-        (distance[sites] / coarse_mm.max()).clip(-FAR, FAR),
+        (distance[sites] / longest_mm).clip(-FAR, FAR),
         *(np.full(count, number) for number in (*coarse_mm / grid.spacing_mm / 4, grid.spacing_mm)),
     ]
     features = np.stack(columns, axis=1, dtype=np.float32)
@@ -107,7 +112,7 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
 
 def spans(volume: BinaryVolume, extras: Extras) -> int:
     """The coarse voxels and, at most, the cells of the working grid; see there. CalvariaError as `answer_grid`."""
-    finest_mm = max(volume.spacing_mm) / FINEST_SHARE
+    finest_mm = _supported_mm(volume.spacing_mm)
     split, whole = (
         prod(ceil(count * mm / cell_mm) + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
         for cell_mm in (finest_mm, max(finest_mm, min(answer_grid(volume, extras).spacing_mm)))
@@ -126,7 +131,7 @@ def working_grid(coarse: Canonical, target: Canonical, smallest_mm: float) -> Wo
     low = np.maximum([axis.start - reach for axis in occupied], 0) * coarse_mm / fine_mm
     high = np.minimum([axis.stop + reach for axis in occupied], coarse.mask.shape) * coarse_mm / fine_mm
     mm3, voxel_mm = float(((high - low) * fine_mm).prod()), float(fine_mm.min())
-    supported = max(coarse_mm.max() / FINEST_SHARE, smallest_mm)
+    supported = max(_supported_mm(coarse.volume.spacing_mm), smallest_mm)
     parts = floor(voxel_mm / supported + 1e-6)
     if parts > 1 and mm3 * (parts / voxel_mm) ** 3 <= MOST_SPLIT_CELLS:
         step, cell_mm = 1, voxel_mm / parts
@@ -137,15 +142,20 @@ def working_grid(coarse: Canonical, target: Canonical, smallest_mm: float) -> Wo
     return WorkingGrid.within(target.volume, (x, y, z), cell_mm)
 
 
+def _supported_mm(coarse_mm: Sequence[float]) -> float:
+    """The smallest cells that a coarse mask supports; within a slice that is as fine as its pixels are."""
+    return min(max(coarse_mm) / FINEST_SHARE, min(coarse_mm))
+
+
 def _whole_steps(low: float, high: float, count: int, step: int) -> slice:
     """The voxels of an axis from `low` to `high`, and those that fill whole steps, as far as there are any; rounding adds none."""
     return slice(floor(low / step + 1e-6) * step, min(ceil(high / step - 1e-6) * step, count))
 
 
-def signed_distance_mm(canonical: Canonical) -> Field:
+def signed_distance_mm(mask: Mask, spacing_mm: Sequence[float]) -> Field:
     """float32 [X, Y, Z]: of each voxel's centre to the mask's surface, positive inside; zero half-way between the centres."""
-    mask, spacing_mm = np.ascontiguousarray(canonical.mask), canonical.volume.spacing_mm
-    inside, outside = (edt.edt(each, anisotropy=spacing_mm) for each in (mask, ~mask))
+    mask = np.ascontiguousarray(mask)
+    inside, outside = (edt.edt(each, anisotropy=tuple(spacing_mm)) for each in (mask, ~mask))
     return np.asarray(inside - outside, np.float32)
 
 
@@ -165,13 +175,9 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
     """What the network says of its sites [N], by odds that make a half out of the threshold, and by those above."""
-    coarse_mm, odds = max(prepared.volume.spacing_mm), 1.0
-    if coarse_mm / prepared.grid.spacing_mm < FEW_ALONG:
-        odds = FEW_ODDS
-    elif coarse_mm / min(prepared.answer.spacing_mm) < FEW_ALONG:
-        odds = SPLIT_ODDS
+    few = prepared.volume.voxel_mm3 < FEW_VOXELS * prepared.answer.voxel_mm3
     occupied = prepared.features[:, 0] > HALF
-    raised = probability * np.where(occupied, np.float32(odds), np.float32(1)) * np.float32((1 - threshold) / threshold)
+    raised = probability * np.where(occupied & few, np.float32(ODDS), np.float32(1)) * np.float32((1 - threshold) / threshold)
     return np.asarray(raised / (raised + (1 - probability)))
 
 
@@ -184,7 +190,7 @@ def _placed(mask: Mask, box: Box, shape: tuple[int, int, int]) -> Mask:
     return whole
 
 
-COARSE_MM = 1.6, 4.6
+COARSE_MM = 1.6, 5.0
 """Longest edge of the coarse voxels that the network learned from (`calvaria.training.super_resolution`)."""
 
 

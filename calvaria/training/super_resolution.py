@@ -18,7 +18,7 @@ from calvaria.volume import BinaryVolume
 CELLS = 56
 """Cells of an example along each axis, about: 60,000 sites."""
 
-SLICED = 0.3
+SLICED = 0.5
 """Share of the examples whose slices lie further apart than their pixels; the others have cubes as voxels."""
 
 BY_MEAN = 0.7
@@ -27,9 +27,16 @@ BY_MEAN = 0.7
 FACTORS = 2, 2, 3, 4, 4
 """Cells along a coarse voxel's longest edge; each as likely as it stands here."""
 
+PIXELS = 0.7
+"""Share of the examples with slices whose cells are as wide as the pixels."""
+
 EDGE_MM = COARSE_MM
-PIXEL_SHARE = 0.2, 0.6
-"""Longest edges of coarse voxels, and the edges of a slice's pixels as a share of the distance of slices."""
+PIXEL_SHARE = 0.12, 0.7
+SMALLEST_MM = 0.45
+"""Longest edges of coarse voxels, and the edges of a slice's pixels as a share of the distance of slices, none smaller than the last."""
+
+SLICES = 6
+"""That many fit into an example, although its cells be small."""
 
 
 class CoarseSkulls:
@@ -42,7 +49,9 @@ class CoarseSkulls:
         skull = self.skulls(rng).whole
         coarse_mm = coarse_voxels(rng)
         cell_mm = float(max(coarse_mm) / rng.choice(FACTORS))
-        part = around_bone(skull, CELLS * cell_mm, rng)
+        if min(coarse_mm) < max(coarse_mm) and rng.random() < PIXELS:
+            cell_mm = min(coarse_mm)
+        part = around_bone(skull, max(CELLS * cell_mm, SLICES * max(coarse_mm)), rng)
         shift = rng.random(3) * (np.array(part.shape) * part.spacing_mm > 3 * np.array(coarse_mm))
         coarse = scan(part, coarse_mm, METHODS[int(rng.random() > BY_MEAN)], shift)
         prepared = prepare(coarse, replace(self.settings, spacing_mm=cell_mm), Extras(spacing_mm=cell_mm))  # no parts of voxels
@@ -57,7 +66,7 @@ def coarse_voxels(rng: np.random.Generator) -> Sequence[float]:
     edge = float(np.exp(rng.uniform(*np.log(EDGE_MM))))
     if rng.random() > SLICED:
         return [edge] * 3
-    pixel = edge * rng.uniform(*PIXEL_SHARE)
+    pixel = max(edge * rng.uniform(*PIXEL_SHARE), SMALLEST_MM)
     along = rng.choice([0, 1, 2, 2, 2, 2])
     return [edge if axis == along else pixel for axis in range(3)]
 

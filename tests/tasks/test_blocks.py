@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from calvaria.geometry import WorkingGrid
-from calvaria.tasks.blocks import NEARLY, Runs, settle
+from calvaria.tasks.blocks import NEARLY, SURROUNDED, Runs, settle
 from calvaria.volume import BinaryVolume, Mask
 
 
@@ -47,9 +47,10 @@ def test_every_block_holds_what_is_expected_as_far_as_its_coarse_voxel_allows(
     before = rng.random(fine.shape) < rng.random()
     after = before.copy()
     settle(after, occupied, coarse, fine, field, grid)
+    around = ndimage.convolve(occupied.astype(int), np.ones((3, 3, 3), int), mode="constant")
     for place, block in blocks_of(coarse, fine):
         size, was, full = (int(np.count_nonzero(each)) for each in (block, block & before, block & after))
-        least, most = (ceil(size / 2), size) if occupied[place] else (0, size // 2)
+        least, most = (ceil(size / 2), size) if occupied[place] else (0, size // 2 if around[place] < SURROUNDED else 0)
         if size == 1:
             least, most = 0, 1
         expected = float(likely[block].sum())
@@ -80,6 +81,18 @@ def test_what_is_doubtful_everywhere_is_there_in_part(share: float) -> None:
     mask = np.zeros(fine.shape, np.bool_)
     settle(mask, np.array([[[False]]]), coarse, fine, np.full(grid.shape, share, np.float32), grid)
     assert np.count_nonzero(mask) == round(64 * share)
+
+
+@pytest.mark.parametrize(("around", "held"), [(26, 0), (SURROUNDED, 0), (SURROUNDED - 1, 32), (0, 32)])
+def test_a_pore_stays_empty(around: int, held: int) -> None:
+    """Were it filled as far as an empty voxel may be, its surface would lie where nobody knows."""
+    coarse, fine = grids((3, 3, 3), (4.0, 4.0, 4.0))
+    grid = WorkingGrid.filling(fine, 1.0)
+    occupied = np.zeros(27, np.bool_)
+    occupied[[index for index in range(27) if index != 13][:around]] = True
+    mask = np.zeros(fine.shape, np.bool_)
+    settle(mask, occupied.reshape(3, 3, 3), coarse, fine, np.ones(grid.shape, np.float32), grid)
+    assert np.count_nonzero(mask[4:8, 4:8, 4:8]) == held
 
 
 def test_a_block_that_holds_nearly_what_is_expected_stays() -> None:

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.sampling import nearest, sampled
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Inferred, Settings, super_resolution
 from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, SUPER_RESOLUTION, answer_grid, prepare
@@ -165,15 +166,16 @@ def filled(factor: int, doubt: float, threshold: float, occupied: bool = False) 
     return full[(asked == 1) & (coarse.mask == occupied)]
 
 
+@pytest.mark.parametrize("split", [True, False])
 @pytest.mark.parametrize("occupied", [False, True])
-def test_a_doubt_counts_by_how_many_voxels_or_cells_lie_along_a_coarse_voxel_and_whether_that_is_occupied(monkeypatch, occupied):
+def test_a_doubt_counts_more_in_occupied_coarse_voxels_of_few_voxels(monkeypatch, occupied, split):
+    """Whether cells are parts of these voxels or not."""
     doubt, odds = (0.6, 1.5) if occupied else (0.2, 0.25)
-    for name, few in (("SPLIT_ODDS", 3.0), ("FEW_ODDS", 2.0)):
-        monkeypatch.setattr(super_resolution, name, few)
-        raised = odds * few if occupied else odds
-        assert set(filled(2, doubt, 0.5, occupied)) == {np.rint(8 * raised / (1 + raised)) / 8}
-        assert filled(4, doubt, 0.5, occupied) == pytest.approx(doubt, abs=1 / 64)
+    if not split:
         monkeypatch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**16)
+    raised = odds * super_resolution.ODDS if occupied else odds
+    assert set(filled(2, doubt, 0.5, occupied)) == {np.rint(8 * raised / (1 + raised)) / 8}
+    assert filled(4, doubt, 0.5, occupied) == pytest.approx(doubt, abs=1 / 64)
 
 
 @pytest.mark.parametrize(("factor", "cell_mm"), [(1.5, 4 / 3), (2, 1.0), (3, 4 / 3), (4, 1.0), (8, 1.0)])
@@ -185,6 +187,19 @@ def test_cells_are_parts_of_voxels_or_made_of_them(monkeypatch, factor, cell_mm)
     assert super_resolution.spans(coarse, Extras(factor=factor)) >= prod(prepared.grid.shape)
     monkeypatch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**16)
     assert prepare(coarse, SETTINGS, Extras(factor=factor)).grid.spacing_mm == pytest.approx(max(cell_mm, 4 / factor))
+
+
+@pytest.mark.parametrize(("coarse_mm", "wanted_mm", "cell_mm"), [((1, 1, 4), 1, 1), ((0.5, 0.5, 4), 0.5, 0.5), ((0.5, 2, 4), 1, 0.5)])
+def test_within_slices_cells_are_as_fine_as_pixels(coarse_mm, wanted_mm, cell_mm):
+    """And judged no further away than what is between slices has to be: less of a slice than as many mm of a cube."""
+    coarse = scan(shell((0.5, 0.5, 0.5)), coarse_mm, "mean")
+    prepared = prepare(coarse, SETTINGS, Extras(spacing_mm=wanted_mm))
+    assert prepared.grid.spacing_mm == pytest.approx(cell_mm)
+    assert super_resolution.spans(coarse, Extras(spacing_mm=wanted_mm)) >= prod(prepared.grid.shape)
+    between = nearest(coarse.mask, coarse, prepared.grid) != (prepared.shares > 0.5)
+    assert prepared.sites[between].all()
+    near = abs(sampled(super_resolution.signed_distance_mm(coarse.mask, coarse.spacing_mm), coarse, prepared.grid)) < 1.25 * max(coarse_mm)
+    assert np.count_nonzero(prepared.sites) < 0.7 * np.count_nonzero(near)
 
 
 @pytest.mark.parametrize(("threshold", "share"), [(0.5, 0.25), (0.25, 0.5), (0.75, 0.1)])

@@ -57,8 +57,8 @@ class Made:
 
     def served(self, coarse: BinaryVolume) -> Prepared:
         """What the network is asked for a coarse mask with voxels as in this one, and cells as in the example."""
-        edge_mm = max(coarse.spacing_mm)
-        cell_mm = edge_mm / round(max(self.along))
+        cells = round(max(self.along))
+        cell_mm = max(coarse.spacing_mm) / cells if max(self.along) == pytest.approx(cells) else min(coarse.spacing_mm)
         return prepare(coarse, replace(CONFIG.settings, spacing_mm=cell_mm), Extras(spacing_mm=cell_mm))
 
 
@@ -171,9 +171,12 @@ def test_slices_and_cubes_of_many_sizes_both_occur(made: list[Made]) -> None:
         if not each.is_cubes:
             thin, middle, thick = sorted(each.along)
             assert thin == pytest.approx(middle)
-            assert 0.2 <= thin / thick <= 0.6
+            assert 0.12 <= thin / thick <= 0.7
+            assert min(each.coarse.spacing_mm) >= 0.45 - 1e-9
+            assert thin == pytest.approx(1) or thick == pytest.approx(round(thick))
     assert 2 <= sum(each.is_cubes for each in made) <= len(made) - 2
-    assert {round(max(each.along)) for each in made} == {2, 3, 4}
+    assert {round(max(each.along)) for each in made if each.is_cubes} == {2, 3, 4}
+    assert {min(each.along) == pytest.approx(1) for each in made if not each.is_cubes} == {True, False}
     assert np.ptp([max(each.coarse.spacing_mm) for each in made]) > 2
 
 
@@ -196,7 +199,8 @@ def test_a_mirrored_example_is_that_of_the_mirrored_scan(made: list[Made]) -> No
         sure = abs(prepared.shares - 0.5) > 1e-4
         assert np.array_equal(image.had[sure], (prepared.sites & (prepared.shares > 0.5))[sure])
         assert np.array_equal(image.wanted, each.example.wanted[::-1])
-        np.testing.assert_allclose(image.features, prepared.features, atol=1e-4)
+        sure = sure[prepared.sites]  # elsewhere a cell's centre may lie on a border of coarse voxels
+        np.testing.assert_allclose(image.features[sure], prepared.features[sure], atol=1e-4)
 
 
 def test_kept_examples_come_again_mirrored(runs: Path, made: list[Made]) -> None:
