@@ -12,6 +12,7 @@ from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import open_by_ball
+from calvaria.tasks.scan_end import clear_beyond
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
@@ -93,8 +94,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
         part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))
     solid, box = grid.refine(field, settings.threshold)
     missing = np.greater(solid, defective[part][box], out=solid)
-    lowest = bounding_box(defective)[2].start  # a scan that ends there may be padded: what lies beyond it was not removed
-    missing[:, :, : max(lowest - (part[2].start or 0) - box[2].start, 0)] = False
+    clear_beyond(missing, [(of.start or 0) + start.start for of, start in zip(part, box, strict=True)], prepared)
     thick = thick_box(missing, OPENING_MM, grid.source_mm)
     piece = clean(np.asfortranarray(missing[thick]), grid.source_mm, settings)
     for answer in (implant, completed):
