@@ -94,7 +94,8 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	cp runs/close-up-9/close-up.safetensors runs/anew/
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/second.toml --start runs/super-resolution-first --out runs/super-resolution-second
-	$(BIN)/calvaria train super-resolution --start runs/super-resolution-second --out runs/super-resolution
+	$(BIN)/calvaria train super-resolution --config models/super-resolution/third.toml --start runs/super-resolution-second --out runs/super-resolution-third
+	$(BIN)/calvaria train super-resolution --start runs/super-resolution-third --out runs/super-resolution
 	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
 	$(BIN)/calvaria train refinement --config models/refinement/second.toml --start runs/refinement-first --out runs/refinement-second
 	$(BIN)/calvaria train refinement --config models/refinement/third.toml --start runs/refinement-second --out runs/refinement-third

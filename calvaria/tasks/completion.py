@@ -10,6 +10,7 @@ from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, none_of, to
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
+from calvaria.tasks.heads import unlike_heads
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.scan_end import clear_beyond
@@ -160,30 +161,6 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
         opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)
         cleaned[box][thick] |= wide_components(large_components(opened, smallest), spacing_mm, NARROWEST_MM)
     return cleaned
-
-
-HEAD_SPAN_MM = (100.0, 195.0), (130.0, 250.0), (90.0, 250.0)
-HEAD_CM3 = 200.0, 1000.0
-"""How far the occupied voxels of a head reach to the left, to the back and upwards, and how much they fill.
-
-24 generated skulls (`make_skull`, seeds 0 to 23, 3 mm), the kind that the networks learn from, span 114-168, 153-216 and 114-216 mm
-and fill 353-905 cm³; the real head in the tests spans 138 × 194 × 135 mm and fills 430 cm³. These are wider, so that only what is
-surely something else is called so: a brain (1471 cm³), a jaw, a head in the wrong unit, one cut off above the orbits.
-"""
-
-
-def unlike_heads(prepared: Prepared) -> str | None:
-    """Whether a volume is unlike the heads that the networks learned from: by its extent, cell by cell, and by its volume."""
-    box = bounding_box(prepared.sites)
-    span_mm = [(axis.stop - axis.start) * prepared.grid.spacing_mm for axis in box]
-    fills_cm3 = prepared.volume.occupied * prepared.volume.voxel_mm3 / 1000
-    if all(low <= value <= high for value, (low, high) in zip([*span_mm, fills_cm3], [*HEAD_SPAN_MM, HEAD_CM3], strict=True)):
-        return None
-    expected = " x ".join(f"{low:.0f}-{high:.0f}" for low, high in HEAD_SPAN_MM)
-    return (
-        f"The mask spans {' x '.join(f'{span:.0f}' for span in span_mm)} mm and fills {fills_cm3:.3g} cm3; the heads that the network "
-        f"learned from span {expected} mm and fill {HEAD_CM3[0]:.0f}-{HEAD_CM3[1]:.0f} cm3. Check the spacing, and the answer."
-    )
 
 
 COMPLETION = Task("completion", ("completed", "implant"), prepare, finish, look=look, unlike=unlike_heads)
