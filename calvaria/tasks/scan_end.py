@@ -9,7 +9,7 @@ from math import cos, radians
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from calvaria.geometry import bounding_box
 from calvaria.tasks.task import Prepared
@@ -54,10 +54,11 @@ def oblique_end(prepared: Prepared) -> NDArray[np.float64] | None:
     edge_mm = prepared.grid.spacing_mm
     columns = prepared.sites.any(axis=2)
     lowest = np.column_stack([np.argwhere(columns), prepared.sites.argmax(axis=2)[columns]])
-    if np.ptp(lowest, axis=0).min() == 0:
-        return None
     points = (lowest + 0.5) * edge_mm + [axis.start_mm for axis in prepared.grid.axes]
-    facets = ConvexHull(points).equations
+    try:
+        facets = ConvexHull(points).equations
+    except QhullError:  # flat, or fewer than four
+        return None
     oblique = facets[(facets[:, 2] < -cos(radians(STEEPEST_DEG))) & (facets[:, 2] > -cos(radians(FLATTEST_DEG)))]
     touching = [np.count_nonzero(points @ facet[:3] + facet[3] > -edge_mm) for facet in oblique]
     if not touching or max(touching) * edge_mm**2 < 100 * CUT_CM2:

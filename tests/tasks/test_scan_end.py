@@ -57,6 +57,7 @@ def test_the_plane_of_an_oblique_end_is_found(degrees: float) -> None:
         pytest.param(vault(15, thick_mm=4), id="hardly any bone"),
         pytest.param(np.asarray(np.linalg.norm(places() - CENTRE_MM, axis=0) < 70), id="round"),
         pytest.param(np.asarray((places()[2] > 40) & (places()[2] < 42)), id="flat"),
+        pytest.param(np.asarray(np.linalg.norm(places() - CENTRE_MM, axis=0) < 4), id="a few cells"),
     ],
 )
 def test_there_is_none_in_what_ends_otherwise(mask: Mask) -> None:
