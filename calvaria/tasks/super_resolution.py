@@ -31,7 +31,7 @@ FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
 
 FEW_VOXELS = 12
-ODDS = 4.0
+ODDS = 6.0
 """By how much the odds of cells in an occupied coarse voxel are raised where fewer voxels of the answer than that lie in it. The network
 learned from scans of two kinds, and is asked about one: by the mean, an occupied coarse voxel holds more than it thinks. Chosen on
 validation heads; see the model card.
