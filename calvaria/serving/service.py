@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 STAGES = ("decode", "prepare", "network", "finish", "encode")
 
-PREPARING_BYTES = 12
+PREPARING_BYTES = 14
 """A voxel or cell of the largest grid that is laid over a volume, at the worst: super-resolution's distances, inside and out."""
 
 FINISHING_BYTES = 8

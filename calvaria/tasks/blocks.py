@@ -20,10 +20,10 @@ from calvaria.sampling import Lattice, positions
 from calvaria.volume import Mask
 
 CHUNK_VOXELS, CHUNK_BLOCKS = 2**20, 2**18
-"""At once: some 40 MB beside the answer and 8 bytes a block."""
+"""At once: some 40 MB beside the answer and 9 bytes a block."""
 
 SURROUNDED = 16
-"""Of 26 neighbours. An empty coarse voxel with so many occupied ones is a pore."""
+"""Of 26 neighbours. An empty coarse voxel with so many occupied ones is a pore, or part of a slit."""
 
 NEARLY = 1 / 32
 """A block of 32 voxels or more that holds as much as expected but for this share stays as it is: large ones are smooth, and many."""

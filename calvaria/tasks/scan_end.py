@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from calvaria.geometry import bounding_box
+from calvaria.tasks.components import large_components
 from calvaria.tasks.task import Prepared
 from calvaria.volume import Mask
 
@@ -29,38 +30,61 @@ that end across the third axis alone. An implant that reaches such an end is sho
 """
 
 
+SPECK = 0.05
+"""Pieces of fewer of the cells are no part of the head."""
+
+
 def clear_beyond(missing: Mask, first: Sequence[int], prepared: Prepared) -> None:
     """Nothing is missing below the lowest bone, nor below an oblique plane in which it ends or along that: in place, bool [x, y, z].
 
     first  where the mask begins in the canonical grid
     """
-    missing[:, :, : max(bounding_box(prepared.canonical.mask)[2].start - first[2], 0)] = False
-    plane = oblique_end(prepared)
-    if plane is None or not missing.any():
+    if not missing.any():
+        return
+    head = large_components(prepared.sites, SPECK * prepared.occupied_cells, largest=True)
+    missing[:, :, : max(_lowest(prepared, head) - first[2], 0)] = False
+    plane = oblique_end(prepared, head)
+    if plane is None:
         return
     x, y, z = (
         (np.arange(start, start + count) + 0.5) * (mm * slope)
         for start, count, mm, slope in zip(first, missing.shape, prepared.grid.source_mm, plane[:3], strict=True)
     )
-    for place, part in zip(x, missing, strict=True):
-        part &= y[:, None] + z <= -(plane[3] + place + PLATE_MM)
+    for place, part in zip(z, missing.transpose(2, 0, 1), strict=True):
+        part &= x[:, None] + y <= -(plane[3] + place + PLATE_MM)
 
 
-def oblique_end(prepared: Prepared) -> NDArray[np.float64] | None:
+def _lowest(prepared: Prepared, head: Mask) -> int:
+    """Slice of the canonical grid [X, Y, Z] with the lowest bone of a head of cells."""
+    axis = prepared.grid.axes[2]
+    start = max(int((axis.start_mm + bounding_box(head)[2].start * axis.cell_mm) / axis.source_mm), 0)
+    return start + int(bounding_box(prepared.canonical.mask[:, :, start:])[2].start)
+
+
+def oblique_end(prepared: Prepared, head: Mask) -> NDArray[np.float64] | None:
     """A plane [4]: x, y and z, mm from the corner of the field of view, times the first three, plus the last, are positive beyond it.
 
-    None where bone ends in no plane, or in one across the third axis. The plane goes through the centres of cells.
+    None where a head of cells ends in no plane, or in one across the third axis. The plane goes through the centres of cells.
     """
     edge_mm = prepared.grid.spacing_mm
-    columns = prepared.sites.any(axis=2)
-    lowest = np.column_stack([np.argwhere(columns), prepared.sites.argmax(axis=2)[columns]])
+    columns = head.any(axis=2)
+    lowest = np.column_stack([np.argwhere(columns), head.argmax(axis=2)[columns]])
     points = (lowest + 0.5) * edge_mm + [axis.start_mm for axis in prepared.grid.axes]
     try:
-        facets = ConvexHull(points).equations
+        hull = ConvexHull(points)
     except QhullError:  # flat, or fewer than four
         return None
-    oblique = facets[(facets[:, 2] < -cos(radians(STEEPEST_DEG))) & (facets[:, 2] > -cos(radians(FLATTEST_DEG)))]
-    touching = [np.count_nonzero(points @ facet[:3] + facet[3] > -edge_mm) for facet in oblique]
-    if not touching or max(touching) * edge_mm**2 < 100 * CUT_CM2:
-        return None
-    return np.asarray(oblique[int(np.argmax(touching))])
+    best, most = None, 100 * CUT_CM2 / edge_mm**2
+    for plane in _large_planes(hull):
+        if -cos(radians(FLATTEST_DEG)) < plane[2] < -cos(radians(STEEPEST_DEG)):
+            touching = float(np.count_nonzero(points @ plane[:3] + plane[3] > -edge_mm))
+            best, most = (plane, touching) if touching >= most else (best, most)
+    return best
+
+
+def _large_planes(hull: ConvexHull) -> NDArray[np.float64]:
+    """[N, 4]: those in which facets of CUT_CM2 or more lie; a plane that much bone touches holds as much of the hull."""
+    a, b, c = (hull.points[hull.simplices[:, corner]] for corner in range(3))
+    areas_mm2 = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    planes, which = np.unique(np.round(hull.equations, 6), axis=0, return_inverse=True)
+    return np.asarray(planes[np.bincount(which.ravel(), areas_mm2) >= 100 * CUT_CM2])

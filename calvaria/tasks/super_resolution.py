@@ -4,11 +4,13 @@ A network judges the cells near the coarse surface; all others are as full as th
 interpolations of the coarse mask, and how coarse that is, so it learns where the truth differs from them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count as count_from
 from math import ceil, floor, prod
 
 import edt
 import numpy as np
+from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import HALF, Box, Canonical, Field, WorkingGrid, bounding_box, to_canonical
@@ -25,7 +27,7 @@ FINEST_SHARE = 4
 """Cells along a coarse voxel's longest edge at most, unless a shorter one supports more: finer detail is not in the mask."""
 
 REACH = 1.25
-"""How far from the coarse surface cells are judged, in coarse voxels: where slices lie apart, much less far within them."""
+"""How far from the coarse surface cells are judged, in coarse voxels along each axis: within slices by pixels, between them by slices."""
 
 FAR = 2.0
 """Distances from the surface are told up to this many coarse voxels."""
@@ -49,6 +51,9 @@ MOST_CELLS = 2**26
 MOST_SITES = 2**23
 """Of a working grid. A head at 1 mm has about 9 million cells, of which 2 million are judged where the coarse voxels are of 4 mm."""
 
+ROUNDING = 1e-3
+"""Of edges in a header, relatively."""
+
 INPUTS = 7
 """Numbers that come with a cell; see `_features`."""
 
@@ -58,26 +63,31 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     check_mask(volume, SKULL)
     answer = answer_grid(volume, extras)
     canonical, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
-    grid = working_grid(canonical, target, settings.spacing_mm)
     coarse_mm = np.array(canonical.volume.spacing_mm)
-    longest_mm = float(coarse_mm.max())
-    distance = sampled(signed_distance_mm(canonical.mask, canonical.volume.spacing_mm), canonical.volume, grid)
-    as_cubes = distance
-    if np.ptp(coarse_mm) > 1e-6 * longest_mm:
-        as_cubes = sampled(signed_distance_mm(canonical.mask, (longest_mm,) * 3), canonical.volume, grid)
-    sites = abs(as_cubes) < REACH * longest_mm
-    if np.count_nonzero(sites) > MOST_SITES:
+    distance_mm = signed_distance(canonical.mask, coarse_mm)
+    for grid in working_grids(canonical, target, settings.spacing_mm):
+        sites = _near(canonical, distance_mm, grid)
+        if (count := int(np.count_nonzero(sites))) <= MOST_SITES:
+            break
+    else:
         raise too_large(f"The answer's surface spans more than {MOST_SITES:,} cells of {grid.spacing_mm:.2g} mm", SKULL)
+    features = np.empty((count, INPUTS), np.float32)
+    features[:, 0] = nearest(canonical.mask, canonical.volume, grid)[sites]
+    features[:, 2] = (sampled(distance_mm, canonical.volume, grid)[sites] / coarse_mm.max()).clip(-FAR, FAR)
+    features[:, 3:6], features[:, 6] = coarse_mm / grid.spacing_mm / 4, grid.spacing_mm
+    del distance_mm  # it may be larger than all that is kept
     shares = sampled(canonical.mask.astype(np.float32), canonical.volume, grid)
-    count = int(np.count_nonzero(sites))
-    columns = [
-        nearest(canonical.mask, canonical.volume, grid)[sites],
-        shares[sites],
-        (distance[sites] / longest_mm).clip(-FAR, FAR),
-        *(np.full(count, number) for number in (*coarse_mm / grid.spacing_mm / 4, grid.spacing_mm)),
-    ]
-    features = np.stack(columns, axis=1, dtype=np.float32)
+    features[:, 1] = shares[sites]
     return Prepared(volume, canonical, grid, shares, sites, features, answer)
+
+
+def _near(canonical: Canonical, distance_mm: Field, grid: WorkingGrid) -> Mask:
+    """Which cells are judged: those within REACH voxels, or cells where these are wider, of the coarse surface."""
+    coarse_mm = np.array(canonical.volume.spacing_mm)
+    reached_mm = np.maximum(coarse_mm, grid.spacing_mm)
+    if np.ptp(coarse_mm) < 1e-6 * coarse_mm.max():
+        return np.asarray(abs(sampled(distance_mm, canonical.volume, grid)) < REACH * reached_mm.max())
+    return np.asarray(abs(sampled(signed_distance(canonical.mask, coarse_mm / reached_mm), canonical.volume, grid)) < REACH)
 
 
 def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
@@ -112,32 +122,42 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
 
 def spans(volume: BinaryVolume, extras: Extras) -> int:
     """The coarse voxels and, at most, the cells of the working grid; see there. CalvariaError as `answer_grid`."""
-    finest_mm = _supported_mm(volume.spacing_mm)
+    answer, finest_mm = answer_grid(volume, extras), _supported_mm(volume.spacing_mm)
     split, whole = (
-        prod(ceil(count * mm / cell_mm) + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
-        for cell_mm in (finest_mm, max(finest_mm, min(answer_grid(volume, extras).spacing_mm)))
+        prod(ceil(count * mm / cell_mm) + 1 for count, mm in zip(answer.shape, answer.spacing_mm, strict=True))
+        for cell_mm in (finest_mm, max(finest_mm, min(answer.spacing_mm)))
     )
     return volume.mask.size + max(min(split, MOST_SPLIT_CELLS), min(whole, MOST_CELLS))
 
 
-def working_grid(coarse: Canonical, target: Canonical, smallest_mm: float) -> WorkingGrid:
+def working_grids(coarse: Canonical, target: Canonical, smallest_mm: float) -> Iterator[WorkingGrid]:
     """Cells as small as the answer's voxels, as far as the coarse mask supports them, over its occupied box and what lies near.
 
     A cell is a whole number of the answer's voxels wide where these are cubes, so that cells end where voxels do; or it is a whole part
-    of one, where the coarse mask supports that and a small grid remains.
+    of one, where the coarse mask supports that and a small grid remains. The first is the finest; coarser ones, for masks of a large
+    surface, follow as long as two cells lie along a coarse voxel's longest edge.
     """
+    longest_mm, voxel_mm = max(coarse.volume.spacing_mm), min(target.volume.spacing_mm)
+    supported = max(_supported_mm(coarse.volume.spacing_mm), smallest_mm)
+    for parts in range(floor(voxel_mm / supported + 1e-6), 1, -1):
+        grid = _laid(coarse, target, 1, voxel_mm / parts)
+        if prod(grid.shape) <= MOST_SPLIT_CELLS:
+            yield grid
+            break
+    for step in count_from(max(ceil(supported / voxel_mm - 1e-6), 1)):
+        grid = _laid(coarse, target, step, step * voxel_mm)
+        if prod(grid.shape) <= MOST_CELLS:
+            yield grid
+            if 2 * (step + 1) * voxel_mm > longest_mm:
+                return
+
+
+def _laid(coarse: Canonical, target: Canonical, step: int, cell_mm: float) -> WorkingGrid:
+    """Cells over whole steps of the target's voxels."""
     coarse_mm, fine_mm = np.array(coarse.volume.spacing_mm), np.array(target.volume.spacing_mm)
     occupied, reach = bounding_box(coarse.mask), ceil(REACH) + 1
     low = np.maximum([axis.start - reach for axis in occupied], 0) * coarse_mm / fine_mm
     high = np.minimum([axis.stop + reach for axis in occupied], coarse.mask.shape) * coarse_mm / fine_mm
-    mm3, voxel_mm = float(((high - low) * fine_mm).prod()), float(fine_mm.min())
-    supported = max(_supported_mm(coarse.volume.spacing_mm), smallest_mm)
-    parts = floor(voxel_mm / supported + 1e-6)
-    if parts > 1 and mm3 * (parts / voxel_mm) ** 3 <= MOST_SPLIT_CELLS:
-        step, cell_mm = 1, voxel_mm / parts
-    else:
-        step = max(ceil(max(supported, (mm3 / MOST_CELLS) ** (1 / 3)) / voxel_mm - 1e-6), 1)
-        cell_mm = step * voxel_mm
     x, y, z = (_whole_steps(*side, step) for side in zip(low.tolist(), high.tolist(), target.mask.shape, strict=True))
     return WorkingGrid.within(target.volume, (x, y, z), cell_mm)
 
@@ -152,10 +172,10 @@ def _whole_steps(low: float, high: float, count: int, step: int) -> slice:
     return slice(floor(low / step + 1e-6) * step, min(ceil(high / step - 1e-6) * step, count))
 
 
-def signed_distance_mm(mask: Mask, spacing_mm: Sequence[float]) -> Field:
+def signed_distance(mask: Mask, spacing: Sequence[float] | NDArray[np.float64]) -> Field:
     """float32 [X, Y, Z]: of each voxel's centre to the mask's surface, positive inside; zero half-way between the centres."""
     mask = np.ascontiguousarray(mask)
-    inside, outside = (edt.edt(each, anisotropy=tuple(spacing_mm)) for each in (mask, ~mask))
+    inside, outside = (edt.edt(each, anisotropy=tuple(spacing)) for each in (mask, ~mask))
     return np.asarray(inside - outside, np.float32)
 
 
@@ -175,9 +195,9 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
     """What the network says of its sites [N], by odds that make a half out of the threshold, and by those above."""
-    few = prepared.volume.voxel_mm3 < FEW_VOXELS * prepared.answer.voxel_mm3
-    occupied = prepared.features[:, 0] > HALF
-    raised = probability * np.where(occupied & few, np.float32(ODDS), np.float32(1)) * np.float32((1 - threshold) / threshold)
+    few = prepared.volume.voxel_mm3 < (1 - ROUNDING) * FEW_VOXELS * prepared.answer.voxel_mm3
+    odds = np.where(prepared.features[:, 0] > HALF, np.float32(ODDS if few else 1), np.float32(1))
+    raised = probability * odds * np.float32((1 - threshold) / threshold)
     return np.asarray(raised / (raised + (1 - probability)))
 
 
@@ -197,7 +217,7 @@ COARSE_MM = 1.6, 5.0
 def unlike_scans(prepared: Prepared) -> str | None:
     """Whether the mask's voxels are larger or smaller than what the network learned from."""
     coarse_mm = max(prepared.volume.spacing_mm)
-    if COARSE_MM[0] <= coarse_mm <= COARSE_MM[1]:
+    if COARSE_MM[0] * (1 - ROUNDING) <= coarse_mm <= COARSE_MM[1] * (1 + ROUNDING):
         return None
     return (
         f"The mask's voxels have up to {coarse_mm:.3g} mm; the network learned from {COARSE_MM[0]:g}-{COARSE_MM[1]:g} mm. Check the answer."

@@ -34,5 +34,5 @@ def test_a_header_that_says_so_turns_it_back(head: BinaryVolume) -> None:
     assert unlike_heads(prepared(BinaryVolume(head.mask[:, :, ::-1], head.affine @ np.diag([1, 1, -1, 1])))) is None
 
 
-def test_half_a_head_is_none(head: BinaryVolume) -> None:
+def test_what_is_half_as_large_is_no_head(head: BinaryVolume) -> None:
     assert "spans" in (unlike_heads(prepared(BinaryVolume(head.mask, head.affine @ np.diag([0.5, 0.5, 0.5, 1])))) or "")

@@ -41,11 +41,16 @@ def prepared(mask: Mask) -> Prepared:
     return prepare(BinaryVolume.on_grid(mask, SPACING_MM), Settings(spacing_mm=3.0))
 
 
+def end_of(mask: Mask) -> np.ndarray | None:
+    head = prepared(mask)
+    return oblique_end(head, head.sites)
+
+
 @pytest.mark.parametrize("degrees", [5, 15, 25])
 def test_the_plane_of_an_oblique_end_is_found(degrees: float) -> None:
-    plane = oblique_end(prepared(vault(degrees)))
+    plane = end_of(vault(degrees))
     assert plane is not None
-    assert np.degrees(np.arccos(-plane[:3] @ upwards(degrees))) < 1.5
+    assert -plane[:3] @ upwards(degrees) > np.cos(np.radians(1.5))
     assert abs(plane[3] - upwards(degrees) @ np.full(3, CENTRE_MM) + 15) < 3
 
 
@@ -61,15 +66,18 @@ def test_the_plane_of_an_oblique_end_is_found(degrees: float) -> None:
     ],
 )
 def test_there_is_none_in_what_ends_otherwise(mask: Mask) -> None:
-    assert oblique_end(prepared(mask)) is None
+    assert end_of(mask) is None
 
 
+@pytest.mark.parametrize("speck", [False, True])
 @pytest.mark.parametrize("first", [(0, 0, 0), (7, 3, 5)])
 @pytest.mark.parametrize("degrees", [0, 15])
-def test_what_lies_beyond_is_cleared_and_what_lies_before_is_not(degrees: float, first: tuple[int, int, int]) -> None:
-    whole = np.ones(SHAPE, np.bool_)
+def test_what_lies_beyond_is_cleared_and_what_lies_before_is_not(degrees: float, first: tuple[int, int, int], speck: bool) -> None:
+    """Whatever lies somewhere below, as part of a head rest."""
+    head, whole = vault(degrees), np.ones(SHAPE, np.bool_)
+    head[50:60, 50:60, 4:8] |= speck
     missing = whole[tuple(slice(start, None) for start in first)].copy()
-    clear_beyond(missing, first, prepared(vault(degrees)))
+    clear_beyond(missing, first, prepared(head))
     part = tuple(slice(start, None) for start in first)
     height, near = height_mm(degrees)[part] + 15, (np.linalg.norm(places() - CENTRE_MM, axis=0) < 80)[part]
     assert not missing[near & (height < (PLATE_MM - 2.5 if degrees else -1))].any()

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -103,6 +103,37 @@ def test_what_it_spans_is_known_before(finer: Extras, spacing_mm: tuple[float, f
     assert cells <= task.spans(coarse, finer) - coarse.mask.size < 16 * cells
 
 
+@given(
+    st.tuples(*[st.one_of(st.integers(1, 3), st.integers(4, 60))] * 3),
+    st.tuples(*[st.floats(0.1, 8)] * 3),
+    st.one_of(st.floats(1.1, 6).map(lambda factor: Extras(factor=factor)), st.floats(0.5, 4).map(lambda mm: Extras(spacing_mm=mm))),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_a_thin_volume_spans_is_known_before(shape, spacing_mm, finer):
+    """And no grid has more cells than are allowed."""
+    volume = BinaryVolume.on_grid(np.ones(shape, np.bool_), spacing_mm)
+    assume(max(volume.spacing_mm) > 1.01 * (finer.spacing_mm or 0))
+    assume(volume.mask.size * prod(np.array(spacing_mm) / (finer.spacing_mm or 1)) * (finer.factor or 1) ** 3 < MOST_VOXELS / 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**12)
+        patch.setattr(super_resolution, "MOST_CELLS", 2**15)
+        answer = answer_grid(volume, finer)
+        coarse, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
+        cells = [prod(grid.shape) for grid in super_resolution.working_grids(coarse, target, 0.4)]
+        assert 0 < max(cells) <= min(task.spans(volume, finer) - volume.mask.size, 2**15)
+
+
+def test_a_large_surface_gets_larger_cells_rather_than_a_refusal(monkeypatch):
+    coarse = scan(shell((0.5, 0.5, 0.5)), (0.5, 0.5, 4), "mean")
+    wanted = Extras(spacing_mm=0.5)
+    fine = prepare(coarse, SETTINGS, wanted)
+    monkeypatch.setattr(super_resolution, "MOST_SITES", np.count_nonzero(fine.sites) - 1)
+    assert prepare(coarse, SETTINGS, wanted).grid.spacing_mm == pytest.approx(1.0)
+    monkeypatch.setattr(super_resolution, "MOST_SITES", 10)
+    with pytest.raises(CalvariaError, match="surface"):
+        prepare(coarse, SETTINGS, wanted)
+
+
 @pytest.mark.parametrize("mask", [np.zeros((4, 4, 4), np.bool_), np.ones((4, 4, 4), np.bool_)])
 def test_a_mask_without_a_surface_is_refused(mask):
     with pytest.raises(CalvariaError, match="mask"):
@@ -178,6 +209,17 @@ def test_a_doubt_counts_more_in_occupied_coarse_voxels_of_few_voxels(monkeypatch
     assert filled(4, doubt, 0.5, occupied) == pytest.approx(doubt, abs=1 / 64)
 
 
+@pytest.mark.parametrize(("along", "few"), [(10, True), (11, True), (12, False), (16, False)])
+@pytest.mark.parametrize("degrees", [0, 5, 12])
+def test_slices_of_twelve_voxels_are_many_however_the_scan_was_tilted(along, few, degrees):
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    coarse = scan(shell((0.4, 0.4, 0.4)), (0.4, 0.4, 0.4 * along), "mean")
+    tilt = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]])
+    prepared = prepare(BinaryVolume(coarse.mask, tilt @ coarse.affine), SETTINGS, Extras(spacing_mm=0.4))
+    raised = super_resolution._raised(np.full(len(prepared.features), 0.5, np.float32), prepared, 0.5)
+    assert raised.max() == pytest.approx(super_resolution.ODDS / (1 + super_resolution.ODDS) if few else 0.5)
+
+
 @pytest.mark.parametrize(("factor", "cell_mm"), [(1.5, 4 / 3), (2, 1.0), (3, 4 / 3), (4, 1.0), (8, 1.0)])
 def test_cells_are_parts_of_voxels_or_made_of_them(monkeypatch, factor, cell_mm):
     """No more than four lie along a coarse voxel, and no parts where there would be many."""
@@ -198,7 +240,7 @@ def test_within_slices_cells_are_as_fine_as_pixels(coarse_mm, wanted_mm, cell_mm
     assert super_resolution.spans(coarse, Extras(spacing_mm=wanted_mm)) >= prod(prepared.grid.shape)
     between = nearest(coarse.mask, coarse, prepared.grid) != (prepared.shares > 0.5)
     assert prepared.sites[between].all()
-    near = abs(sampled(super_resolution.signed_distance_mm(coarse.mask, coarse.spacing_mm), coarse, prepared.grid)) < 1.25 * max(coarse_mm)
+    near = abs(sampled(super_resolution.signed_distance(coarse.mask, coarse.spacing_mm), coarse, prepared.grid)) < 1.25 * max(coarse_mm)
     assert np.count_nonzero(prepared.sites) < 0.7 * np.count_nonzero(near)
 
 
@@ -222,6 +264,7 @@ def test_one_anatomy_gives_one_answer_however_its_axes_run(axes, flips):
 
 def test_an_unusual_spacing_is_said():
     assert task.unlike(prepare(scan(shell(), (4, 4, 4), "mean"), SETTINGS)) is None
+    assert task.unlike(prepare(BinaryVolume(shell((5, 5, 5)).mask, np.diag([5.000002] * 3 + [1])), SETTINGS)) is None
     assert "9 mm" in (task.unlike(prepare(scan(shell(), (9, 9, 9), "mean"), SETTINGS)) or "")
 
 
