@@ -15,7 +15,6 @@ and fill 353-905 cm³; the real head in the tests spans 138 × 194 × 135 mm and
 surely something else is called so: a brain (1471 cm³), a jaw, a head in the wrong unit, one cut off above the orbits.
 """
 
-
 STEP_MM = 9.0
 EVEN = 1.1
 """Seen from above a vault is smooth: in 20 defective real heads and in 80 generated ones, half of them defective (seeds from 900,600),

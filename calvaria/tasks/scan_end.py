@@ -29,7 +29,6 @@ PLATE_MM = 6.0
 that end across the third axis alone. An implant that reaches such an end is shorter by it.
 """
 
-
 SPECK = 0.05
 """Pieces of fewer of the cells are no part of the head."""
 
@@ -56,8 +55,7 @@ def clear_beyond(missing: Mask, first: Sequence[int], prepared: Prepared) -> Non
 
 def _lowest(prepared: Prepared, head: Mask) -> int:
     """Slice of the canonical grid [X, Y, Z] with the lowest bone of a head of cells."""
-    axis = prepared.grid.axes[2]
-    start = max(int((axis.start_mm + bounding_box(head)[2].start * axis.cell_mm) / axis.source_mm), 0)
+    start = int(prepared.grid.axes[2].reach(bounding_box(head)[2]).start)
     return start + int(bounding_box(prepared.canonical.mask[:, :, start:])[2].start)
 
 

@@ -55,7 +55,7 @@ ROUNDING = 1e-3
 """Of edges in a header, relatively."""
 
 INPUTS = 7
-"""Numbers that come with a cell; see `_features`."""
+"""Numbers that come with a cell; see `prepare`."""
 
 
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
@@ -82,7 +82,10 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
 
 
 def _near(canonical: Canonical, distance_mm: Field, grid: WorkingGrid) -> Mask:
-    """Which cells are judged: those within REACH voxels, or cells where these are wider, of the coarse surface."""
+    """Which cells are judged: those within REACH voxels, or cells where these are wider, of the coarse surface.
+
+    Of cubes the distance is known already, but for its unit.
+    """
     coarse_mm = np.array(canonical.volume.spacing_mm)
     reached_mm = np.maximum(coarse_mm, grid.spacing_mm)
     if np.ptp(coarse_mm) < 1e-6 * coarse_mm.max():
