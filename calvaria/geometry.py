@@ -262,6 +262,13 @@ def bounding_box(mask: Mask) -> Box:
     return _as_box(extents[int(place)] for place in np.argsort(order))
 
 
+def grown(box: Box, margins: Iterable[int], shape: tuple[int, ...]) -> Box:
+    """A box [X, Y, Z] and so many voxels on both sides along each axis, as far as there are any."""
+    return _as_box(
+        slice(max(axis.start - margin, 0), min(axis.stop + margin, count)) for axis, margin, count in zip(box, margins, shape, strict=True)
+    )
+
+
 def _interpolate(plane: Field, axis: int, below: NDArray[np.intp], above: NDArray[np.intp], weight: Field) -> Field:
     """Linear interpolation of a plane along one of its two axes, in place where it can be."""
     values, rise = plane.take(below, axis), plane.take(above, axis)

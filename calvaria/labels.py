@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Box, bounding_box
+from calvaria.geometry import Box, bounding_box, grown
 from calvaria.volume import BinaryVolume, Mask
 
 Labels = NDArray[np.uint8]
@@ -48,14 +48,13 @@ class LabelMap(BinaryVolume):
         margins, voxels = [ceil(margin_mm / mm) for mm in self.spacing_mm], 0
         for label in self.present:
             mask = self.labels == label
-            box = _grown(bounding_box(mask), margins, self.shape)
+            box = grown(bounding_box(mask), margins, self.shape)
             voxels += prod(axis.stop - axis.start for axis in box)
             if voxels > MOST_IN_PARTS:
                 message = f"The labels lie so far apart that their parts of the volume have more than {MOST_IN_PARTS:,} voxels together."
                 raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Send fewer labels at once, or a coarser map.")
-            affine = self.affine.copy()
-            affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
-            yield Part(label, box, BinaryVolume(np.asfortranarray(mask[box]), affine))
+            part = BinaryVolume(mask, self.affine).cropped(box)
+            yield Part(label, box, part.like(np.asfortranarray(part.mask)))
 
     def redrawn(self, parts: Sequence["Part"]) -> "LabelMap":
         """Where these parts are; their own labels go elsewhere, all others stay. No voxel gets two labels.
@@ -76,7 +75,7 @@ class LabelMap(BinaryVolume):
         return LabelMap.of(drawn, self)
 
     def _settle(self, drawn: Labels, contested: Mask, parts: Sequence["Part"]) -> None:
-        box = _grown(bounding_box(contested), [ceil(NEAR_MM / mm) for mm in self.spacing_mm], self.shape)
+        box = grown(bounding_box(contested), [ceil(NEAR_MM / mm) for mm in self.spacing_mm], self.shape)
         voxels = contested[box]
         nearest = np.full(np.count_nonzero(voxels), np.inf)
         best = drawn[box][voxels]
@@ -105,10 +104,3 @@ def present_labels(labels: Labels) -> list[int]:
     for start in range(0, line.size, _CHUNK):
         counts += np.bincount(line[start : start + _CHUNK], minlength=256)
     return [label for label in np.flatnonzero(counts).tolist() if label]
-
-
-def _grown(box: Box, margins: Sequence[int], shape: tuple[int, int, int]) -> Box:
-    x, y, z = (
-        slice(max(axis.start - margin, 0), min(axis.stop + margin, count)) for axis, margin, count in zip(box, margins, shape, strict=True)
-    )
-    return x, y, z

@@ -45,6 +45,12 @@ class BinaryVolume:
             raise ValueError(f"a mask of shape {mask.shape} does not lie on a grid of shape {self.mask.shape}")
         return BinaryVolume(mask, self.affine)
 
+    def cropped(self, box: tuple[slice, slice, slice]) -> "BinaryVolume":
+        """What lies in a box of slices with a start each [X, Y, Z], in place; its mask is a view."""
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
+        return BinaryVolume(self.mask[box], affine)
+
     @property
     def samples(self) -> NDArray[Any]:
         """What a file of this volume holds, one byte a voxel [X, Y, Z]: 0 where it is empty."""

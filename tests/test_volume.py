@@ -48,6 +48,14 @@ def test_another_mask_on_its_grid_must_fit():
         volume.like(MASK[:1])
 
 
+def test_a_part_of_it_lies_where_it_lay():
+    mask = np.random.default_rng(1).random((5, 6, 7)) < 0.5
+    oblique = np.array([[0, 0.4, 0, 10], [-0.5, 0, 0, 20], [0, 0, 2.0, 30], [0, 0, 0, 1]])
+    part = BinaryVolume(mask, oblique).cropped((slice(1, 3), slice(0, 6), slice(4, 7)))
+    assert np.array_equal(part.mask, mask[1:3, :, 4:])
+    assert np.allclose(part.affine @ [1, 2, 2, 1], oblique @ [2, 2, 6, 1])
+
+
 @pytest.mark.parametrize(
     ("other", "same"),
     [

@@ -41,9 +41,6 @@ def _above(coarse: BinaryVolume, values: Field, threshold: float, extras: Extras
     scale = np.array(target.shape) / coarse.shape
     near = [slice(max(axis.start - 1, 0), axis.stop + 1) for axis in bounding_box(coarse.mask)]
     x, y, z = (slice(int(axis.start * step), ceil(axis.stop * step)) for axis, step in zip(near, scale, strict=True))
-    affine = target.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [x.start, y.start, z.start]
-    part = BinaryVolume(target.mask[x, y, z], affine)
     mask = np.zeros(target.shape, np.bool_)
-    mask[x, y, z] = sampled(values, coarse, part) > threshold
+    mask[x, y, z] = sampled(values, coarse, target.cropped((x, y, z))) > threshold
     return target.like(mask)

@@ -10,7 +10,7 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.geometry import Box, bounding_box
+from calvaria.geometry import Box, bounding_box, grown
 from calvaria.volume import Mask
 
 Spacing = tuple[float, float, float]
@@ -144,9 +144,7 @@ def _distance_to(mask: Mask, spacing_mm: Spacing) -> Distances:
 
 def _grown(box: Box, margin_mm: float, spacing_mm: Spacing, shape: tuple[int, ...]) -> Box:
     """A box with that much more on both sides of each axis, as far as the grid goes."""
-    margins = [int(margin_mm / step) + 1 for step in spacing_mm]
-    x, y, z = (slice(max(0, s.start - more), min(count, s.stop + more)) for s, more, count in zip(box, margins, shape, strict=True))
-    return x, y, z
+    return grown(box, (int(margin_mm / step) + 1 for step in spacing_mm), shape)
 
 
 def _surface(mask: Mask) -> Mask:

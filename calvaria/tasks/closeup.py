@@ -10,7 +10,7 @@ from calvaria.geometry import Field, WorkingGrid, bounding_box
 from calvaria.sampling import nearest, sampled
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.task import CloseUp, Prepared, Settings
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.volume import Mask
 
 INPUTS = 4
 """Numbers that come with every site: how full it is, the first guess, and what the skull itself hints at (`Hints.depth`, `mirrored`)."""
@@ -40,11 +40,8 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     """
     reach = ceil(CONTEXT_MM / prepared.grid.spacing_mm)
     seen = ndimage.binary_dilation(around, ndimage.generate_binary_structure(3, 1), iterations=reach)
-    x, y, z = box = tuple(axis.reach(cells) for axis, cells in zip(prepared.grid.axes, bounding_box(seen), strict=True))
-    canonical = prepared.canonical
-    affine = canonical.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [x.start, y.start, z.start]
-    part = BinaryVolume(canonical.mask[box], affine)
+    x, y, z = (axis.reach(cells) for axis, cells in zip(prepared.grid.axes, bounding_box(seen), strict=True))
+    part = prepared.canonical.volume.cropped((x, y, z))
     grid = WorkingGrid.filling(part, settings.spacing_mm)
     _check("spans", prod(grid.shape), MOST_CELLS)
     shares = grid.coarsen(part.mask)

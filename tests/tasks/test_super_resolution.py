@@ -123,11 +123,15 @@ def test_what_a_thin_volume_spans_is_known_before(shape, spacing_mm, finer):
         assert 0 < max(cells) <= min(task.spans(volume, finer) - volume.mask.size, 2**15)
 
 
-def test_a_large_surface_gets_larger_cells_rather_than_a_refusal(monkeypatch):
+def test_of_a_large_surface_less_is_judged_or_larger_cells_rather_than_a_refusal(monkeypatch):
     coarse = scan(shell((0.5, 0.5, 0.5)), (0.5, 0.5, 4), "mean")
     wanted = Extras(spacing_mm=0.5)
     fine = prepare(coarse, SETTINGS, wanted)
     monkeypatch.setattr(super_resolution, "MOST_SITES", np.count_nonzero(fine.sites) - 1)
+    nearer = prepare(coarse, SETTINGS, wanted)
+    assert nearer.grid.spacing_mm == pytest.approx(0.5)
+    assert np.array_equal(nearer.sites & fine.sites, nearer.sites)
+    monkeypatch.setattr(super_resolution, "MOST_SITES", np.count_nonzero(nearer.sites) - 1)
     assert prepare(coarse, SETTINGS, wanted).grid.spacing_mm == pytest.approx(1.0)
     monkeypatch.setattr(super_resolution, "MOST_SITES", 10)
     with pytest.raises(CalvariaError, match="surface"):
