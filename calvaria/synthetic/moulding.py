@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from calvaria.geometry import to_canonical
+from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.sampling import sampled
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Field
 from calvaria.synthetic.vault_map import Points, VaultMap, angles, to_patient
@@ -38,6 +39,9 @@ BACK_MM = 40.0
 
 INWARDS_MM = 8.0
 """Nowhere does bone come to lie further from where there was some."""
+
+CELL_MM = 3.0
+"""How far apart movements are computed; they are smooth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,18 +86,20 @@ def mould(skull: BinaryVolume, seed: int) -> BinaryVolume:
     canonical = to_canonical(skull.mask, skull.affine)
     volume = canonical.volume
     vault, moulding = VaultMap.of(volume), _Moulding.draw(generator(seed, Part.MOULDING))
+    grid = WorkingGrid.filling(volume, CELL_MM)
+    cells = to_patient(grid.affine, np.indices(grid.shape).reshape(3, -1).T)
+    outwards = sampled(_outwards(cells, vault, moulding).reshape(grid.shape), grid, volume)
     sizes = [2 * ceil(INWARDS_MM / mm) + 1 for mm in volume.spacing_mm]
-    near = np.argwhere(ndimage.maximum_filter(volume.mask, sizes))
-    before = _before(to_patient(volume.affine, near), vault, moulding)
-    to_voxel = np.linalg.inv(volume.affine)
-    places = to_voxel[:3, :3] @ before.T + to_voxel[:3, 3:]
+    near = np.nonzero(ndimage.maximum_filter(volume.mask, sizes))
+    centre = np.linalg.inv(volume.affine) @ [*vault.centre_mm, 1]
+    before = [voxel + outwards[near] * (voxel - middle) for voxel, middle in zip(near, centre[:3].tolist(), strict=True)]
     moulded: Mask = np.zeros_like(volume.mask)
-    moulded[tuple(near.T)] = ndimage.map_coordinates(volume.mask.astype(np.float32), places, order=1, prefilter=False) > 0.5
+    moulded[near] = ndimage.map_coordinates(volume.mask.astype(np.float32), np.stack(before), order=1, prefilter=False) > 0.5
     return skull.like(canonical.from_canonical(moulded))
 
 
-def _before(places: Points, vault: VaultMap, moulding: _Moulding) -> Points:
-    """Where points [n, 3] (patient mm) lay before."""
+def _outwards(places: Points, vault: VaultMap, moulding: _Moulding) -> Points:
+    """How much further from the centre what comes to points [n, 3] (patient mm) lay before, as a share of their distance from it [n]."""
     offsets = places - vault.centre_mm
     away = np.maximum(np.linalg.norm(offsets, axis=1), 1e-3)
     turns, rise = angles(offsets)
@@ -104,4 +110,4 @@ def _before(places: Points, vault: VaultMap, moulding: _Moulding) -> Points:
     depth = vault.surface_mm(offsets) - dent - away
     thinned = (1 / factor - 1) * depth.clip(0, BONE_MM)
     moved = (dent - thinned) * (1 - (depth - BONE_MM) / BACK_MM).clip(0, 1)
-    return np.asarray(vault.centre_mm + offsets * ((away + moved) / away)[:, None], dtype=np.float32)
+    return np.asarray(moved / away, np.float32)
