@@ -15,7 +15,7 @@ from calvaria.volume import BinaryVolume
 def read_volume(path: Path, label: int | None = None) -> BinaryVolume:
     """A mask from a file; what had to be assumed about it is said on standard error."""
     decoded = read(path, label=label)
-    warn(path, decoded.warnings)
+    warn(path, decoded.remarks)
     return decoded.volume
 
 

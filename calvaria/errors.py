@@ -27,6 +27,7 @@ class ErrorCode(Enum):
     WRONG_DIMENSION = "wrong-dimension", HTTPStatus.UNPROCESSABLE_ENTITY
     BAD_GEOMETRY = "bad-geometry", HTTPStatus.UNPROCESSABLE_ENTITY
     NOT_BINARY = "not-binary", HTTPStatus.UNPROCESSABLE_ENTITY
+    NOT_HOUNSFIELD = "not-hounsfield", HTTPStatus.UNPROCESSABLE_ENTITY
     EMPTY_MASK = "empty-mask", HTTPStatus.UNPROCESSABLE_ENTITY
     FULL_MASK = "full-mask", HTTPStatus.UNPROCESSABLE_ENTITY
     LABEL_ABSENT = "label-absent", HTTPStatus.UNPROCESSABLE_ENTITY

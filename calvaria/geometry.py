@@ -92,10 +92,13 @@ class GridAxis:
     cell_mm: float
 
     @classmethod
-    def over(cls, occupied: slice, source_count: int, source_mm: float, cell_mm: float, margin_mm: float) -> "GridAxis":
-        """Whole cells centred on the occupied voxels and a margin on both sides, as far as the field of view reaches."""
-        low = max(occupied.start * source_mm - margin_mm, 0.0)
-        high = min(occupied.stop * source_mm + margin_mm, source_count * source_mm)
+    def over(
+        cls, occupied: slice, source_count: int, source_mm: float, cell_mm: float, margin_mm: float, beyond: bool = False
+    ) -> "GridAxis":
+        """Whole cells centred on the occupied voxels and a margin on both sides, as far as the field of view reaches, or `beyond` it."""
+        low, high = occupied.start * source_mm - margin_mm, occupied.stop * source_mm + margin_mm
+        if not beyond:
+            low, high = max(low, 0.0), min(high, source_count * source_mm)
         count = max(ceil((high - low) / cell_mm - 1e-6), 1)
         return cls(source_count, source_mm, count, (low + high - count * cell_mm) / 2, cell_mm)
 
@@ -148,11 +151,13 @@ class WorkingGrid:
     spacing_mm: float
 
     @classmethod
-    def over(cls, volume: BinaryVolume, spacing_mm: float, margin_mm: float) -> "WorkingGrid":
-        """A grid over the occupied box of a canonical volume and `margin_mm` around it, clipped to the field of view."""
+    def over(cls, volume: BinaryVolume, spacing_mm: float, margin_mm: float, beyond: bool = False) -> "WorkingGrid":
+        """A grid over the occupied box of a canonical volume and `margin_mm` around it, clipped to the field of view, or reaching
+        `beyond` it.
+        """
         if spacing_mm <= 0 or margin_mm < 0:
             raise ValueError(f"a working grid needs a positive spacing and a margin of at least 0, not {spacing_mm} and {margin_mm} mm")
-        return cls._over(volume, bounding_box(volume.mask), spacing_mm, margin_mm)
+        return cls._over(volume, bounding_box(volume.mask), spacing_mm, margin_mm, beyond)
 
     @classmethod
     def filling(cls, volume: BinaryVolume, spacing_mm: float) -> "WorkingGrid":
@@ -165,9 +170,9 @@ class WorkingGrid:
         return cls._over(volume, box, spacing_mm, 0.0)
 
     @classmethod
-    def _over(cls, volume: BinaryVolume, box: Box, spacing_mm: float, margin_mm: float) -> "WorkingGrid":
+    def _over(cls, volume: BinaryVolume, box: Box, spacing_mm: float, margin_mm: float, beyond: bool = False) -> "WorkingGrid":
         source_mm = volume.spacing_mm
-        x, y, z = (GridAxis.over(*axis, spacing_mm, margin_mm) for axis in zip(box, volume.shape, source_mm, strict=True))
+        x, y, z = (GridAxis.over(*axis, spacing_mm, margin_mm, beyond) for axis in zip(box, volume.shape, source_mm, strict=True))
         affine = np.eye(4)
         affine[:3, :3] = volume.direction * spacing_mm
         first_cell_mm = [axis.start_mm + (axis.cell_mm - axis.source_mm) / 2 for axis in (x, y, z)]
@@ -211,10 +216,12 @@ class WorkingGrid:
         overlaps = [self.axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
         rows, columns = (slice(int(shares.indices.min()), int(shares.indices.max()) + 1) for shares in overlaps[1:])
         across, along = overlaps[1][:, rows], overlaps[2][:, columns]
-        coarse = np.empty([shares.shape[0] for shares in overlaps], np.float32)
+        coarse = np.zeros([shares.shape[0] for shares in overlaps], np.float32)
         # Of a mask, sums are exact in any order, in half the memory; of other numbers, so nearly that no answer shows it.
         shares = overlaps[0].astype(np.float32 if mask.dtype == np.bool_ else np.float64)
         for cell, (start, stop) in enumerate(pairwise(shares.indptr)):
+            if start == stop:
+                continue  # beyond the source
             planes = zip(shares.indices[start:stop], shares.data[start:stop], strict=True)
             slab = sum(in_memory[plane, rows, columns] * share for plane, share in planes)
             coarse[cell] = (along @ (across @ np.asarray(slab, np.float64)).T).T

@@ -65,7 +65,7 @@ def test_what_cannot_be_hounsfield_units_is_refused_with_the_remedy(ct_file):
     unsigned = Image((image.samples + 1024).clip(0).astype("u2"), image.affine, "nrrd")
     with pytest.raises(CalvariaError, match="--offset -1024") as refusal:
         threshold(unsigned, 300)
-    assert refusal.value.code is ErrorCode.NOT_BINARY
+    assert refusal.value.code is ErrorCode.NOT_HOUNSFIELD
     assert np.array_equal(threshold(unsigned, 300, -1024).mask, threshold(image, 300).mask)
     with pytest.raises(CalvariaError, match="cannot be Hounsfield units"):
         threshold(Image(image.samples * 1e4, image.affine, "nrrd"), 300)

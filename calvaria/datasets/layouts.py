@@ -152,7 +152,7 @@ def _complete(roles: dict[str, Path]) -> bool:
 
 def _read(path: Path) -> BinaryVolume:
     decoded = read(path)
-    log_warnings(path, decoded.warnings)
+    log_warnings(path, decoded.remarks)
     return decoded.volume
 
 

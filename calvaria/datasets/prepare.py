@@ -135,8 +135,9 @@ def _subject(path: Path, together: list[Path], recipe: Recipe) -> _FromVolume | 
         return _FromMesh(surface, box, recipe.shell, str(path))
     image = read_image(path)
     log_warnings(path, image.warnings)
+    label = None if image.samples.min() < 0 else recipe.label  # CT beside maps of labels has none
     try:
-        return _FromVolume(BinaryVolume(to_mask(image.samples, recipe.label), image.affine), "mask", recipe.rule)
+        return _FromVolume(BinaryVolume(to_mask(image.samples, label), image.affine), "mask", recipe.rule)
     except CalvariaError as error:
         if error.code is not ErrorCode.NOT_BINARY:
             raise

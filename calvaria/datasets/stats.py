@@ -195,7 +195,7 @@ def _at(path: Path, resolutions: Sequence[int], rule: str) -> Iterator[tuple[int
         yield from ((cells, voxelise(mesh, Grid.cube(box_of([mesh]), cells), name=str(path))) for cells in resolutions)
         return
     decoded = read(path)
-    log_warnings(path, decoded.warnings)
+    log_warnings(path, decoded.remarks)
     volume = decoded.volume
     own = own_resolution(volume)
     yield from series(volume, [each for each in resolutions if each < own], rule)

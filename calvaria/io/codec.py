@@ -1,5 +1,6 @@
 """Files and bytes to volumes and back. Everything a client sends enters through here, and whatever is wrong with it is refused here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import mesh, nifti, nrrd
 from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
-from calvaria.io.masks import to_labels, to_mask
+from calvaria.io.masks import several_labels, to_labels, to_mask
 from calvaria.io.streams import is_gzip, open_stream, refusing_bad_gzip
 from calvaria.labels import LabelMap
 from calvaria.volume import Affine, BinaryVolume
@@ -23,11 +24,22 @@ FORMATS = (*VOLUME_FORMATS, "stl")
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A volume and what its file was: `format` is one of VOLUME_FORMATS; `warnings`: see Image."""
+    """A volume and what its file was: `format` is one of VOLUME_FORMATS; `warnings`: see Image; `merged`: labels taken for one mask."""
 
     volume: BinaryVolume
     format: str
     warnings: tuple[str, ...]
+    merged: tuple[int, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Its warnings, and what was made of its labels."""
+        return self.warnings + ((merging(self.merged),) if self.merged else ())
+
+
+def merging(labels: Sequence[int]) -> str:
+    """That these labels were taken for one mask, and what to do about it."""
+    return f"The values {', '.join(map(str, labels))} were taken together for one mask; if that is not meant, choose one as the label."
 
 
 def decode(
@@ -48,7 +60,8 @@ def as_mask(image: Image, label: int | None = None, *, keep_labels: bool = False
     """The mask in an image; see `decode`. CalvariaError NOT_BINARY or LABEL_ABSENT."""
     if keep_labels and label is None and (labels := to_labels(image.samples)) is not None:
         return Decoded(LabelMap(labels > 0, image.affine, labels), image.format, image.warnings)
-    return Decoded(BinaryVolume(to_mask(image.samples, label), image.affine), image.format, image.warnings)
+    mask = to_mask(image.samples, label)
+    return Decoded(BinaryVolume(mask, image.affine), image.format, image.warnings, () if label else several_labels(image.samples))
 
 
 def decode_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Image:

@@ -61,6 +61,15 @@ def to_labels(samples: NDArray[Any]) -> NDArray[np.uint8] | None:
     return found if len(present_labels(found)) > 1 else None
 
 
+def several_labels(samples: NDArray[Any]) -> tuple[int, ...]:
+    """Which labels a mask's samples [X, Y, Z] have, where they have more than one."""
+    if samples.dtype == np.uint8 and samples.max() <= 1:
+        return ()
+    values = _distinct(samples)
+    labels = [] if values is None else [round(value) for value in values.tolist() if value > 0.5]
+    return tuple(labels) if len(labels) > 1 else ()
+
+
 def _labelled(samples: NDArray[Any], label: int) -> Mask:
     if label < 1:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"A label is a whole number of at least 1, not {label}.")

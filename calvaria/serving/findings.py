@@ -1,10 +1,13 @@
 """What is worth saying about a volume that came in and about the answer to it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from calvaria.geometry import bounding_box
+from calvaria.io.codec import merging
+from calvaria.predictor import Asked
 from calvaria.serving.report import ImplantFacts, Notice
 from calvaria.tasks import Prepared, Settings, Task
 from calvaria.tasks.components import components
@@ -12,6 +15,9 @@ from calvaria.volume import BinaryVolume, Mask
 
 IMPLANT = "implant"
 """The output that is what was missing; a task need not have it."""
+
+REFINED = "refined"
+"""The output that is the mask itself, redrawn."""
 
 MOST_LISTED = 100
 """Components of an implant whose volumes are listed."""
@@ -23,10 +29,25 @@ TOUCHES_BORDER = Notice(
     "touches-border", "The answer reaches the border of the volume and may be cut off there; send a volume with more room around it."
 )
 
+UNCHANGED = Notice("unchanged", "The mask is given back as it is: the network found nothing wrong with it that it is sure of.")
+
 
 def assumptions(sentences: Iterable[str]) -> Iterator[Notice]:
     """What a file does not say about its geometry (see `calvaria.io.Image.warnings`)."""
     return (Notice("geometry-assumed", sentence) for sentence in sentences)
+
+
+def merged(labels: Sequence[int]) -> Iterator[Notice]:
+    """That a map of labels was taken for one mask."""
+    if labels:
+        yield Notice("labels-merged", merging(labels))
+
+
+def about_questions(task: Task, questions: Iterable[Asked]) -> Iterator[Notice]:
+    """What is to be said of a volume, or of each of its labels, by name."""
+    for each in questions:
+        for notice in about_input(task, each.prepared):
+            yield replace(notice, message=f"Label {each.part.label}: {notice.message}") if each.part else notice
 
 
 def about_input(task: Task, prepared: Prepared) -> Iterator[Notice]:
@@ -44,6 +65,8 @@ def about_answer(given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked
     if IMPLANT in volumes and not volumes[IMPLANT].mask.any():
         found = f"No hole of at least {settings.smallest_mm3:g} mm3 is seen with a probability above {settings.threshold:g}"
         yield Notice("no-defect", f"{found} (clefts are none): the implant is empty.")
+    if REFINED in volumes and np.array_equal(volumes[REFINED].samples, given.samples):
+        yield UNCHANGED
     if any(reaches_border(given.mask, volumes[name].mask) for name in asked):
         yield TOUCHES_BORDER
 

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.hounsfield import check_hounsfield
 from calvaria.io import DEFAULT_MAX_VOXELS, as_mask, open_image
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
-from calvaria.serving.findings import about_answer, about_input, assumptions
+from calvaria.serving.findings import about_answer, about_questions, assumptions, merged
 from calvaria.serving.heap import give_back, resident_bytes
 from calvaria.serving.journey import Journey, exhausted
 from calvaria.serving.logline import whereabouts
@@ -123,7 +124,7 @@ class Service:
             volume = journey.decoded.volume
             image = self._image(journey, volume) if request.image is not None else None
         journey.occupied = volume.occupied
-        journey.warn(*assumptions(journey.decoded.warnings))
+        journey.warn(*assumptions(journey.decoded.warnings), *merged(journey.decoded.merged))
         journey.extras = replace(journey.options.extras, image=image)
         self._prepare(journey)
 
@@ -139,10 +140,10 @@ class Service:
             del journey.extras, extras  # a scan takes more memory than what was made of it
             with self._counting:
                 self._waiting_bytes += journey.waiting_bytes
-            journey.warn(*{notice.message: notice for each in journey.asked for notice in about_input(task, each.prepared)}.values())
+            journey.warn(*about_questions(task, journey.asked))
 
     def _image(self, journey: Journey, volume: BinaryVolume) -> NDArray[Any]:
-        """The scan that came with a mask. CalvariaError BAD_GEOMETRY where it lies on another grid, or as its file deserves."""
+        """The scan that came with a mask. CalvariaError BAD_GEOMETRY where it lies on another grid, NOT_HOUNSFIELD, or as its file is."""
         task, body = self.predictor.task, journey.request.image
         if not task.imaged:
             raise CalvariaError(ErrorCode.UNKNOWN_OPTION, f"{task.name} takes no {IMAGE_PART} beside the volume. Leave it out.")
@@ -150,11 +151,12 @@ class Service:
             promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
             with self._room.holding(promise.sample_bytes):
                 image = promise.read()
+            if not BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine).same_grid(volume):
+                message = "It does not lie on the mask's grid. Resample one onto the other, and send both with the same geometry."
+                raise CalvariaError(ErrorCode.BAD_GEOMETRY, message)
+            check_hounsfield(image.samples, "add it: -1024 for most scanners.")
         except CalvariaError as error:
             raise CalvariaError(error.code, f"The part `{IMAGE_PART}`, the scan beside the mask, is refused: {error.message}") from error
-        if not BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine).same_grid(volume):
-            message = "The image does not lie on the mask's grid. Resample one onto the other, and send both with the same geometry."
-            raise CalvariaError(ErrorCode.BAD_GEOMETRY, message)
         return image.samples
 
     def _infer(self, journeys: Sequence[Journey]) -> None:

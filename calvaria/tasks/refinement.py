@@ -43,6 +43,9 @@ and more, but for two of a dense network's hearts of DSC 0.94 (0.52 and 0.56), a
 tell them apart.
 """
 
+LEAST_KEPT = 0.5
+"""Where less of a mask would stay, the network takes something that it does not know for a mistake, and the mask is left as it is."""
+
 CELLS_ALONG = 36.0
 """Edge of a cube of the mask's volume, in cells: mistakes, and what is judged around the surface, grow with what they are made in."""
 
@@ -88,7 +91,10 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
 
 
 def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
-    """Cells by the mask's size, no smaller than its voxels, over its box in a canonical volume and what is judged around it."""
+    """Cells by the mask's size, no smaller than its voxels, over its box in a canonical volume and what is judged around it.
+
+    Beyond the field of view, too: where masks end with their volume the network judged right ones wrong for lack of air around them.
+    """
     extents = [(axis.stop - axis.start) * mm for axis, mm in zip(bounding_box(volume.mask), volume.spacing_mm, strict=True)]
     by_size_mm = round((volume.occupied * volume.voxel_mm3) ** (1 / 3) / CELLS_ALONG, 2)  # the same however axes are flipped
     cell_mm = max(smallest_mm, min(volume.spacing_mm), min(by_size_mm, LARGEST_CELL_MM))
@@ -101,7 +107,7 @@ def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     if cell_mm > max(LARGEST_CELL_MM, min(volume.spacing_mm)):
         spanned = " x ".join(f"{extent:,.0f}" for extent in extents)
         raise too_large(f"The mask spans {spanned} mm, more than any organ", ORGAN)
-    return WorkingGrid.over(volume, cell_mm, REACH_CELLS * cell_mm)
+    return WorkingGrid.over(volume, cell_mm, REACH_CELLS * cell_mm, beyond=True)
 
 
 def signed_distance_cells(mask: Mask) -> Field:
@@ -129,7 +135,7 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
     """[N, 3]: whether there is a scan, how bright it is in a cell, and how much brighter than in the middle of what the mask holds."""
     features = np.zeros((int(np.count_nonzero(sites)), 3), np.float32)
     if extras.image is not None:
-        brightness = grid.coarsen(canonical.seen(np.nan_to_num(extras.image)))
+        brightness = _held(grid.coarsen(canonical.seen(np.nan_to_num(extras.image))), grid)
         inside = np.median(brightness[shares > HALF])
         features[:, 0] = 1
         features[:, 1] = ((brightness[sites] - 50) / 400).clip(-2.5, 1.5)
@@ -137,11 +143,21 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
     return features
 
 
+def _held(means: Field, grid: WorkingGrid) -> Field:
+    """Means of an image [x, y, z], beyond the field of view as they are at its border."""
+    for number, axis in enumerate(grid.axes):
+        seen = axis.overlaps().sum(axis=1)
+        within = np.flatnonzero(seen > seen.max() / 2)
+        place = np.arange(axis.count).clip(within[0], within[-1])
+        means = np.moveaxis(np.moveaxis(means, number, -1)[..., place] / seen[place], -1, number)
+    return means.astype(np.float32)
+
+
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
     """The mask, less crumbs, drawn anew where the network finds cells clearly fuller or emptier than they are."""
     mask = prepared.canonical.mask
     refined = mask if unlike_any(prepared) else _redrawn(mask, prepared, inferred, settings)
-    if _is_little(refined, prepared):
+    if _is_little(refined, prepared) or np.count_nonzero(refined & mask) < LEAST_KEPT * np.count_nonzero(mask):
         refined = mask
     return {"refined": large_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm), largest=True)}
 

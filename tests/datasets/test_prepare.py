@@ -107,7 +107,7 @@ def test_one_bad_file_is_a_row_and_the_rest_is_made(folder, tmp_path, complete, 
         "native/good.nrrd": "",
         "native/cut.nrrd": "truncated",
         "native/text.nrrd": "not-a-volume",
-        "native/mri.nrrd": "not-binary",
+        "native/mri.nrrd": "not-hounsfield",
         "native/air.nrrd": "empty-mask",
         "30/bad.nrrd": "not-a-volume",
     }

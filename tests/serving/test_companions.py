@@ -100,6 +100,8 @@ def test_a_scan_makes_a_difference_and_stays_with_its_own_mask(refining: Predict
         (b"", "not-a-volume"),
         (b"garbage", "not-a-volume"),
         (scan(np.zeros(SHAPE))[:-20], "truncated"),
+        (scan(np.zeros(SHAPE)), "not-hounsfield"),
+        (scan(np.where(block(4, 12), 1224, 24)), "not-hounsfield"),
     ],
 )
 def test_a_scan_that_does_not_fit_is_refused(refining: Predictor, image: bytes, code: str) -> None:

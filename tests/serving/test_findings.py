@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calvaria.io import read
-from calvaria.serving.findings import about_answer, about_input, implant_facts, reaches_border
-from calvaria.tasks import Extras, Settings
+from calvaria.io import decode, encode, read
+from calvaria.labels import LabelMap
+from calvaria.networks import EncoderDecoder, NetworkConfig
+from calvaria.predictor import Predictor
+from calvaria.serving.findings import about_answer, about_input, about_questions, implant_facts, merged, reaches_border
+from calvaria.tasks import TASKS, Extras, Settings
 from calvaria.tasks.completion import COMPLETION, prepare
+from calvaria.tasks.refinement import INPUTS
 from calvaria.tasks.super_resolution import SUPER_RESOLUTION
 from calvaria.volume import BinaryVolume
 
@@ -104,3 +108,30 @@ def test_components_are_counted_and_the_largest_listed():
     assert facts.components_mm3[:2] == [2.0, 1.0]
     assert facts.volume_mm3 == 181
     assert implant_facts(BinaryVolume.on_grid(np.zeros((3, 3, 3), np.bool_), (1, 1, 1))).components == 0
+
+
+def test_a_mask_that_comes_back_as_it_was_is_told() -> None:
+    given = head()
+    other = given.mask.copy()
+    other[30, 30, 30] ^= True
+    for mask, told in ((given.mask, ["unchanged"]), (other, [])):
+        assert [each.code for each in about_answer(given, {"refined": given.like(mask)}, ["refined"], SETTINGS)] == told
+
+
+def test_labels_are_named_in_what_is_said_of_them() -> None:
+    labels = np.zeros((30, 30, 30), np.uint8)
+    labels[4:10, 4:10, 4:10], labels[20:26, 4:10, 4:10] = 3, 8
+    network = EncoderDecoder(NetworkConfig((4,) * 7, grows=False, inputs=INPUTS))
+    refining = Predictor(network, TASKS["refinement"], Settings(spacing_mm=1.75))
+    asked = refining.ask(LabelMap.of(labels, BinaryVolume.on_grid(labels > 0, (2, 2, 2))))
+    assert [notice.message.split(":")[0] for notice in about_questions(refining.task, asked)] == ["Label 3", "Label 8"]
+
+
+def test_labels_taken_for_one_mask_are_told() -> None:
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[1, 1, 1], labels[2, 2, 2] = 2, 7
+    for label, expected in ((None, ["labels-merged"]), (7, [])):
+        decoded = decode(encode(LabelMap.of(labels, BinaryVolume.on_grid(labels > 0, (1, 1, 1))), "nrrd"), label=label)
+        notices = list(merged(decoded.merged))
+        assert [notice.code for notice in notices] == expected
+        assert [notice.message for notice in notices] == [each for each in decoded.remarks if "2, 7" in each]

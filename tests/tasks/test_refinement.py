@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.metrics import dice
-from calvaria.geometry import to_canonical
+from calvaria.geometry import bounding_box, grown, to_canonical
 from calvaria.synthetic.thorax import make_case
 from calvaria.tasks import TASKS, Extras, Inferred, Settings
 from calvaria.tasks.refinement import APART_MM, INPUTS, LARGEST_CELL_MM, REACH_CELLS, finish, prepare
@@ -140,9 +140,22 @@ def test_coarse_voxels_are_cells() -> None:
     assert prepare(volume(ball(40, (20, 20, 20), (5, 5, 5)), (5, 5, 5)), SETTINGS).grid.spacing_mm == 5
 
 
-def test_a_mask_that_is_refined_into_nothing_is_empty() -> None:
+def test_a_mask_of_which_less_than_half_would_be_left_stays() -> None:
     mask = ball(12)
-    assert not refined(volume(mask), np.zeros_like(prepare(volume(mask), SETTINGS).shares)).any()
+    assert np.array_equal(refined(volume(mask), np.zeros_like(prepare(volume(mask), SETTINGS).shares)), mask)
+
+
+@pytest.mark.parametrize("margin", [0, 1, 3])
+def test_a_mask_is_judged_the_same_however_closely_it_is_cropped(margin: int) -> None:
+    roomy = volume(np.pad(ball(12), 20))
+    image = np.random.default_rng(0).normal(0, 100, roomy.shape)
+    box = grown(bounding_box(roomy.mask), (margin,) * 3, roomy.shape)
+    held = np.pad(image[box], [(axis.start, count - axis.stop) for axis, count in zip(box, roomy.shape, strict=True)], mode="edge")
+    whole, cropped = prepare(roomy, SETTINGS, Extras(image=held)), prepare(roomy.cropped(box), SETTINGS, Extras(image=image[box]))
+    assert np.array_equal(whole.sites, cropped.sites)
+    of_mask, of_image = np.s_[:, [0, 1, 2, 3, 4, 7, 8, 9]], np.s_[:, 5:7]
+    np.testing.assert_allclose(cropped.features[of_mask], whole.features[of_mask], atol=1e-6)
+    assert np.median(abs(cropped.features[of_image] - whole.features[of_image])) < 0.01
 
 
 def test_what_is_unlike_any_body_it_knows_is_said_to_be_and_left_as_it_is() -> None:
@@ -152,8 +165,9 @@ def test_what_is_unlike_any_body_it_knows_is_said_to_be_and_left_as_it_is() -> N
     for given, unlike in ((volume(ball(12)), False), (volume(ball(9)), True), (volume(sheet), True), (large, True)):
         prepared = prepare(given, SETTINGS)
         assert bool(TASKS["refinement"].unlike(prepared)) == unlike
-        nothing = np.zeros_like(prepared.shares)
-        assert refined(given, nothing).any() == unlike
+        less = prepared.shares.copy()
+        less[: int(0.4 * len(less))] = 0
+        assert np.array_equal(refined(given, less), given.mask) == unlike
 
 
 def test_the_task_is_listed() -> None:
