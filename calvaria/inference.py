@@ -92,7 +92,7 @@ def mirror_image(sites: Mask, features: Field) -> tuple[Mask, Field]:
     """Sites bool [x, y, z] and features [N, F] left for right."""
     rows = np.zeros(sites.shape, np.int32)
     rows[sites] = np.arange(len(features))
-    flipped = np.ascontiguousarray(sites[::-1])
+    flipped = sites[::-1].copy()  # along a single cell, `ascontiguousarray` would leave it running backwards
     return flipped, features[rows[::-1][flipped]]
 
 

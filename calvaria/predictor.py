@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import Field
 from calvaria.inference import BUDGET_BYTES, ENGINES, Inference
 from calvaria.labels import LabelMap, Part
 from calvaria.networks import EncoderDecoder
@@ -143,17 +144,24 @@ class Predictor:
         if len(batch) == 1 or all(item.occupied_cells < MANY_CELLS for item in batch):
             each = map
         look, closer_settings = self.task.look, self.closer
-        closeups = list(each(lambda item, field: look(item, field, self.settings, closer_settings), batch, fields))
-        closer = iter(self.second([closeup for closeup in closeups if closeup]))
-        return [
-            Inferred(field, closeup, next(closer)) if closeup else Inferred(field) for field, closeup in zip(fields, closeups, strict=True)
-        ]
+
+        def looked(item: Prepared, field: Field) -> Inferred:
+            try:
+                return Inferred(field, look(item, field, self.settings, closer_settings))
+            except CalvariaError as refusal:  # of this volume; the others of its batch go on
+                return Inferred(field, refusal=refusal)
+
+        found = list(each(looked, batch, fields))
+        closer = iter(self.second([one.closeup for one in found if one.closeup]))
+        return [replace(one, closer=next(closer)) if one.closeup else one for one in found]
 
     def finish(self, prepared: Prepared, inferred: Inferred, settings: Settings | None = None) -> dict[str, BinaryVolume]:
         """The task's outputs by name, each on exactly the input's grid, or the finer one that was wanted.
 
-        `settings`: other ones for this volume alone.
+        `settings`: other ones for this volume alone. CalvariaError where the second look refused the volume.
         """
+        if inferred.refusal:
+            raise inferred.refusal
         masks = self.task.finish(prepared, inferred, settings or self.settings)
         return {name: prepared.answered(mask) for name, mask in masks.items()}
 

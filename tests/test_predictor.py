@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.metrics import dice
 from calvaria.io import read
 from calvaria.networks import EncoderDecoder, NetworkConfig
-from calvaria.predictor import Predictor
+from calvaria.predictor import Predictor, Trained
 from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
-from calvaria.tasks import TASKS, Inferred, Settings
+from calvaria.tasks import TASKS, Inferred, Prepared, Settings
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, model_folder
 
@@ -95,6 +96,29 @@ def test_asked_both_ways_a_mirrored_volume_gets_the_mirrored_answer(predictor: P
     assert np.array_equal(seen["implant"].mask, mirrored["implant"].mask[::-1])
     once = predictor.predict([volume])[0]
     assert not np.array_equal(once["implant"].mask, seen["implant"].mask)
+
+
+def test_a_volume_one_cell_thin_is_answered(predictor: Predictor) -> None:
+    both_ways = Predictor(predictor.network, predictor.task, replace(predictor.settings, mirrored=True))
+    mask = np.random.default_rng(1).random((4, 40, 40)) < 0.6
+    assert both_ways.prepare(thin := BinaryVolume.on_grid(mask, (1, 2, 2))).grid.shape[0] == 1
+    assert both_ways.predict([thin])[0]["implant"].same_grid(thin)
+
+
+def test_a_second_look_that_is_refused_concerns_its_own_volume_alone() -> None:
+    def look(prepared: Prepared, *others: object) -> None:
+        if prepared.volume is bad:
+            raise CalvariaError(ErrorCode.TOO_LARGE, "too much to look at")
+
+    network = EncoderDecoder(NetworkConfig((4, 4, 4, 4, 4, 4, 4)))
+    second = Trained(EncoderDecoder(NetworkConfig((4,) * 7, grows=False, inputs=4)), Settings(2.0))
+    looking = Predictor(network, replace(TASKS["completion"], look=look), Settings(4.0), second=second)
+    good, bad = ellipsoid_shell((50, 60, 40), 1), ellipsoid_shell((50, 60, 40), 2)
+    prepared = [looking.prepare(each) for each in (good, bad)]
+    answered, refused = looking.infer(prepared)
+    assert looking.finish(prepared[0], answered)["implant"].same_grid(good)
+    with pytest.raises(CalvariaError, match="too much"):
+        looking.finish(prepared[1], refused)
 
 
 def test_nothing_asked_nothing_answered(predictor: Predictor) -> None:

@@ -85,11 +85,11 @@ def _marching_cubes(mask: Mask, block: int) -> tuple[Vertices, Triangles]:
     return vertices.astype(np.float64) + [axis.start - 1 for axis in kept], triangles
 
 
-def _counts(mask: Mask, block: int) -> NDArray[np.uint16]:
+def _counts(mask: Mask, block: int) -> NDArray[np.uint32]:
     """Occupied voxels in each block; blocks at the far end reach beyond the mask."""
-    counts: NDArray[np.uint16] = mask.view(np.uint8)
+    counts: NDArray[np.uint32] = mask.view(np.uint8)
     for axis in (2, 1, 0):  # the slowest in memory first
-        counts = np.add.reduceat(counts, np.arange(0, counts.shape[axis], block), axis, dtype=np.uint16)
+        counts = np.add.reduceat(counts, np.arange(0, counts.shape[axis], block), axis, dtype=np.uint32)
     return counts
 
 

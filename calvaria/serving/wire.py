@@ -22,9 +22,10 @@ HEADER_PREFIX = "x-calvaria-"
 `X-Calvaria-Smallest-Mm3`, and so on; case does not matter, and underscores, which proxies drop, become hyphens."""
 
 WARNING_HEADER = "X-Calvaria-Warning"
+"""With an answer over HTTP: its warnings, as sentences in ASCII."""
+
 HEADER_BYTES = 2000
 """Of its text: nginx, as it comes, takes 4 KiB for all headers of an answer."""
-"""With an answer over HTTP: its warnings, as sentences in ASCII."""
 
 VOLUME_PART = "volume"
 """Name of the volume in a multipart form and in a gRPC input map."""

@@ -2,10 +2,10 @@
 
 from math import ceil
 
-import cc3d
 import numpy as np
 
 from calvaria.geometry import Box, Field, bounding_box
+from calvaria.tasks.components import connected
 from calvaria.tasks.opening import grown_by_ball
 from calvaria.tasks.task import CloseUp
 from calvaria.volume import Mask
@@ -34,7 +34,7 @@ def without_strips(field: Field, closeup: CloseUp, threshold: float) -> Field:
     middle = added & ~grown_by_ball(bone, NARROWEST_MM / 2, (cell_mm,) * 3)
     if not middle.any():
         return field
-    pieces = cc3d.connected_components(added, connectivity=26)
+    pieces = connected(added)
     with_middle = np.isin(pieces, np.unique(pieces[middle]))
     kept = field.copy()
     kept[box][with_middle & ~grown_by_ball(middle, NARROWEST_MM / 2 + CORNERS_MM, (cell_mm,) * 3)] = 0

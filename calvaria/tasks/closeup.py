@@ -32,15 +32,17 @@ MOST_SITES = 2**20
 """Of a close-up: more than the whole of any head has at 1.25 mm."""
 
 
-def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, settings: Settings) -> CloseUp:
+def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, settings: Settings) -> CloseUp | None:
     """Look closer at the cells `around` (bool [x, y, z] on the working grid, not empty) of a first guess.
 
     `settings` are those of the second network. Sites are the finer cells around that have some bone, or that anything speaks for, and
-    bone nearby.
+    bone nearby. None where no voxel's centre lies there: slices may be that far apart.
     """
     reach = ceil(CONTEXT_MM / prepared.grid.spacing_mm)
     seen = ndimage.binary_dilation(around, ndimage.generate_binary_structure(3, 1), iterations=reach)
     x, y, z = (axis.reach(cells) for axis, cells in zip(prepared.grid.axes, bounding_box(seen), strict=True))
+    if not all(axis.stop for axis in (x, y, z)):
+        return None
     part = prepared.canonical.volume.cropped((x, y, z))
     grid = WorkingGrid.filling(part, settings.spacing_mm)
     _check("spans", prod(grid.shape), MOST_CELLS)

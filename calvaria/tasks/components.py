@@ -6,6 +6,7 @@ from typing import Any, Literal
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from calvaria.geometry import Box
 from calvaria.volume import Mask
@@ -26,9 +27,16 @@ def components(mask: Mask) -> tuple[Labels, NDArray[np.intp]]:
 
     Only occupied voxels are looked at: `cc3d.statistics`, which looks at all, takes five times as long as the labelling.
     """
-    labels = cc3d.connected_components(mask, connectivity=26)
+    labels = connected(mask)
     order = _order(labels)
     return labels, np.bincount(labels.ravel(order)[mask.ravel(order)], minlength=1)
+
+
+def connected(mask: Mask) -> Labels:
+    """The 26-connected components of a mask [X, Y, Z]. By scipy where it is one voxel thin along two axes: cc3d fails for some of these."""
+    if mask.shape.count(1) > 1:
+        return np.asarray(ndimage.label(mask, np.ones((3, 3, 3)))[0]).astype(np.uint32)
+    return np.asarray(cc3d.connected_components(mask, connectivity=26))
 
 
 def boxes(labels: Labels, mask: Mask) -> list[Box]:

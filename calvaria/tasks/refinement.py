@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.hounsfield import AIR_HU
 from calvaria.tasks.components import large_components
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
@@ -135,7 +136,7 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
     """[N, 3]: whether there is a scan, how bright it is in a cell, and how much brighter than in the middle of what the mask holds."""
     features = np.zeros((int(np.count_nonzero(sites)), 3), np.float32)
     if extras.image is not None:
-        brightness = _held(grid.coarsen(canonical.seen(np.nan_to_num(extras.image))), grid)
+        brightness = _held(grid.coarsen(canonical.seen(np.nan_to_num(extras.image, nan=AIR_HU))), grid)
         inside = np.median(brightness[shares > HALF])
         features[:, 0] = 1
         features[:, 1] = ((brightness[sites] - 50) / 400).clip(-2.5, 1.5)

@@ -5,7 +5,6 @@ interpolations of the coarse mask, and how coarse that is, so it learns where th
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count as count_from
 from math import ceil, floor, prod
 
 import edt
@@ -57,6 +56,9 @@ MOST_SITES = 6_000_000
 """Of a working grid: what two cores judge in some ten seconds, in 2 GB. A head at 1 mm has about 9 million cells, of which 2 million are
 judged where the coarse voxels are of 4 mm.
 """
+
+COARSER = 1.5
+"""By how much cells grow where there are too many: few grids are tried, whatever was sent."""
 
 ROUNDING = 1e-3
 """Of edges in a header, relatively."""
@@ -154,25 +156,28 @@ def working_grids(coarse: Canonical, target: Canonical, smallest_mm: float) -> I
     of one, where the coarse mask supports that and a small grid remains. The first is the finest; coarser ones, for masks of a large
     surface, follow as long as two cells lie along a coarse voxel's longest edge.
     """
-    longest_mm, voxel_mm = max(coarse.volume.spacing_mm), min(target.volume.spacing_mm)
+    longest_mm, voxel_mm, occupied = max(coarse.volume.spacing_mm), min(target.volume.spacing_mm), _occupied(coarse.mask)
     supported = max(_supported_mm(coarse.volume.spacing_mm), smallest_mm)
     for parts in range(floor(voxel_mm / supported + 1e-6), 1, -1):
-        grid = _laid(coarse, target, 1, voxel_mm / parts)
+        grid = _laid(occupied, coarse, target, 1, voxel_mm / parts)
         if prod(grid.shape) <= MOST_SPLIT_CELLS:
             yield grid
             break
-    for step in count_from(max(ceil(supported / voxel_mm - 1e-6), 1)):
-        grid = _laid(coarse, target, step, step * voxel_mm)
+    step = max(ceil(supported / voxel_mm - 1e-6), 1)
+    while True:
+        grid = _laid(occupied, coarse, target, step, step * voxel_mm)
+        larger = ceil(COARSER * step)
         if prod(grid.shape) <= MOST_CELLS:
             yield grid
-            if 2 * (step + 1) * voxel_mm > longest_mm:
+            if 2 * larger * voxel_mm > longest_mm:
                 return
+        step = larger
 
 
-def _laid(coarse: Canonical, target: Canonical, step: int, cell_mm: float) -> WorkingGrid:
-    """Cells over whole steps of the target's voxels."""
+def _laid(occupied: Box, coarse: Canonical, target: Canonical, step: int, cell_mm: float) -> WorkingGrid:
+    """Cells over whole steps of the target's voxels, in a box of the coarse ones."""
     coarse_mm, fine_mm = np.array(coarse.volume.spacing_mm), np.array(target.volume.spacing_mm)
-    low, high = (np.array(ends) * coarse_mm / fine_mm for ends in zip(*((at.start, at.stop) for at in _occupied(coarse.mask)), strict=True))
+    low, high = (np.array(ends) * coarse_mm / fine_mm for ends in zip(*((at.start, at.stop) for at in occupied), strict=True))
     x, y, z = (_whole_steps(*side, step) for side in zip(low.tolist(), high.tolist(), target.mask.shape, strict=True))
     return WorkingGrid.within(target.volume, (x, y, z), cell_mm)
 

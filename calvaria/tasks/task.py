@@ -124,11 +124,13 @@ class Inferred:
     field    float32 [x, y, z] on the working grid
     closeup  the second look, where there was something to look at, and
     closer   float32 [x, y, z] on its grid
+    refusal  why there can be no second look, and so no answer, to this volume
     """
 
     field: Field
     closeup: CloseUp | None = None
     closer: Field | None = None
+    refusal: CalvariaError | None = None
 
 
 @dataclass(frozen=True)

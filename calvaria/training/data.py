@@ -136,5 +136,4 @@ def keep(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 def mirrored(example: Example) -> Example:
     """An example left for right."""
     features = None if example.features is None else mirror_image(example.sites, example.features)[1]
-    sites, had = np.ascontiguousarray(example.sites[::-1]), np.ascontiguousarray(example.had[::-1])
-    return Example(sites, had, features, np.ascontiguousarray(example.wanted[::-1]))
+    return Example(example.sites[::-1].copy(), example.had[::-1].copy(), features, example.wanted[::-1].copy())

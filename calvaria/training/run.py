@@ -13,6 +13,7 @@ from rich import get_console
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from calvaria.cores import cores, threads_each
 from calvaria.datasets import Pair
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.tasks import Settings
@@ -61,7 +62,7 @@ def run(
 
 def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int, Iterator[object], str]:
     """How many skulls are to be made, or read to see that each can be learned from, the making of them, and what is said of them."""
-    workers = os.cpu_count() or 1
+    workers = threads_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores())
     if config.data.cases:
         parts = given_cases(config)
         said = ", ".join(f"{len(part)} of {len({pair.skull for pair in part})} heads" for part in parts)

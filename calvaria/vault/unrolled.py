@@ -197,6 +197,8 @@ def _follow(runs: _Runs, directions: Points) -> tuple[NDArray[np.float64], NDArr
     """The smooth vault and the two tables along each ray, by turns: a smooth surface through the tables, the tables nearest to it."""
     terms, upper = _polynomials(directions), directions[:, 2] > -0.1
     outer = runs.outermost()
+    if not np.isfinite(outer[upper]).any():
+        return (np.full(runs.rays, np.nan),) * 3
     smooth = np.full(runs.rays, np.nanmedian(outer[upper]))
     inner = outer
     for _ in range(ROUNDS):

@@ -170,6 +170,8 @@ def test_a_grid_that_several_threads_share(engine: Any, share: float) -> None:
     assert same(listed, np.argwhere(grid).astype(np.int32))
     assert same(engine.mark(listed, grid.shape), bits.words)
     assert same(engine.mark(listed[torch.randperm(len(listed), generator=torch.manual_seed(0))], grid.shape), bits.words)
+    even = listed[:, 3] % 2 == 0
+    assert same(engine.mark(torch.cat([listed[even], listed[~even]]), grid.shape), bits.words), "two runs, each in order, of the same words"
     assert same(engine.coordinates(kept), listed[keep])
     assert same(engine.rows(bits, kept), torch.arange(bits.count, dtype=torch.int32)[keep])
     assert same(engine.unpack(bits.words, 500), grid)

@@ -28,6 +28,12 @@ struct Grid {
         const bool inside = uint64_t(at.b) < uint64_t(B) && uint64_t(at.x) < uint64_t(X) && uint64_t(at.y) < uint64_t(Y);
         return inside ? (at.b * X + at.x) * Y + at.y : -1;
     }
+
+    // Whether the word of `next` comes before that of `at`.
+    bool descends(const Site &at, const Site &next) const {
+        const int64_t from = line(at), to = line(next);
+        return to < from || (to == from && next.z / 64 < at.z / 64);
+    }
 };
 
 // write(i, rest) for i = 0, 1 … n - 1, n bits being set in the word, where `rest` is the word without its i lowest bits. In fours, as a
@@ -149,7 +155,10 @@ int64_t mark(const int32_t *coordinates, int64_t N, int64_t B, int64_t X, int64_
     parallel_for(N, BLOCK, [&](int64_t begin, int64_t end) {
         while (begin > 0 && begin < end && same_word(sites[begin - 1], sites[begin])) ++begin;
         while (begin < end && end < N && same_word(sites[end - 1], sites[end])) ++end;
-        if (!mark_in_order(sites + begin, sites + end, grid, words, &outside)) __atomic_store_n(&in_order, false, __ATOMIC_RELAXED);
+        // Parts in order may not be so together, and would then have words in common.
+        const bool follows = begin == 0 || begin == end || !grid.descends(sites[begin - 1], sites[begin]);
+        if (!follows || !mark_in_order(sites + begin, sites + end, grid, words, &outside))
+            __atomic_store_n(&in_order, false, __ATOMIC_RELAXED);
     });
     if (in_order) return outside;
     outside = 0;

@@ -96,20 +96,6 @@ def _surface(depth: Field, spacing_mm: Spacing) -> NDArray[np.intp]:
     return np.argwhere(np.abs(depth) < 1.01 * max(spacing_mm))
 
 
-def mistaken_labels(labels: NDArray[np.uint8], spacing_mm: Spacing, rng: np.random.Generator, dice: float) -> NDArray[np.uint8]:
-    """A map of labels [X, Y, Z], 0 being nothing, each with mistakes of about this Dice; where two claim a voxel, the deeper one has it."""
-    best = np.zeros(labels.shape, np.float32)
-    wrong = np.zeros_like(labels)
-    for label in np.unique(labels[labels > 0]).tolist():
-        truth = labels == label
-        depth = depth_mm(truth, spacing_mm)
-        mistakes = draw_mistakes(depth, spacing_mm, rng, (labels > 0) & ~truth)
-        field = mistakes.moved(depth, _strength(mistakes, depth, truth, dice))
-        wrong[field > best] = label
-        np.maximum(best, field, out=best)
-    return wrong
-
-
 def depth_mm(mask: Mask, spacing_mm: Spacing) -> Field:
     """float32 [X, Y, Z]: each voxel's distance to the mask's surface, half-way between voxel centres, positive inside, mm."""
     solid = np.asfortranarray(mask)
