@@ -214,15 +214,16 @@ def test_a_doubt_counts_more_in_occupied_coarse_voxels_of_few_voxels(monkeypatch
     assert filled(4, doubt, 0.5, occupied) == pytest.approx(doubt, abs=1 / 64)
 
 
-@pytest.mark.parametrize(("along", "few"), [(10, True), (11, True), (12, False), (16, False)])
+@pytest.mark.parametrize(("along", "odds"), [(6, 6), (8, 6), (12, 4), (16, 3)])
 @pytest.mark.parametrize("degrees", [0, 5, 12])
-def test_slices_of_twelve_voxels_are_many_however_the_scan_was_tilted(along, few, degrees):
+def test_the_more_voxels_lie_in_a_coarse_one_the_less_are_its_odds_raised(along, odds, degrees):
+    """However the scan was tilted; see `test_the_threshold_moves_how_much_is_expected` for those of which there are many."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     coarse = scan(shell((0.4, 0.4, 0.4)), (0.4, 0.4, 0.4 * along), "mean")
     tilt = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]])
     prepared = prepare(BinaryVolume(coarse.mask, tilt @ coarse.affine), SETTINGS, Extras(spacing_mm=0.4))
     raised = super_resolution._raised(np.full(len(prepared.features), 0.5, np.float32), prepared, 0.5)
-    assert raised.max() == pytest.approx(super_resolution.ODDS / (1 + super_resolution.ODDS) if few else 0.5)
+    assert raised.max() == pytest.approx(odds / (1 + odds))
 
 
 @pytest.mark.parametrize(("factor", "cell_mm"), [(1.5, 4 / 3), (2, 1.0), (3, 4 / 3), (4, 1.0), (8, 1.0)])
@@ -274,8 +275,9 @@ def test_an_unusual_spacing_is_said():
 
 
 @pytest.mark.parametrize(("mm", "factor"), [(4, 2.5), (3, 3.75), (2, 2.5), (4, 4)])
-def test_what_the_network_knows_is_drawn_at_any_factor(mm, factor):
-    """Given the truth of every cell: blocks of two voxels and of three beside them leave no holes."""
+def test_what_the_network_knows_is_drawn_at_any_factor(mm, factor, monkeypatch):
+    """Given the truth of every cell, whose odds need not be raised: blocks of two voxels and of three beside them leave no holes."""
+    monkeypatch.setattr(super_resolution, "ODDS", 1.0)
     fine = shell((0.5, 0.5, 0.5))
     prepared = prepare(scan(fine, (mm,) * 3, "mean"), SETTINGS, Extras(factor=factor))
     truth = to_canonical(fine.mask, fine.affine)
