@@ -8,7 +8,7 @@ from rich.console import Console
 import calvaria
 from calvaria.commands.words import names
 from calvaria.console import read_volume
-from calvaria.datasets import fingerprint, pairs
+from calvaria.datasets import fingerprint
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.evaluate import Evaluation, model
@@ -69,10 +69,8 @@ class Wanted:
         return str(self.whole or self.folder or f"generated{voxels}")
 
     def made_of(self) -> str | int:
-        """What makes the same names other cases: the size and time of files, the generator's version."""
-        if self.whole:
-            return fingerprint([self.whole])
-        return fingerprint(path for pair in pairs(self.folder) for path in pair.paths) if self.folder else GENERATOR
+        """What makes the same names other cases, all of them: the size and time of a whole volume's file, the generator's version."""
+        return fingerprint([self.whole]) if self.whole else GENERATOR
 
     def title(self, assessment: Assessment, count: int) -> str:
         of = self.whole.name if self.whole else str(self.folder) if self.folder else assessment.subject
@@ -103,12 +101,12 @@ def evaluate(
         "weights": weights_sha256(folder),
         "device": device,
         "engine": predictor.engine,
-        "cases": [case.name for case in planned],
         "from": wanted.origin(test),
         "made of": wanted.made_of(),
         "working": wanted.working,
     }
-    record = Record(out, tuple(figure.name for figure in test.scoring.figures), arguments)
+    made_of = {case.name: fingerprint(case.files) for case in planned}
+    record = Record(out, tuple(figure.name for figure in test.scoring.figures), arguments, made_of)
     compared = model(predictor) | (dict(test.scoring.baselines) if baselines else {})
     title = wanted.title(assessment, len(planned)) + (", on the working grid" if wanted.working else "")
     return Evaluation(test.scoring, compared, record, pictures).report(planned, title, Console())

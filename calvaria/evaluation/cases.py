@@ -1,6 +1,7 @@
 """Cases to score completion on: skulls with a piece cut out, the piece being the truth; intact skulls; and the users' own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def from_folder(folder: Path) -> list[Planned]:
             defective, implant = pair.read()
             return Case(pair.name, kind, pair.skull, defective, implant)
 
-        return Planned(pair.name, kind, pair.skull, make)
+        return Planned(pair.name, kind, pair.skull, make, tuple(pair.paths))
 
     return [planned(pair) for pair in pairs(folder)]
 
@@ -110,7 +111,7 @@ def coarsened(planned: Planned, spacing_mm: float) -> Planned:
         before, after = (grid.coarsen(mask) > HALF for mask in (whole.mask, defective.mask))
         return Case(case.name, case.kind, case.skull, BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
 
-    return Planned(planned.name, planned.kind, planned.skull, make)
+    return replace(planned, make=make)
 
 
 def _planned_whole(name: str, skull: Callable[[], BinaryVolume]) -> Planned:

@@ -20,7 +20,8 @@ from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
 MODEL = "Calvaria"
-WIDTH = 150
+WIDTH = 240
+"""Of tables in files and logs: the widest has eleven columns, with intervals in most."""
 
 log = logging.getLogger(__name__)
 

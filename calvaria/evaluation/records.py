@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,25 +32,26 @@ class Row:
 
 
 class Record:
-    """A CSV file of rows, and beside it a JSON file of the arguments that made them."""
+    """A CSV file of rows, and beside it a JSON file of the arguments that made them, and of what each case was made of."""
 
-    def __init__(self, path: Path, figures: tuple[str, ...], arguments: Mapping[str, object]):
-        """Open a new record, or one to go on with, without what failed: that is tried again.
+    def __init__(self, path: Path, figures: tuple[str, ...], arguments: Mapping[str, object], cases: Mapping[str, str] | None = None):
+        """Open a new record, or one to go on with, without what failed and what is made of other files now: that is tried again.
 
-        BAD_OPTION where the file is there and other arguments made it.
+        `cases`: what each is made of, by name; more may come. BAD_OPTION where the file is there and other arguments made it, or it holds
+        cases that are not among these.
         """
         self.path = path
         self._columns = (*FIXED, *figures)
         self._figures = figures
         self.rows: list[Row] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".json")
+        beside, cases = path.with_suffix(".json"), dict(cases or {})
         if path.exists():
-            self._check(beside, arguments)
-            self.rows = self._read()
+            known = self._check(beside, arguments, cases)
+            self.rows = self._read({case for case in known if known[case] != cases[case]})
         else:
-            beside.write_text(json.dumps(arguments, indent=2) + "\n")
             path.write_text(_line(self._columns))
+        beside.write_text(json.dumps({**arguments, "cases": cases}, indent=2) + "\n")
 
     def add(self, row: Row) -> None:
         """Write a row at once; one write, so that a run that is killed leaves whole rows."""
@@ -65,19 +66,26 @@ class Record:
         """Case and method of every row."""
         return {(row.case, row.method) for row in self.rows}
 
-    def _check(self, beside: Path, arguments: Mapping[str, object]) -> None:
-        known = json.loads(beside.read_text()) if beside.exists() else None
+    def _check(self, beside: Path, arguments: Mapping[str, object], cases: Mapping[str, str]) -> dict[str, str]:
+        """The cases that it holds, and what they were made of."""
+        known = json.loads(beside.read_text()) if beside.exists() else {}
+        held = known.pop("cases", {})
         if known != json.loads(json.dumps(arguments)):
             message = f"{self.path} holds results of other arguments, weights or version. Choose another --out, or delete it to begin anew."
             raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        if others := [case for case in held if case not in cases]:
+            message = f"{self.path} holds results of cases that are not among those asked for, such as {others[0]}."
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{message} Ask for them, too, or choose another --out.")
+        return dict(held)
 
-    def _read(self) -> list[Row]:
+    def _read(self, anew: Set[str]) -> list[Row]:
+        """Its rows but those that failed and those of cases to be made `anew`; the file is left with these alone."""
         text = self.path.read_text()
         whole = text[: text.rfind("\n") + 1]  # the last run may have been stopped within a row
         reader = csv.DictReader(io.StringIO(whole))
         if tuple(reader.fieldnames or ()) != self._columns:
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.path} has other columns than this version writes. Choose another --out.")
-        kept = [values for values in reader if not values["error"]]
+        kept = [values for values in reader if not values["error"] and values["case"] not in anew]
         gone_on_with = _line(self._columns) + "".join(_line(tuple(values.values())) for values in kept)
         if gone_on_with != text:
             unfinished = self.path.with_suffix(".part")

@@ -39,12 +39,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Planned:
-    """A case that costs nothing until it is made; `make` may raise CalvariaError."""
+    """A case that costs nothing until it is made; `make` may raise CalvariaError. `files`: what it is read from, where it is."""
 
     name: str
     kind: str
     skull: str
     make: Callable[[], Case]
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def summary(rows: Sequence[Row], figures: Sequence[Figure], title: str) -> Table
     table = Table(title=title, caption=_caption(rows, shown), show_lines=True)
     table.add_column("method", no_wrap=True)
     for heading in ("cases", *(figure.heading for figure in shown), "s"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for method in _in_order(row.method for row in rows):
         of_method = [row for row in rows if row.method == method]
         whole = [row for row in of_method if not row.error]

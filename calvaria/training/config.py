@@ -1,9 +1,9 @@
 """Everything that decides what a training run makes, read from one TOML file."""
 
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from calvaria.networks import CONFIGS, NetworkConfig
 from calvaria.synthetic import DEFECT_KINDS
@@ -55,6 +55,7 @@ class DataConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if unknown := {*self.without, *self.often} - set(DEFECT_KINDS):
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
+        _check_least(0, **{each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), int | float)})
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision cannot be {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
+        _check_least(1, steps=self.steps, batch=self.batch)
+        _check_least(0, learning_rate=self.learning_rate, warmup=self.warmup, added_weight=self.added_weight)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,10 @@ class TrainConfig:
     second: bool = False
     dense: bool = False
     until: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_least(1, validate_every=self.validate_every, validation_skulls=self.validation_skulls)
+        _check_least(0, seed=self.seed, spacing_mm=self.settings.spacing_mm, until=self.until or 0)
 
     @classmethod
     def read(cls, path: Path) -> "TrainConfig":
@@ -130,13 +137,33 @@ class TrainConfig:
         return replace(self, until=None)
 
 
+def _check_least(least: float, **values: float) -> None:
+    """ValueError names the first of them that is less."""
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} cannot be {value:g}; it is at least {least:g}")
+
+
 def _fill(cls: type[T], values: dict[str, Any], where: str) -> T:
     types = get_type_hints(cls)
     if unknown := values.keys() - types.keys():
         raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; known are {', '.join(types)}")
     tables = {name: _fill(types[name], value, f"{where}, {name}") for name, value in values.items() if isinstance(value, dict)}
     filled = values | tables
+    for name, value in values.items():
+        if not _fits(value, types[name]):
+            raise ValueError(f"{where}: {name} cannot be {value!r}")
     try:
         return cls(**filled)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _fits(value: object, wanted: object) -> bool:
+    """Whether a value from a file is of a field's type; whole numbers are real ones, too, and truth is no number."""
+    allowed = get_args(wanted) or (wanted,)
+    if isinstance(value, bool):
+        return bool in allowed
+    if isinstance(value, int | float):
+        return float in allowed or (int in allowed and isinstance(value, int))
+    return isinstance(value, dict | list | tuple) or type(value) in allowed or value is None

@@ -136,6 +136,18 @@ def test_rows_of_other_arguments_are_not_gone_on_with(tmp_path: Path) -> None:
         evaluation(path, weights="a")
 
 
+def test_cases_may_be_added_and_those_of_other_files_are_scored_anew(tmp_path: Path) -> None:
+    path, columns = tmp_path / "scores.csv", tuple(figure.name for figure in QUICK.figures)
+    methods: dict[str, Method] = {MODEL: perfect}
+    Evaluation(QUICK, methods, Record(path, columns, {}, {"case 0": "a", "case 1": "a"})).run(planned(2))
+    now = Record(path, columns, {}, {"case 0": "a", "case 1": "b", "case 2": "a"})
+    assert now.done == {("case 0", MODEL)}
+    Evaluation(QUICK, methods, now).run(planned(3))
+    assert [row["case"] for row in read(path)] == ["case 0", "case 1", "case 2"]
+    with pytest.raises(CalvariaError, match="not among those asked for, such as case 0"):
+        Record(path, columns, {}, {"case 1": "b", "case 2": "a"})
+
+
 def test_tables_tell_means_failures_and_the_difference(tmp_path: Path) -> None:
     console = Console(width=160, record=True, file=(tmp_path / "shown.txt").open("w"))
     cases = [*planned(4), Planned("lost", "odd", "s", raising(CalvariaError(ErrorCode.TRUNCATED, "Half a file.")))]

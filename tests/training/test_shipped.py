@@ -28,6 +28,26 @@ def test_they_are_read(path: Path, tmp_path: Path) -> None:
         TrainConfig.read(mistyped)
 
 
+@pytest.mark.parametrize(
+    ("written", "instead", "named"),
+    [
+        ("batch = 4", "batch = '4'", "batch"),
+        ("steps = 8000", "steps = -8", "steps"),
+        ("seed = 1", "seed = 'a'", "seed"),
+        ("validate_every = 500", "validate_every = 0", "validate_every"),
+        ("spacing_mm = 3.0", "spacing_mm = -3", "spacing_mm"),
+        ("intact = 0.05", "intact = -1", "intact"),
+        ("mirrored = true", "mirrored = 1", "mirrored"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_name(written: str, instead: str, named: str, tmp_path: Path) -> None:
+    text = (MODELS / "completion" / "train.toml").read_text()
+    assert written in text
+    (tmp_path / "train.toml").write_text(text.replace(written, instead))
+    with pytest.raises(ValueError, match=f"{named} cannot be"):
+        TrainConfig.read(tmp_path / "train.toml")
+
+
 @pytest.mark.parametrize("path", sorted((MODELS / "refinement").glob("*.toml")), ids=lambda path: path.name)
 def test_refinement_learns_from_no_mirrored_chest(path: Path) -> None:
     """A place is told from the left."""
