@@ -40,7 +40,7 @@ class Wanted:
         test = assessment.intact if self.intact else assessment.usual
         if test is None:
             raise _refused(f"{assessment.task} has no test with nothing to change: leave out --intact.")
-        if self.folder and not test.of_folder:
+        if self.folder and not assessment.usual.of_folder:
             raise _refused(f"Cases of {assessment.task} come from seeds or with --whole, not from a folder.")
         if self.folder and (self.whole or self.intact or self.kinds):
             raise _refused("--cases-from brings its own defects: leave out --whole, --intact and --kinds.")

@@ -5,7 +5,7 @@ the mask is left as it is. Where the network agrees with the mask nothing is red
 cells differs from how full they are, and nothing does where that is little in all, or where the mask is unlike any body that it knows.
 """
 
-from math import prod
+from math import ceil, prod
 
 import edt
 import numpy as np
@@ -208,6 +208,20 @@ def unlike_any(prepared: Prepared) -> str | None:
     return f"The mask is unlike the bodies that the network learned from ({how}): it is left as it is, but for crumbs."
 
 
+def spans(volume: BinaryVolume, extras: Extras) -> int:
+    """The voxels, or at most the cells that lie beyond them on all sides: no narrower than the voxels are along their shortest edge."""
+    shortest_mm = min(volume.spacing_mm)
+    cells = prod(count * mm / shortest_mm + 2 * REACH_CELLS + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
+    return max(volume.mask.size, min(ceil(cells), MOST_CELLS))
+
+
 REFINEMENT = Task(
-    "refinement", ("refined",), prepare, finish, unlike=unlike_any, imaged=True, label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM
+    "refinement",
+    ("refined",),
+    prepare,
+    finish,
+    spans=spans,
+    unlike=unlike_any,
+    imaged=True,
+    label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM,
 )

@@ -137,6 +137,16 @@ def test_what_shows_no_organ_is_refused(mask: Mask, spacing_mm: tuple[float, flo
     assert refusal.value.code is code
 
 
+@pytest.mark.parametrize("shape", [(4, 12, 12), (30, 26, 22), (60, 60, 4)])
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.6, 0.6, 5.0), (4.0, 4.0, 4.0)])
+def test_what_it_spans_is_known_before(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> None:
+    mask = np.ones(shape, np.bool_)
+    mask[0, 0, 0] = False
+    given = volume(mask, spacing_mm)
+    cells = prepare(given, SETTINGS).shares.size
+    assert cells <= TASKS["refinement"].spans(given, Extras())
+
+
 def test_coarse_voxels_are_cells() -> None:
     assert prepare(volume(ball(40, (20, 20, 20), (5, 5, 5)), (5, 5, 5)), SETTINGS).grid.spacing_mm == 5
 
