@@ -15,9 +15,6 @@ from calvaria.volume import Mask
 INPUTS = 4
 """Numbers that come with every site: how full it is, the first guess, and what the skull itself hints at (`Hints.depth`, `mirrored`)."""
 
-VERSION = 2
-"""Of these numbers: raised whenever a skull's would be others, so that no kept example of before is learned from. 2: the image is bent."""
-
 FAINT = 0.02
 """Cells whose first guess exceeds this may still belong to the answer."""
 

@@ -18,9 +18,9 @@ from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
 from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
-from calvaria.tasks import TASKS, Settings, closeup
+from calvaria.tasks import TASKS, Settings
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
-from calvaria.training.data import Batch, Draw, Example, Examples, KeptExamples
+from calvaria.training.data import EXAMPLES, Batch, Draw, Example, Examples, KeptExamples
 from calvaria.training.given import GivenSkulls, cases_sha256, given_cases
 from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
@@ -192,10 +192,9 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
 
 def _examples_name(config: TrainConfig, first: Path | None) -> str:
     """Another for examples that would differ, so that none of an earlier run in the same folder is taken for this one's."""
-    made_by = (GENERATOR, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
+    made_by = (GENERATOR, EXAMPLES, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
     given = (cases_sha256(config),) if config.data.cases else ()
-    seen = (closeup.VERSION,) if first else ()
-    return f"examples-{sha256(repr(made_by + given + seen).encode()).hexdigest()[:12]}"
+    return f"examples-{sha256(repr(made_by + given).encode()).hexdigest()[:12]}"
 
 
 def first_sha256(first: Path | None) -> str | None:
