@@ -26,29 +26,25 @@ class Lattice(Protocol):
 
 
 def sampled(values: Field, source: Lattice, target: Lattice) -> Field:
-    """Finite values [x, y, z] on one lattice, linearly interpolated at the points of another of the same orientation."""
-    for axis, position in enumerate(positions(source, target)):
-        below = np.floor(position).astype(np.intp)
-        above, weight = np.minimum(below + 1, source.shape[axis] - 1), (position - below).astype(np.float32)
-        if axis == 2:
-            return values @ _drawing(below, above, weight, source.shape[axis])
-        lower = values.take(below, axis)
-        values = values.take(above, axis)
-        values -= lower
-        values *= weight[:, None] if axis else weight[:, None, None]
-        values += lower
-    raise AssertionError("lattices have three axes")
+    """Values [x, y, z] on one lattice, linearly interpolated at the points of another of the same orientation."""
+    along_x, along_y, along_z = positions(source, target)
+    values = _interpolated(_interpolated(values, along_x, 0), along_y, 1)
+    found = np.empty(target.shape, np.float32)
+    for plane, into in zip(values, found, strict=True):  # turned, so that whole rows are picked: a seventh of the time
+        into[:] = _interpolated(plane.T.copy(), along_z, 0).T
+    return found
 
 
-def _drawing(below: NDArray[np.intp], above: NDArray[np.intp], weight: Field, count: int) -> Field:
-    """How much each point of an axis draws on each of `count` values along it, [count, points].
-
-    A product with that takes a seventh of the time of picking values along the axis that is fastest in memory.
-    """
-    drawn, points = np.zeros((count, len(weight)), np.float32), np.arange(len(weight))
-    drawn[below, points] = 1 - weight
-    drawn[above, points] += weight
-    return drawn
+def _interpolated(values: Field, position: NDArray[np.float64], axis: int) -> Field:
+    """Values at positions along an axis; along one that is slow in memory."""
+    below = np.floor(position).astype(np.intp)
+    weight = (position - below).astype(np.float32).reshape([-1 if along == axis else 1 for along in range(values.ndim)])
+    lower = values.take(below, axis)
+    upper = values.take(np.minimum(below + 1, values.shape[axis] - 1), axis)
+    upper -= lower
+    upper *= weight
+    upper += lower
+    return np.asarray(upper)
 
 
 def nearest(mask: Mask, source: Lattice, target: Lattice) -> Mask:

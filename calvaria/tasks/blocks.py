@@ -109,10 +109,10 @@ def _held(fine: Mask, runs: Sequence[Runs]) -> NDArray[np.int32]:
 def _expected(field: Field, grid: WorkingGrid, runs: Sequence[Runs]) -> Field:
     """How many would be, by the sum of the interpolated field at their centres; rounded, so that the order of axes does not show.
 
-    The axis that is fastest in memory comes first: nothing need be moved for it, and little is left to move then.
+    Plane by plane, and the axis first along which most is summed: little is left to move then.
     """
     x, y, z = (each.sums() @ axis.interpolation() for axis, each in zip(grid.axes, runs, strict=True))
-    summed = np.stack([y @ plane for plane in field @ z.toarray().T])
+    summed = np.stack([y @ (z @ plane.T).T for plane in field])
     return np.asarray((x @ summed.reshape(len(summed), -1)).reshape(-1, *summed.shape[1:]).round(3), np.float32)
 
 
