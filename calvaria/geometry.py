@@ -3,7 +3,7 @@
 Everything is written so that one anatomy gives one answer, to the last bit, however its file orders or flips the axes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, permutations
@@ -18,6 +18,11 @@ from calvaria.volume import Affine, BinaryVolume, Mask
 
 Field = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
+
+Ends = tuple[bool, bool]
+"""Something of an axis' lower and upper end."""
+
+CLIPPED = ((False, False),) * 3
 
 HALF = 0.5 + 1e-4
 """Edges of cells are rounded when their shares are summed (`WorkingGrid.coarsen`): what is half full is not more than half full."""
@@ -93,12 +98,11 @@ class GridAxis:
 
     @classmethod
     def over(
-        cls, occupied: slice, source_count: int, source_mm: float, cell_mm: float, margin_mm: float, beyond: bool = False
+        cls, occupied: slice, source_count: int, source_mm: float, cell_mm: float, margin_mm: float, beyond: Ends = (False, False)
     ) -> "GridAxis":
         """Whole cells centred on the occupied voxels and a margin on both sides, as far as the field of view reaches, or `beyond` it."""
         low, high = occupied.start * source_mm - margin_mm, occupied.stop * source_mm + margin_mm
-        if not beyond:
-            low, high = max(low, 0.0), min(high, source_count * source_mm)
+        low, high = low if beyond[0] else max(low, 0.0), high if beyond[1] else min(high, source_count * source_mm)
         count = max(ceil((high - low) / cell_mm - 1e-6), 1)
         return cls(source_count, source_mm, count, (low + high - count * cell_mm) / 2, cell_mm)
 
@@ -151,9 +155,9 @@ class WorkingGrid:
     spacing_mm: float
 
     @classmethod
-    def over(cls, volume: BinaryVolume, spacing_mm: float, margin_mm: float, beyond: bool = False) -> "WorkingGrid":
-        """A grid over the occupied box of a canonical volume and `margin_mm` around it, clipped to the field of view, or reaching
-        `beyond` it.
+    def over(cls, volume: BinaryVolume, spacing_mm: float, margin_mm: float, beyond: Sequence[Ends] = CLIPPED) -> "WorkingGrid":
+        """A grid over the occupied box of a canonical volume and `margin_mm` around it, clipped to the field of view but at those ends of
+        axes where it may reach `beyond` that.
         """
         if spacing_mm <= 0 or margin_mm < 0:
             raise ValueError(f"a working grid needs a positive spacing and a margin of at least 0, not {spacing_mm} and {margin_mm} mm")
@@ -170,9 +174,12 @@ class WorkingGrid:
         return cls._over(volume, box, spacing_mm, 0.0)
 
     @classmethod
-    def _over(cls, volume: BinaryVolume, box: Box, spacing_mm: float, margin_mm: float, beyond: bool = False) -> "WorkingGrid":
+    def _over(cls, volume: BinaryVolume, box: Box, spacing_mm: float, margin_mm: float, beyond: Sequence[Ends] = CLIPPED) -> "WorkingGrid":
         source_mm = volume.spacing_mm
-        x, y, z = (GridAxis.over(*axis, spacing_mm, margin_mm, beyond) for axis in zip(box, volume.shape, source_mm, strict=True))
+        x, y, z = (
+            GridAxis.over(occupied, count, mm, spacing_mm, margin_mm, ends)
+            for occupied, count, mm, ends in zip(box, volume.shape, source_mm, beyond, strict=True)
+        )
         affine = np.eye(4)
         affine[:3, :3] = volume.direction * spacing_mm
         first_cell_mm = [axis.start_mm + (axis.cell_mm - axis.source_mm) / 2 for axis in (x, y, z)]

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Canonical, Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.geometry import CLIPPED, Canonical, Ends, Field, WorkingGrid, bounding_box, to_canonical
 from calvaria.hounsfield import AIR_HU
 from calvaria.tasks.components import large_components
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
@@ -46,6 +46,12 @@ tell them apart.
 
 LEAST_KEPT = 0.5
 """Where less of a mask would stay, the network takes something that it does not know for a mistake, and the mask is left as it is."""
+
+CLOSE_MM = 8.0
+"""The bodies that the network learned from have at least so much air around them, where they are not cut off."""
+
+CUT_OFF = 0.25
+"""Of a mask's largest section across an axis: where more lies in the last plane, the body goes on beyond the field of view."""
 
 CELLS_ALONG = 36.0
 """Edge of a cube of the mask's volume, in cells: mistakes, and what is judged around the surface, grow with what they are made in."""
@@ -94,7 +100,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
 def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     """Cells by the mask's size, no smaller than its voxels, over its box in a canonical volume and what is judged around it.
 
-    Beyond the field of view, too: where masks end with their volume the network judged right ones wrong for lack of air around them.
+    Beyond the field of view, too, of volumes that were closely cropped: for lack of air there the network judged right masks wrong.
     """
     extents = [(axis.stop - axis.start) * mm for axis, mm in zip(bounding_box(volume.mask), volume.spacing_mm, strict=True)]
     by_size_mm = round((volume.occupied * volume.voxel_mm3) ** (1 / 3) / CELLS_ALONG, 2)  # the same however axes are flipped
@@ -108,7 +114,19 @@ def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     if cell_mm > max(LARGEST_CELL_MM, min(volume.spacing_mm)):
         spanned = " x ".join(f"{extent:,.0f}" for extent in extents)
         raise too_large(f"The mask spans {spanned} mm, more than any organ", ORGAN)
-    return WorkingGrid.over(volume, cell_mm, REACH_CELLS * cell_mm, beyond=True)
+    return WorkingGrid.over(volume, cell_mm, REACH_CELLS * cell_mm, _ends(volume) if _closely_cropped(volume) else CLIPPED)
+
+
+def _closely_cropped(volume: BinaryVolume) -> bool:
+    """Whether a volume ends closely around its mask on all six sides."""
+    sides = zip(bounding_box(volume.mask), volume.shape, volume.spacing_mm, strict=True)
+    return all(max(axis.start, count - axis.stop) * mm < CLOSE_MM for axis, count, mm in sides)
+
+
+def _ends(volume: BinaryVolume) -> list[Ends]:
+    """At which ends of each axis the body ends, and is not cut off by the field of view."""
+    across = [np.count_nonzero(volume.mask, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+    return [(bool(at[0] < CUT_OFF * at.max()), bool(at[-1] < CUT_OFF * at.max())) for at in across]
 
 
 def signed_distance_cells(mask: Mask) -> Field:
