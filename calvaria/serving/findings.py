@@ -29,7 +29,10 @@ TOUCHES_BORDER = Notice(
     "touches-border", "The answer reaches the border of the volume and may be cut off there; send a volume with more room around it."
 )
 
-UNCHANGED = Notice("unchanged", "The mask is given back as it is: the network found nothing wrong with it that it is sure of.")
+UNCHANGED = Notice(
+    "unchanged",
+    "The mask is given back as it is: the network finds too little wrong with it to be sure, or so much that it cannot know what this is.",
+)
 
 
 def assumptions(sentences: Iterable[str]) -> Iterator[Notice]:
