@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from calvaria.geometry import Field, WorkingGrid, to_canonical
+from calvaria.geometry import Field, to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.raycast import Camera, Scene, Vector, View, render
 from calvaria.volume import BinaryVolume
 

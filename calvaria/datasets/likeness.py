@@ -14,7 +14,8 @@ from rich.table import Table
 from scipy import ndimage
 
 from calvaria.datasets.stats import STRIDES, sites_by_stride
-from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.geometry import to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.synthetic.vault_map import VaultMap
 from calvaria.vault.mirrored import fit_mirror, in_patient
 from calvaria.volume import Affine, BinaryVolume

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from calvaria.geometry import Field, WorkingGrid, to_canonical
+from calvaria.geometry import Field, to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.picture import BACKGROUND, BONE, BORDER_CELLS, CELL_MM, FAINT_INK, INK, SMOOTHING_CELLS, to_srgb
 from calvaria.raycast import Camera, Scene, render
 from calvaria.volume import BinaryVolume

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import HALF, GridAxis, WorkingGrid, to_canonical
+from calvaria.geometry import to_canonical
+from calvaria.grid import HALF, GridAxis, WorkingGrid
 from calvaria.volume import Affine, BinaryVolume, Mask
 
 RESOLUTIONS = (64, 128, 256, 512)

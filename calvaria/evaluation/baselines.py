@@ -12,7 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.evaluation.continuation import continuation
-from calvaria.geometry import Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.geometry import Field, bounding_box, to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.tasks.opening import open_by_ball
 from calvaria.vault.mirrored import fit_mirror
 from calvaria.volume import BinaryVolume, Mask

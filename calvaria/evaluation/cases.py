@@ -11,7 +11,8 @@ from calvaria.datasets import Pair, pairs
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.defects import AUTOIMPLANT_KINDS, TEST_KINDS, removed
 from calvaria.evaluation.scoring import Case, Drawn, Planned
-from calvaria.geometry import HALF, WorkingGrid, to_canonical
+from calvaria.geometry import to_canonical
+from calvaria.grid import HALF, WorkingGrid
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import EVALUATION
 from calvaria.volume import BinaryVolume

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.geometry import to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.tasks.components import large_components
 from calvaria.tasks.opening import open_by_ball
 from calvaria.vault.continued import Plates, continued

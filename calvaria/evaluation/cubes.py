@@ -11,7 +11,8 @@ import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.scoring import Case
-from calvaria.geometry import HALF, GridAxis, WorkingGrid, to_canonical
+from calvaria.geometry import to_canonical
+from calvaria.grid import HALF, GridAxis, WorkingGrid
 from calvaria.synthetic import make_skull
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume

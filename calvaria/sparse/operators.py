@@ -3,20 +3,15 @@
 Each one hands its tensors to the engine named in its last argument, states the shape of its result for tracing, and says its
 gradient in terms of the others: every backward pass is one of the forward operations with its taps mirrored or its sites exchanged.
 A site set travels as the three fields of its `Bits`.
-
-`call` is how they are used. A Python operator costs 0.07 to 0.16 ms a call, which is more than most of them take on a GPU; so while nobody
-traces, `call` does what PyTorch would do with it, without asking the dispatcher.
+They are called through `calvaria.sparse.dispatch.call`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._library.custom_ops import CustomOpDef
-from torch.autograd.function import once_differentiable
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from calvaria.sparse.dispatch import as_operator, compute, differentiable, narrowed
 from calvaria.sparse.engine import Bits, Engine
 from calvaria.sparse.engines import engine as engine_of
 
@@ -35,74 +30,15 @@ def _summed(features: Tensor) -> torch.dtype:
     return torch.promote_types(features.dtype, torch.float32)
 
 
-# What each operator computes, saves for its gradient, and makes of that.
-_computations: dict[CustomOpDef, Callable[..., Tensor]] = {}
-_contexts: dict[CustomOpDef, Callable[..., None]] = {}
-_backwards: dict[CustomOpDef, Callable[..., tuple[Tensor | None, ...]]] = {}
-
-
-def _operator(function: Callable[..., Tensor]) -> CustomOpDef:
-    defined = torch.library.custom_op(f"calvaria::{function.__name__}", function, mutates_args=())
-    _computations[defined] = function
-    return defined
-
-
-def _differentiable(operator: CustomOpDef, backward: Callable[..., tuple[Tensor | None, ...]], context: Callable[..., None]) -> None:
-    operator.register_autograd(backward, setup_context=context)
-    _backwards[operator], _contexts[operator] = backward, context
-
-
-def call(operator: CustomOpDef, *inputs: Any) -> Tensor:
-    """The operator's result, differentiable and under autocast as the operator itself."""
-    inputs = tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
-    if _traced():
-        return operator(*inputs)  # type: ignore[no-any-return]
-    narrow = operator in _AUTOCAST and inputs[0].is_cuda and torch.is_autocast_enabled("cuda")
-    return _Direct.apply(*inputs, operator, narrow)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _compute(operator: CustomOpDef, *inputs: Any) -> Tensor:
-    """The operator's result where no gradient is wanted."""
-    return operator(*inputs) if _traced() else _computations[operator](*inputs)
-
-
-def _traced() -> bool:
-    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
-
-
-class _Direct(torch.autograd.Function):
-    """An operator's computation and gradient, once.
-
-    `narrow`: on features and weights in bfloat16. They are made so here and not before, so that weights' gradients are not rounded.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *given, ctx.operator, narrow = inputs
-        real = [x for x in given if isinstance(x, Tensor) and x.is_floating_point()]
-        if any(x.device != real[0].device for x in real):
-            raise ValueError(f"features and weights lie on several devices: {', '.join(str(x.device) for x in real)}")
-        if narrow:
-            given = [x.bfloat16() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given]
-        output = _computations[ctx.operator](*given)
-        _contexts[ctx.operator](ctx, tuple(given), output)
-        return output
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return *_backwards[ctx.operator](ctx, *gradients), None, None
-
-
 # The all-ones first layer.
 
 
-@_operator
+@as_operator
 def stem(weight: Tensor, words: Tensor, starts: Tensor, count: int, engine: str) -> Tensor:
     return _engine(engine, weight).stem(weight, Bits(words, starts, count))
 
 
-@_operator
+@as_operator
 def stem_weight_gradient(gradient: Tensor, words: Tensor, starts: Tensor, count: int, engine: str) -> Tensor:
     return _engine(engine, gradient).stem_weight_gradient(gradient, Bits(words, starts, count))
 
@@ -123,22 +59,22 @@ def _stem_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _stem_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return _compute(stem_weight_gradient, gradient.contiguous(), *ctx.saved_tensors, ctx.count, ctx.engine), None, None, None, None
+    return compute(stem_weight_gradient, gradient.contiguous(), *ctx.saved_tensors, ctx.count, ctx.engine), None, None, None, None
 
 
-_differentiable(stem, _stem_backward, _stem_context)
+differentiable(stem, _stem_backward, _stem_context)
 
 
 # 3×3×3 on the same sites: "a lies under tap t of b" and "b lies under the mirrored tap of a" are one statement, so gradients flow
 # back through the same neighbours with the taps in reverse: no scatter, no atomics.
 
 
-@_operator
+@as_operator
 def convolve(features: Tensor, weight: Tensor, words: Tensor, starts: Tensor, neighbours: Tensor, engine: str) -> Tensor:
     return _engine(engine, features).convolve(features, weight, Bits(words, starts, len(features)), neighbours)
 
 
-@_operator
+@as_operator
 def convolve_weight_gradient(features: Tensor, gradient: Tensor, words: Tensor, starts: Tensor, neighbours: Tensor, engine: str) -> Tensor:
     bits = Bits(words, starts, len(features))
     return _engine(engine, features).convolve_weight_gradient(features, gradient, bits, neighbours)
@@ -164,19 +100,19 @@ def _convolve_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     gradient = gradient.contiguous()
     for_features = for_weight = None
     if ctx.needs_input_grad[0]:
-        for_features = _compute(convolve, gradient, _transposed(weight.flip(0)), words, starts, neighbours, ctx.engine)
+        for_features = compute(convolve, gradient, _transposed(weight.flip(0)), words, starts, neighbours, ctx.engine)
     if ctx.needs_input_grad[1]:
-        for_weight = _compute(convolve_weight_gradient, features, gradient, words, starts, neighbours, ctx.engine)
+        for_weight = compute(convolve_weight_gradient, features, gradient, words, starts, neighbours, ctx.engine)
     return for_features, for_weight, None, None, None, None
 
 
-_differentiable(convolve, _convolve_backward, _convolve_context)
+differentiable(convolve, _convolve_backward, _convolve_context)
 
 
 # Between a grid and the one at twice its stride: the two directions are each other's adjoint.
 
 
-@_operator
+@as_operator
 def downsample(
     features: Tensor,
     weight: Tensor,
@@ -192,7 +128,7 @@ def downsample(
     return _engine(engine, features).downsample(features, weight, fine, coarse)
 
 
-@_operator
+@as_operator
 def generate(
     features: Tensor,
     weight: Tensor,
@@ -208,7 +144,7 @@ def generate(
     return _engine(engine, features).generate(features, weight, coarse, fine)
 
 
-@_operator
+@as_operator
 def stride_weight_gradient(
     fine_features: Tensor,
     coarse_features: Tensor,
@@ -245,9 +181,9 @@ def _downsample_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...
     gradient = gradient.contiguous()
     for_features = for_weight = None
     if ctx.needs_input_grad[0]:
-        for_features = _compute(generate, gradient, _transposed(weight), *coarse, *fine, ctx.engine)
+        for_features = compute(generate, gradient, _transposed(weight), *coarse, *fine, ctx.engine)
     if ctx.needs_input_grad[1]:
-        for_weight = _compute(stride_weight_gradient, features, gradient, *fine, *coarse, _kernel(weight), ctx.engine)
+        for_weight = compute(stride_weight_gradient, features, gradient, *fine, *coarse, _kernel(weight), ctx.engine)
     return for_features, for_weight, *[None] * 7
 
 
@@ -257,9 +193,9 @@ def _generate_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     gradient = gradient.contiguous()
     for_features = for_weight = None
     if ctx.needs_input_grad[0]:
-        for_features = _compute(downsample, gradient, _transposed(weight), *fine, *coarse, ctx.engine)
+        for_features = compute(downsample, gradient, _transposed(weight), *fine, *coarse, ctx.engine)
     if ctx.needs_input_grad[1]:
-        for_weight = _transposed(_compute(stride_weight_gradient, gradient, features, *fine, *coarse, _kernel(weight), ctx.engine))
+        for_weight = _transposed(compute(stride_weight_gradient, gradient, features, *fine, *coarse, _kernel(weight), ctx.engine))
     return for_features, for_weight, *[None] * 7
 
 
@@ -269,14 +205,14 @@ def _kernel(weight: Tensor) -> int:
 
 downsample.register_fake(_strided_shape)
 generate.register_fake(_strided_shape)
-_differentiable(downsample, _downsample_backward, _strided_context)
-_differentiable(generate, _generate_backward, _strided_context)
+differentiable(downsample, _downsample_backward, _strided_context)
+differentiable(generate, _generate_backward, _strided_context)
 
 
 # From one set of sites to another on the same grid: pruning, and each half of a union.
 
 
-@_operator
+@as_operator
 def transfer(
     features: Tensor,
     source_words: Tensor,
@@ -304,17 +240,17 @@ def _transfer_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
 def _transfer_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     words, starts, other_words, other_starts = ctx.saved_tensors
     there = other_words, other_starts, ctx.other_count
-    back = _compute(transfer, gradient.contiguous(), *there, words, starts, ctx.count, ctx.engine)
+    back = compute(transfer, gradient.contiguous(), *there, words, starts, ctx.count, ctx.engine)
     return back, *[None] * 7
 
 
-_differentiable(transfer, _transfer_backward, _transfer_context)
+differentiable(transfer, _transfer_backward, _transfer_context)
 
 
 # Both halves at once.
 
 
-@_operator
+@as_operator
 def join(
     features: Tensor,
     source_words: Tensor,
@@ -348,45 +284,14 @@ def _join_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     here, gradient = (words, starts, ctx.count), gradient.contiguous()
     for_features = for_others = None
     if ctx.needs_input_grad[0]:
-        for_features = _compute(transfer, gradient, *here, *sources[:2], ctx.source_count, ctx.engine)
+        for_features = compute(transfer, gradient, *here, *sources[:2], ctx.source_count, ctx.engine)
     if ctx.needs_input_grad[4]:
-        for_others = _compute(transfer, gradient, *here, *sources[2:], ctx.other_count, ctx.engine)
+        for_others = compute(transfer, gradient, *here, *sources[2:], ctx.other_count, ctx.engine)
     return for_features, *[None] * 3, for_others, *[None] * 7
 
 
-_differentiable(join, _join_backward, _join_context)
+differentiable(join, _join_backward, _join_context)
 
 
-# Rows of features, wherever their sites lie.
-
-
-def normalise(features: Tensor, norm: torch.nn.BatchNorm1d, engine: str) -> Tensor:
-    """relu(norm(features [N, C])) by the statistics of these rows, of which there are two or more, as `norm` in training mode."""
-    if _traced():
-        return torch.relu(torch.nn.BatchNorm1d.forward(norm, features))
-    assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked.add_(1)
-    return _Normalise.apply(features.contiguous(), norm.weight, norm.bias, norm, engine)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Normalise(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, norm: torch.nn.BatchNorm1d, engine: str) -> Tensor:
-        running = norm.running_mean, norm.running_var, norm.momentum, norm.eps
-        out, mean, scale = _engine(engine, features).normalise(features, weight, bias, *running)  # type: ignore[arg-type]
-        ctx.engine = engine
-        ctx.save_for_backward(features, out, weight, bias, mean, scale)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        features, *others = ctx.saved_tensors
-        found = _engine(ctx.engine, features).normalise_gradient(gradient.contiguous(), features, *others)
-        return *found, None, None
-
-
-# Under torch.autocast on a GPU features and weights are bfloat16; the engines still sum in float32.
-_AUTOCAST = (stem, convolve, downsample, generate)
-for operator in _AUTOCAST:
-    operator.register_autocast("cuda", torch.bfloat16)
+for each in (stem, convolve, downsample, generate):
+    narrowed(each)

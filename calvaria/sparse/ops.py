@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import BatchNorm1d
 
 from calvaria.sparse import operators
-from calvaria.sparse.operators import call
+from calvaria.sparse.dispatch import call
+from calvaria.sparse.normalise import normalise_rows
 from calvaria.sparse.sites import SiteSet
 from calvaria.sparse.taps import SIDE
 
@@ -70,4 +71,4 @@ def restrict(x: SparseTensor, sites: SiteSet) -> SparseTensor:
 
 def normalise(x: SparseTensor, norm: BatchNorm1d) -> SparseTensor:
     """Batch normalisation in training mode over two or more sites, and ReLU."""
-    return SparseTensor(x.sites, operators.normalise(x.features, norm, x.sites.engine))
+    return SparseTensor(x.sites, normalise_rows(x.features, norm, x.sites.engine))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.geometry import HALF, GridAxis, WorkingGrid
+from calvaria.grid import HALF, GridAxis, WorkingGrid
 from calvaria.volume import BinaryVolume, Mask
 
 Reals = NDArray[np.float64]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.geometry import to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.sampling import sampled
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Field

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import csr_array
 
-from calvaria.geometry import Field, WorkingGrid
+from calvaria.geometry import Field
+from calvaria.grid import WorkingGrid
 from calvaria.sampling import Lattice, positions
 from calvaria.volume import Mask
 

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Field, WorkingGrid, bounding_box
+from calvaria.geometry import Field, bounding_box
+from calvaria.grid import WorkingGrid
 from calvaria.sampling import nearest, sampled
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.task import CloseUp, Prepared, Settings

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Box, Field, WorkingGrid, bounding_box, none_of, to_canonical
+from calvaria.geometry import Box, Field, bounding_box, none_of, to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components

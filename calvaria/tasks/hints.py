@@ -11,7 +11,8 @@ import numpy as np
 from scipy import ndimage
 from threadpoolctl import ThreadpoolController
 
-from calvaria.geometry import Field, WorkingGrid
+from calvaria.geometry import Field
+from calvaria.grid import WorkingGrid
 from calvaria.sampling import placed
 from calvaria.tasks.task import Prepared
 from calvaria.vault.bent import bend

@@ -12,7 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import CLIPPED, Canonical, Ends, Field, WorkingGrid, bounding_box, to_canonical
+from calvaria.geometry import Canonical, Field, bounding_box, to_canonical
+from calvaria.grid import CLIPPED, Ends, WorkingGrid
 from calvaria.hounsfield import AIR_HU
 from calvaria.tasks.components import large_components
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
@@ -23,7 +24,7 @@ ORGAN = "an organ"
 REACH_CELLS = 8
 """How far from the mask's surface cells are judged, on both sides."""
 
-HALF = 0.5
+INSIDE = 0.5
 """A cell, or a voxel, is inside where more than this share of it is."""
 
 CHANGED = 0.4
@@ -82,12 +83,12 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     canonical = to_canonical(volume.mask, volume.affine)
     grid = working_grid(canonical.volume, settings.spacing_mm)
     shares = grid.coarsen(canonical.mask)
-    if not (shares > HALF).any():
+    if not (shares > INSIDE).any():
         message = (
             f"Nothing in the mask is as large as a cell of the working grid ({grid.spacing_mm:.2g} mm). Check the spacing in the header."
         )
         raise CalvariaError(ErrorCode.EMPTY_MASK, message)
-    distance = signed_distance_cells(shares > HALF)
+    distance = signed_distance_cells(shares > INSIDE)
     sites = abs(distance) <= REACH_CELLS
     count = int(np.count_nonzero(sites))
     if count > MOST_SITES:
@@ -155,7 +156,7 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
     features = np.zeros((int(np.count_nonzero(sites)), 3), np.float32)
     if extras.image is not None:
         brightness = _held(grid.coarsen(canonical.seen(np.nan_to_num(extras.image, nan=AIR_HU))), grid)
-        inside = np.median(brightness[shares > HALF])
+        inside = np.median(brightness[shares > INSIDE])
         features[:, 0] = 1
         features[:, 1] = ((brightness[sites] - 50) / 400).clip(-2.5, 1.5)
         features[:, 2] = ((brightness[sites] - inside) / 100).clip(-3, 3)
@@ -196,7 +197,7 @@ def _redrawn(mask: Mask, prepared: Prepared, inferred: Inferred, settings: Setti
     field = np.where(prepared.sites, inferred.field, prepared.shares)
     solid, box = grid.refine(field, settings.threshold)
     changed = ndimage.maximum_filter(abs(field - prepared.shares) > CHANGED, 3)
-    redrawn, part = grid.refine(changed.astype(np.float32), HALF)
+    redrawn, part = grid.refine(changed.astype(np.float32), INSIDE)
     drawn = np.zeros_like(mask)
     drawn[box] = solid
     refined = mask.copy(order="K")

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import HALF, Box, Canonical, Field, WorkingGrid, bounding_box, grown, to_canonical
+from calvaria.geometry import Box, Canonical, Field, bounding_box, grown, to_canonical
+from calvaria.grid import HALF, WorkingGrid
 from calvaria.sampling import nearest, sampled
 from calvaria.tasks.blocks import settle
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large

@@ -7,7 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Box, Canonical, Field, WorkingGrid, to_canonical
+from calvaria.geometry import Box, Canonical, Field, to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.volume import BinaryVolume, Mask
 
 MOST_VOXELS_ALONG = 4096

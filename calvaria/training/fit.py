@@ -3,10 +3,8 @@
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -17,38 +15,23 @@ from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
-from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
+from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import TASKS, Settings
-from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
-from calvaria.training.data import EXAMPLES, Batch, Draw, Example, Examples, KeptExamples
-from calvaria.training.given import GivenSkulls, cases_sha256, given_cases
+from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save
+from calvaria.training.config import OptimizerConfig, TrainConfig
+from calvaria.training.data import Batch, Example
+from calvaria.training.examples import first_sha256, training_examples, validation_examples
+from calvaria.training.given import cases_sha256
 from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
-from calvaria.training.skulls import GeneratedSkulls, Skulls, SkullStore
 from calvaria.training.team import Team, check_share
 from calvaria.training.widening import widened
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY = 250
 DENSE = "dense-twin.safetensors"
 """Weights of a dense twin, in a layout of their own: nothing serves them."""
-
-Learner = EncoderDecoder | DenseNetwork
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands. `loss` is a running mean; `quality` that of the last validation, as the task's lesson measures it.
-
-    `validated` says whether that was at this very step.
-    """
-
-    step: int
-    loss: float
-    quality: float
-    validated: bool = False
 
 
 def fit(
@@ -88,7 +71,7 @@ def fit(
     examples = training_examples(config, folder, first)
     run: Run = {"config": asdict(config.whole), "first": first_sha256(first), "cases": cases_sha256(config)}
     run |= {"generator": None if config.data.cases else GENERATOR, "start": weights_sha256(start)[name] if start else None}
-    progress = _resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
+    progress = resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
     if team.leads:
@@ -108,7 +91,7 @@ def fit(
         if progress.validated or saved:
             append(folder / HISTORY, step, mean, progress.quality if progress.validated else None)
         if saved:  # after its row, which is dropped again if this does not come to pass
-            _save(folder / CHECKPOINT, run, learner, optimizer, progress)
+            save(folder / CHECKPOINT, run, learner, optimizer, progress)
         report(progress)
     path = folder / (DENSE if config.dense else name)
     if team.leads and config.dense:
@@ -167,71 +150,6 @@ def validate(network: Learner, examples: list[Example], lesson: Lesson, settings
     return sum(scores) / len(scores)
 
 
-def store(config: TrainConfig, folder: Path) -> SkullStore:
-    """CalvariaError BAD_OPTION where the configuration does not say how fine the skulls are."""
-    if not config.settings.spacing_mm:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
-    return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
-
-
-def training_seeds(config: TrainConfig) -> range:
-    return TRAINING[: config.data.skulls]
-
-
-def validation_seeds(config: TrainConfig) -> range:
-    return VALIDATION[: config.validation_skulls]
-
-
-def training_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Dataset[Example]:
-    count = config.optimizer.steps * config.optimizer.batch
-    examples = Examples(draw(config, training_skulls(config, folder), first), config.seed, count)
-    if not config.data.distinct:
-        return examples
-    return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first), config.data.mirrored)
-
-
-def _examples_name(config: TrainConfig, first: Path | None) -> str:
-    """Another for examples that would differ, so that none of an earlier run in the same folder is taken for this one's."""
-    made_by = (GENERATOR, EXAMPLES, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
-    given = (cases_sha256(config),) if config.data.cases else ()
-    return f"examples-{sha256(repr(made_by + given).encode()).hexdigest()[:12]}"
-
-
-def first_sha256(first: Path | None) -> str | None:
-    """Of the first network's weights; None without one."""
-    return weights_sha256(first)[WEIGHTS] if first else None
-
-
-def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
-    """As they are when served: of every kind, or as they came, none intact, none stretched."""
-    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
-    return Examples(draw(as_served, validation_skulls(config, folder), first), 0, config.validation_skulls)
-
-
-def training_skulls(config: TrainConfig, folder: Path) -> Skulls:
-    if config.data.cases:
-        return GivenSkulls(given_cases(config)[0], config.data.stretch, config.data.anew)
-    return GeneratedSkulls(store(config, folder), training_seeds(config), config.data.stretch)
-
-
-def validation_skulls(config: TrainConfig, folder: Path) -> Skulls:
-    if config.data.cases:
-        return GivenSkulls(given_cases(config)[1], stretch=0.0, anew=0.0)
-    return GeneratedSkulls(store(config, folder), validation_seeds(config), stretch=0.0)
-
-
-def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
-    """What draws the examples that this network learns from. CalvariaError BAD_OPTION unless a second network has its first."""
-    if config.second != bool(first):
-        message = "A second network, and no other, is trained with the folder of a first one. Name it with --first, or leave that out."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
-    if config.second and not config.settings.spacing_mm:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "A second look has cells of its own: spacing_mm cannot be 0.")
-    if config.second and not LESSONS[config.task].second:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{config.task} has no second network: set second = false.")
-    return LESSONS[config.task].draw(config, skulls, first)
-
-
 def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team, device: str) -> Iterable[list[Example]]:
     batch = config.optimizer.batch
     rest = Subset(examples, team.share(done * batch, config.last_step * batch))
@@ -250,42 +168,3 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
 
 def _one_thread(_: int) -> None:
     threadpool_limits(1)
-
-
-Run = dict[str, Any]
-"""What a checkpoint belongs to: `config`, of the whole run, as a dictionary, the SHA-256 of the `first` network's weights, of those it
-began with (`start`) and of `cases`, and the `generator`'s version."""
-
-
-def _save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    state = {"run": run, "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
-    unfinished = path.with_suffix(".part")
-    torch.save(state, unfinished)
-    unfinished.rename(path)
-
-
-def _resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: torch.optim.Optimizer) -> Progress:
-    if not path.exists():
-        return Progress(0, math.nan, math.nan)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if not _same(state.get("run"), run):
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION,
-            f"{path} belongs to another configuration, start, first network, folder of cases or generator. Choose another folder.",
-        )
-    if state["progress"]["step"] > last_step:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progress(**state["progress"])
-
-
-def _same(stored: Run | None, run: Run) -> bool:
-    """Whether a stored run is this one; what its configuration does not name, since it is newer, has its default there."""
-    named = ("first", "cases", *(name for name in ("generator", "start") if name in (stored or ())))  # older ones do not name the last two
-    if stored is None or any(stored.get(name) != run[name] for name in named):
-        return False
-    try:
-        return TrainConfig.of(stored["config"], "stored") == TrainConfig.of(run["config"], "given")
-    except ValueError:  # it names what no longer is
-        return False

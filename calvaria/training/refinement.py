@@ -10,7 +10,7 @@ from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.thorax import RefinementCase, make_case
 from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras, Settings
-from calvaria.tasks.refinement import HALF, prepare
+from calvaria.tasks.refinement import INSIDE, prepare
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.skulls import GeneratedSkulls, Skulls
@@ -43,7 +43,7 @@ def mended_example(case: RefinementCase, settings: Settings) -> Example:
     prepared = prepare(case.given, settings, Extras(image=case.image))
     wanted = prepared.grid.coarsen(to_canonical(case.truth.mask, case.truth.affine).mask)
     wanted[~prepared.sites] = 0
-    return Example(prepared.sites, prepared.sites & (prepared.shares > HALF), prepared.features, wanted)
+    return Example(prepared.sites, prepared.sites & (prepared.shares > INSIDE), prepared.features, wanted)
 
 
 def draw_refinement(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:

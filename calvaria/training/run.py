@@ -17,8 +17,11 @@ from calvaria.cores import cores, threads_each
 from calvaria.datasets import Pair
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.tasks import Settings
-from calvaria.training import fit
+from calvaria.training.checkpoint import CHECKPOINT
+from calvaria.training.checkpoint import Progress as TrainingProgress
 from calvaria.training.config import TrainConfig
+from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
+from calvaria.training.fit import begun, fit
 from calvaria.training.given import given_cases
 from calvaria.training.lessons import LESSONS
 from calvaria.training.team import check_share
@@ -46,9 +49,9 @@ def run(
     if cases:
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
     check_share(config.optimizer.batch)
-    fit.training_examples(config, folder, first)  # what is refused is refused before an hour of making skulls, not after
+    training_examples(config, folder, first)  # what is refused is refused before an hour of making skulls, not after
     if start:
-        fit.begun(config, start)
+        begun(config, start)
     console = get_console() if os.environ.get("RANK", "0") == "0" else Console(quiet=True)  # of a team, the first alone speaks
     with _bars(console) as bars:
         count, skulls, note = _skulls(config, folder, first)
@@ -56,7 +59,7 @@ def run(
         for done, _ in enumerate(skulls, start=1):
             making.reach(done, note)
         training = Stage(bars, "training", config.last_step)
-        path = fit.fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
+        path = fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
     _say(console, str(path))
 
 
@@ -66,11 +69,11 @@ def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int,
     if config.data.cases:
         parts = given_cases(config)
         said = ", ".join(f"{len(part)} of {len({pair.skull for pair in part})} heads" for part in parts)
-        cases = [] if (folder / fit.CHECKPOINT).exists() else [pair for part in parts for pair in part]
+        cases = [] if (folder / CHECKPOINT).exists() else [pair for part in parts for pair in part]
         settings = load_weights(first / WEIGHTS)[2] if first else config.settings
         return len(cases), _read(cases, partial(_check, config.task, settings), workers), f"learned from and validated on: {said}"
-    seeds = [*fit.validation_seeds(config), *fit.training_seeds(config)] if LESSONS[config.task].skulls else []
-    return len(seeds), fit.store(config, folder).make(seeds, workers), ""
+    seeds = [*validation_seeds(config), *training_seeds(config)] if LESSONS[config.task].skulls else []
+    return len(seeds), store(config, folder).make(seeds, workers), ""
 
 
 def _read(cases: list[Pair], check: Callable[[Pair], None], workers: int) -> Iterator[object]:
@@ -124,7 +127,7 @@ def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _note(task: str, progress: fit.Progress) -> str:
+def _note(task: str, progress: TrainingProgress) -> str:
     quality = "" if math.isnan(progress.quality) else f", {LESSONS[task].measured} {progress.quality:.3f}"
     return f"loss {progress.loss:.3f}{quality}"
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calvaria.geometry import WorkingGrid
+from calvaria.grid import WorkingGrid
 from calvaria.synthetic.coarse import METHODS, scan
 from calvaria.volume import BinaryVolume
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from calvaria.geometry import WorkingGrid
+from calvaria.grid import WorkingGrid
 from calvaria.tasks.blocks import NEARLY, SURROUNDED, Runs, settle
 from calvaria.volume import BinaryVolume, Mask
 

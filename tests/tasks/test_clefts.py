@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calvaria.geometry import WorkingGrid
+from calvaria.grid import WorkingGrid
 from calvaria.tasks import CloseUp
 from calvaria.tasks.clefts import without_strips
 from calvaria.volume import BinaryVolume, Mask

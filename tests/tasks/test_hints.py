@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from shells import cut, head, lopsided
 
-from calvaria.geometry import WorkingGrid
+from calvaria.grid import WorkingGrid
 from calvaria.tasks import Settings, hints
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.hints import Hints

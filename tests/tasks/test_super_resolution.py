@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import WorkingGrid, to_canonical
+from calvaria.geometry import to_canonical
+from calvaria.grid import WorkingGrid
 from calvaria.sampling import nearest, sampled
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Inferred, Settings, super_resolution

@@ -22,7 +22,7 @@ from calvaria.tasks.completion import prepare
 from calvaria.training.completion import graded_example
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.fit import training_examples, validation_examples
+from calvaria.training.examples import training_examples, validation_examples
 from calvaria.training.given import given_cases
 from calvaria.training.run import run
 from calvaria.volume import BinaryVolume

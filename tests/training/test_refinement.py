@@ -15,9 +15,11 @@ from calvaria.synthetic.thorax import RefinementCase, make_case
 from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras, Prepared, Settings
 from calvaria.tasks.refinement import INPUTS, SCANNED, prepare
+from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.fit import Progress, fit, training_examples
+from calvaria.training.examples import training_examples
+from calvaria.training.fit import fit
 from calvaria.training.given import GivenSkulls
 from calvaria.training.lessons import LESSONS
 from calvaria.weights import load_weights

@@ -14,9 +14,11 @@ from calvaria.networks import NetworkConfig
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Prepared, Settings
 from calvaria.tasks.super_resolution import COARSE_MM, INPUTS, prepare
+from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example, Examples, mirrored
-from calvaria.training.fit import Progress, fit, store, training_examples, training_seeds, training_skulls, validation_seeds
+from calvaria.training.examples import store, training_examples, training_seeds, training_skulls, validation_seeds
+from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import Subject
 from calvaria.volume import BinaryVolume

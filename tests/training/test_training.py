@@ -18,9 +18,11 @@ from calvaria.predictor import Predictor
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
 from calvaria.tasks.closeup import INPUTS
+from calvaria.training.checkpoint import CHECKPOINT, Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Draw, Example, Examples
-from calvaria.training.fit import CHECKPOINT, Progress, fit, learning_rate, store, training_examples, training_seeds, validation_seeds
+from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
+from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
 from calvaria.training.team import Team
 from calvaria.volume import BinaryVolume

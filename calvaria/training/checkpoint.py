@@ -1,0 +1,69 @@
+"""Where a run stands, on disk: what it goes on from, to the same result, and whether that is the same run."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calvaria.dense import DenseNetwork
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.networks import EncoderDecoder
+from calvaria.training.config import TrainConfig
+
+CHECKPOINT = "checkpoint.pt"
+
+Learner = EncoderDecoder | DenseNetwork
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. `loss` is a running mean; `quality` that of the last validation, as the task's lesson measures it.
+
+    `validated` says whether that was at this very step.
+    """
+
+    step: int
+    loss: float
+    quality: float
+    validated: bool = False
+
+
+Run = dict[str, Any]
+"""What a checkpoint belongs to: `config`, of the whole run, as a dictionary, the SHA-256 of the `first` network's weights, of those it
+began with (`start`) and of `cases`, and the `generator`'s version."""
+
+
+def save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    state = {"run": run, "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
+    unfinished = path.with_suffix(".part")
+    torch.save(state, unfinished)
+    unfinished.rename(path)
+
+
+def resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: torch.optim.Optimizer) -> Progress:
+    if not path.exists():
+        return Progress(0, math.nan, math.nan)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not _same(state.get("run"), run):
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION,
+            f"{path} belongs to another configuration, start, first network, folder of cases or generator. Choose another folder.",
+        )
+    if state["progress"]["step"] > last_step:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])
+
+
+def _same(stored: Run | None, run: Run) -> bool:
+    """Whether a stored run is this one; what its configuration does not name, since it is newer, has its default there."""
+    named = ("first", "cases", *(name for name in ("generator", "start") if name in (stored or ())))  # older ones do not name the last two
+    if stored is None or any(stored.get(name) != run[name] for name in named):
+        return False
+    try:
+        return TrainConfig.of(stored["config"], "stored") == TrainConfig.of(run["config"], "given")
+    except ValueError:  # it names what no longer is
+        return False

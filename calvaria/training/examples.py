@@ -1,0 +1,81 @@
+"""Which examples a run learns from, and which it is judged by, as its configuration says."""
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
+from calvaria.training.config import DataConfig, TrainConfig
+from calvaria.training.data import EXAMPLES, Draw, Example, Examples, KeptExamples
+from calvaria.training.given import GivenSkulls, cases_sha256, given_cases
+from calvaria.training.lessons import LESSONS
+from calvaria.training.skulls import GeneratedSkulls, Skulls, SkullStore
+from calvaria.weights import WEIGHTS, weights_sha256
+
+
+def store(config: TrainConfig, folder: Path) -> SkullStore:
+    """CalvariaError BAD_OPTION where the configuration does not say how fine the skulls are."""
+    if not config.settings.spacing_mm:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
+    return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
+
+
+def training_seeds(config: TrainConfig) -> range:
+    return TRAINING[: config.data.skulls]
+
+
+def validation_seeds(config: TrainConfig) -> range:
+    return VALIDATION[: config.validation_skulls]
+
+
+def training_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Dataset[Example]:
+    count = config.optimizer.steps * config.optimizer.batch
+    examples = Examples(draw(config, training_skulls(config, folder), first), config.seed, count)
+    if not config.data.distinct:
+        return examples
+    return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first), config.data.mirrored)
+
+
+def _examples_name(config: TrainConfig, first: Path | None) -> str:
+    """Another for examples that would differ, so that none of an earlier run in the same folder is taken for this one's."""
+    made_by = (GENERATOR, EXAMPLES, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
+    given = (cases_sha256(config),) if config.data.cases else ()
+    return f"examples-{sha256(repr(made_by + given).encode()).hexdigest()[:12]}"
+
+
+def first_sha256(first: Path | None) -> str | None:
+    """Of the first network's weights; None without one."""
+    return weights_sha256(first)[WEIGHTS] if first else None
+
+
+def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
+    """As they are when served: of every kind, or as they came, none intact, none stretched."""
+    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
+    return Examples(draw(as_served, validation_skulls(config, folder), first), 0, config.validation_skulls)
+
+
+def training_skulls(config: TrainConfig, folder: Path) -> Skulls:
+    if config.data.cases:
+        return GivenSkulls(given_cases(config)[0], config.data.stretch, config.data.anew)
+    return GeneratedSkulls(store(config, folder), training_seeds(config), config.data.stretch)
+
+
+def validation_skulls(config: TrainConfig, folder: Path) -> Skulls:
+    if config.data.cases:
+        return GivenSkulls(given_cases(config)[1], stretch=0.0, anew=0.0)
+    return GeneratedSkulls(store(config, folder), validation_seeds(config), stretch=0.0)
+
+
+def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
+    """What draws the examples that this network learns from. CalvariaError BAD_OPTION unless a second network has its first."""
+    if config.second != bool(first):
+        message = "A second network, and no other, is trained with the folder of a first one. Name it with --first, or leave that out."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+    if config.second and not config.settings.spacing_mm:
+        raise CalvariaError(ErrorCode.BAD_OPTION, "A second look has cells of its own: spacing_mm cannot be 0.")
+    if config.second and not LESSONS[config.task].second:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{config.task} has no second network: set second = false.")
+    return LESSONS[config.task].draw(config, skulls, first)
