@@ -211,7 +211,3 @@ def pyramid(sites: SiteSet) -> list[SiteSet]:
     while len(levels) < LEVELS:
         levels.append(levels[-1].parents)
     return levels
-
-
-def parameter_count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -26,7 +26,7 @@ from calvaria.serving.logline import request_line
 from calvaria.serving.measures import Increment, at_start, of_batch
 from calvaria.serving.pulse import Pulse
 from calvaria.serving.service import STAGES, Limits, Model, Request, Response, Service
-from calvaria.serving.wire import WARNING_HEADER, header_text
+from calvaria.serving.wire import TIMING_HEADER, WARNING_HEADER, header_text, timing_text
 from calvaria.weights import weights_sha256
 
 log = logging.getLogger(__name__)
@@ -107,8 +107,7 @@ def _describe(response: Response, context: Context, i: int) -> None:
     """Status, type, stage times and warnings of one answer. The phrase is HTTP's own: other text could break the worker's protocol."""
     context.set_response_status(response.status, HTTPStatus(response.status).phrase, i)
     context.set_response_content_type(i, response.content_type)
-    timing = ", ".join(f"{stage};dur={1000 * seconds:.3f}" for stage, seconds in response.seconds.items())
-    context.set_response_header(i, "Server-Timing", timing)
+    context.set_response_header(i, TIMING_HEADER, timing_text(response.seconds))
     if response.warnings:
         context.set_response_header(i, WARNING_HEADER, header_text([notice.message for notice in response.warnings]))
 

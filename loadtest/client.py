@@ -1,7 +1,6 @@
 """Sending one request and noting what became of it. Nothing is tried twice and nothing waits for a free connection."""
 
 import asyncio
-import re
 import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from calvaria.client import Answer, refusals
 from calvaria.client.grpc_client import METHOD, OPTIONS
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.errors import ErrorCode
-from calvaria.serving.wire import VOLUME_PART, decode_refusal, header_of
+from calvaria.serving.wire import TIMING_HEADER, VOLUME_PART, decode_refusal, header_of, stage_seconds
 from loadtest.workload import OK, Item
 
 CONNECT_TIMEOUT_S = 10.0
@@ -34,7 +33,7 @@ class Outcome:
     def stages_s(self) -> dict[str, float]:
         """The server's times by stage, from the header or else from a report that came along; reading that takes time itself."""
         if self.timing:
-            return stage_times(self.timing)
+            return stage_seconds(self.timing)
         report = Answer(self.body).report if self.code == OK else None
         return dict(report.seconds) if report else {}
 
@@ -90,7 +89,7 @@ class HttpSender(Sender):
             return Outcome(type(error).__name__, ErrorCode.UNAVAILABLE.value)
         finally:
             self._idle.append(http)
-        return Outcome(str(response.status_code), _http_code(response), response.content, response.headers.get("server-timing", ""))
+        return Outcome(str(response.status_code), _http_code(response), response.content, response.headers.get(TIMING_HEADER, ""))
 
     async def connect(self) -> None:
         http = self._connection()
@@ -147,8 +146,3 @@ def _http_code(response: httpx.Response) -> str:
     if refusal is None and response.status_code != httpx.codes.OK:
         refusal = refusals.from_http(response.status_code, response.content)
     return refusal.code.value if refusal else OK
-
-
-def stage_times(header: str) -> dict[str, float]:
-    """Seconds by stage from the header Server-Timing (W3C), whose durations are in milliseconds."""
-    return {stage: float(milliseconds) / 1000 for stage, milliseconds in re.findall(r"([\w-]+);dur=([\d.]+)", header)}

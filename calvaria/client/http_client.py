@@ -1,6 +1,5 @@
 """The client for HTTP."""
 
-import re
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.retry import Progress, Retry, Watch
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.serving.wire import IMAGE_PART, VOLUME_PART, WARNING_HEADER, header_of
+from calvaria.serving.wire import IMAGE_PART, TIMING_HEADER, VOLUME_PART, WARNING_HEADER, header_of, stage_seconds
 
 CHUNK_BYTES = 2**18
 """Sent between two reports of progress."""
@@ -60,7 +59,7 @@ class Client(Caller):
             raise refusals.unreachable(self.url, error) from error
         except httpx.TransportError as error:
             raise refusals.broken_off(self.url, error) from error
-        answer = accept(Answer(received, _stage_seconds(response), response.headers.get(WARNING_HEADER, "")))
+        answer = accept(Answer(received, stage_seconds(response.headers.get(TIMING_HEADER, "")), response.headers.get(WARNING_HEADER, "")))
         if response.status_code != httpx.codes.OK:
             raise refusals.from_http(response.status_code, received)
         return answer
@@ -91,9 +90,3 @@ def _received(response: httpx.Response, progress: Watch | None) -> bytes:
         content += chunk
         progress(Progress("receiving", len(content), total))
     return bytes(content)
-
-
-def _stage_seconds(response: httpx.Response) -> dict[str, float]:
-    """From the Server-Timing header (W3C), whose durations are in milliseconds."""
-    entries = re.findall(r"(\w+);dur=([\d.]+)", response.headers.get("server-timing", ""))
-    return {stage: float(milliseconds) / 1000 for stage, milliseconds in entries}

@@ -5,6 +5,7 @@ a ZIP with `PK`, a volume or a surface with neither.
 """
 
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -23,6 +24,9 @@ HEADER_PREFIX = "x-calvaria-"
 
 WARNING_HEADER = "X-Calvaria-Warning"
 """With an answer over HTTP: its warnings, as sentences in ASCII."""
+
+TIMING_HEADER = "Server-Timing"
+"""With an answer over HTTP: how long each stage took (W3C)."""
 
 HEADER_BYTES = 2000
 """Of its text: nginx, as it comes, takes 4 KiB for all headers of an answer."""
@@ -65,6 +69,16 @@ def decode_refusal(body: bytes) -> CalvariaError | None:
         return None
     known = {member.value: member for member in ErrorCode}
     return CalvariaError(known.get(code, ErrorCode.INTERNAL), message)
+
+
+def timing_text(seconds: Mapping[str, float]) -> str:
+    """Seconds by stage as the header says them, in milliseconds."""
+    return ", ".join(f"{stage};dur={1000 * duration:.3f}" for stage, duration in seconds.items())
+
+
+def stage_seconds(header: str) -> dict[str, float]:
+    """The inverse of `timing_text`; entries without a duration are left out."""
+    return {stage: float(milliseconds) / 1000 for stage, milliseconds in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
 
 
 def header_text(sentences: Sequence[str]) -> str:

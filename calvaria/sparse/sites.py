@@ -126,10 +126,6 @@ class SiteSet:
         """Each item's values, float32 [X, Y, Z], from one value per site [N]; `absent` where there is no site."""
         return [self.compute.spread(self.bits, values, item, size, absent) for item, size in enumerate(self.sizes)]
 
-    def host_masks(self) -> list[Tensor]:
-        """`masks` on the host: the sites come from a device as bits and are unpacked here."""
-        return self.on_host.masks()
-
     def host_spread(self, values: Tensor, absent: float = 0.0, sent_as: torch.dtype | None = None) -> list[Tensor]:
         """`spread` on the host: the sites come from a device as bits, the values [N] as they are or in the type they are `sent_as`.
 

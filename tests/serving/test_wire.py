@@ -1,9 +1,11 @@
 """What travels: headers that any proxy takes, ZIPs that may be broken."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.serving.wire import HEADER_BYTES, header_text, pack, unpack
+from calvaria.serving.wire import HEADER_BYTES, header_text, pack, stage_seconds, timing_text, unpack
 
 
 def test_few_sentences_are_all_in_the_header():
@@ -25,3 +27,12 @@ def test_a_damaged_zip_is_refused():
     with pytest.raises(CalvariaError) as refused:
         unpack(packed[:where] + b"\xff\xff\xff\xff" + packed[where + 4 :])
     assert refused.value.code is ErrorCode.TRUNCATED
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,9}", fullmatch=True), st.floats(0, 1e4), max_size=8))
+def test_stage_times_come_back_from_their_header(seconds):
+    assert stage_seconds(timing_text(seconds)) == pytest.approx(seconds, abs=6e-7)
+
+
+def test_of_a_proxys_own_timing_durations_are_read():
+    assert stage_seconds('cache;desc="hit", edge-1;dur=12.5, network;dur=3.0') == {"edge-1": 0.0125, "network": 0.003}

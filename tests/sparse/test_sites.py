@@ -57,7 +57,7 @@ def test_values_spread_to_where_the_sites_are(batch: list[torch.Tensor], engine:
 @settings(max_examples=30, deadline=None)
 def test_on_the_host_sites_and_values_are_what_they_were(batch: list[torch.Tensor], engine: str) -> None:
     sites = SiteSet.from_masks(batch, engine)
-    assert all(torch.equal(a, b) for a, b in zip(sites.host_masks(), sites.masks(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(sites.on_host.masks(), sites.masks(), strict=True))
     values = torch.rand(len(sites), generator=torch.Generator().manual_seed(0))
     for exact, rounded, here in zip(
         sites.host_spread(values, -1.0), sites.host_spread(values, -1.0, torch.float16), sites.spread(values, -1.0), strict=True
