@@ -194,8 +194,8 @@ def demo(
 @app.command()
 def evaluate(
     task: Annotated[str, typer.Argument(help="What to score: completion, super-resolution or refinement.")] = "completion",
-    whole: Annotated[Path | None, typer.Option(help="A whole skull, or organ, to make cases of, instead of generated ones.")] = None,
-    cases_from: Annotated[Path | None, typer.Option(help="For completion: a folder of defective skulls with their truths.")] = None,
+    whole: Annotated[Path | None, typer.Option(help="Whole skull, or organ, or folder of them, to make cases of.")] = None,
+    cases_from: Annotated[Path | None, typer.Option(help="Folder of defective skulls, or rough masks, with their truths.")] = None,
     intact: Annotated[bool, typer.Option("--intact", help="Leave skulls and organs as they are, and see what is changed.")] = False,
     cases: Annotated[int | None, typer.Option(min=1, help="How many seeds; default: 20, or all of a folder.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The first; the next ones count up.")] = 0,

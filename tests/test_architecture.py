@@ -54,7 +54,7 @@ MAY_IMPORT = {
             "weights",
         ),
     },
-    "datasets": {"volume", "io", "geometry", "grid", "picture", "raycast", "sparse", "synthetic", "threshold", "vault"},
+    "datasets": {"volume", "io", "hounsfield", "geometry", "grid", "picture", "raycast", "sparse", "synthetic", "threshold", "vault"},
     "raycast": {"geometry"},
     "picture": {"volume", "geometry", "grid", "raycast"},
     "console": {"volume", "io"},

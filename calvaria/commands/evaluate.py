@@ -7,13 +7,13 @@ from rich.console import Console
 
 import calvaria
 from calvaria.commands.words import names
-from calvaria.console import read_volume
 from calvaria.datasets import fingerprint
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.evaluate import Evaluation, model
 from calvaria.evaluation.records import Record
 from calvaria.evaluation.scoring import Assessment, Drawn, Planned, Test
+from calvaria.evaluation.wholes import of_wholes
 from calvaria.predictor import Predictor
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.weights import model_folder, weights_sha256
@@ -24,7 +24,7 @@ DEFAULT_SPACING_MM = 1.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which cases: made of `whole`, from a folder, or generated; `count` None means 20, or all of a folder."""
+    """Which cases: made of `whole`, a file or a folder of them, pairs of a folder, or generated; `count` None means 20, or all pairs."""
 
     whole: Path | None
     folder: Path | None
@@ -61,7 +61,7 @@ class Wanted:
         drawn = Drawn(seeds, self._kinds(assessment), self.spacing_mm or DEFAULT_SPACING_MM)
         if self.folder and test.of_folder:
             return test.of_folder(self.folder)[: self.count]
-        return test.of_whole(read_volume(self.whole), self.whole.name, drawn) if self.whole else test.generated(drawn)
+        return of_wholes(self.whole, test.of_whole, drawn) if self.whole else test.generated(drawn)
 
     def origin(self, test: Test) -> str:
         """Where the cases come from, for the record."""
@@ -69,8 +69,11 @@ class Wanted:
         return str(self.whole or self.folder or f"generated{voxels}")
 
     def made_of(self) -> str | int:
-        """What makes the same names other cases, all of them: the size and time of a whole volume's file, the generator's version."""
-        return fingerprint([self.whole]) if self.whole else GENERATOR
+        """What makes the same names other cases, all of them: the size and time of a whole volume's file, the generator's version.
+
+        Cases from a folder know their own files.
+        """
+        return fingerprint([self.whole]) if self.whole and not self.whole.is_dir() else GENERATOR
 
     def title(self, assessment: Assessment, count: int) -> str:
         of = self.whole.name if self.whole else str(self.folder) if self.folder else assessment.subject

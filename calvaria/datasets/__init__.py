@@ -1,6 +1,7 @@
 """The users' own data: folders of skulls in the layouts there are, converted, resampled, counted and split."""
 
 from calvaria.datasets.layouts import Pair, fingerprint, pairs
+from calvaria.datasets.masks import MaskPair, mask_pairs
 from calvaria.datasets.splits import split
 
-__all__ = ["Pair", "fingerprint", "pairs", "split"]
+__all__ = ["MaskPair", "Pair", "fingerprint", "mask_pairs", "pairs", "split"]

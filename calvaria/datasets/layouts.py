@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings
+from calvaria.datasets.files import VOLUMES, by_stem, folders
 from calvaria.datasets.index import SETTINGS
+from calvaria.datasets.reading import check_same_grid, read_logged
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io import read
 from calvaria.volume import BinaryVolume
-
-SAME_PLACE_MM = 0.01
-"""How far apart the grids of one case may lie: headers of some formats are rounded to single precision."""
 
 LOOKED_FOR = (
     "defective_skull/CLASS/NAME.nrrd with complete_skull/NAME.nrrd or implant/CLASS/NAME.nrrd (SkullBreak); "
@@ -59,13 +56,8 @@ class Pair:
         truth = self.implant or self.complete
         if not truth:
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.name} has neither an implant nor a complete skull to compare with.")
-        defective, whole_or_piece = _read(self.defective), _read(truth)
-        if not defective.same_grid(whole_or_piece, SAME_PLACE_MM):
-            raise CalvariaError(
-                ErrorCode.BAD_GEOMETRY,
-                f"{self.defective} and {truth} lie on different grids, {_grid(defective)} and {_grid(whole_or_piece)}; "
-                "resample one onto the other.",
-            )
+        defective, whole_or_piece = read_logged(self.defective), read_logged(truth)
+        check_same_grid(self.defective, defective, truth, whole_or_piece)
         return defective, defective.like(whole_or_piece.mask & ~defective.mask)
 
 
@@ -148,14 +140,3 @@ def _roles(paths: list[Path], names: list[str]) -> dict[str, Path]:
 
 def _complete(roles: dict[str, Path]) -> bool:
     return "defective" in roles and len(roles) > 1
-
-
-def _read(path: Path) -> BinaryVolume:
-    decoded = read(path)
-    log_warnings(path, decoded.remarks)
-    return decoded.volume
-
-
-def _grid(volume: BinaryVolume) -> str:
-    spacing, origin = (", ".join(f"{value:g}" for value in values) for values in (volume.spacing_mm, volume.origin_mm))
-    return f"{' × '.join(map(str, volume.shape))} voxels of {spacing} mm from {origin} mm"

@@ -98,11 +98,15 @@ class Evaluation:
         return scored
 
     def _draw(self, case: Case, outputs: Outputs, row: Row) -> None:
+        """A picture that cannot be made is none: the answer was scored."""
         if self._strips and self.scoring.picture:
-            self._strips.mkdir(parents=True, exist_ok=True)
             first = self.scoring.figures[0]
             caption = f"{case.name}: {first.heading} {row.figures[first.name]:.{first.digits}f}"
-            captioned(self.scoring.picture(case, outputs), caption).save(self._strip(case.name))
+            try:
+                self._strips.mkdir(parents=True, exist_ok=True)
+                captioned(self.scoring.picture(case, outputs), caption).save(self._strip(case.name))
+            except Exception as error:
+                log.warning("no picture of %s: %r", case.name, error)
 
     def _strip(self, case: str) -> Path:
         return (self._strips or Path()) / (sub(r"\W+", "-", case).strip("-") + ".png")
@@ -121,7 +125,7 @@ def failed(row: Row, error: Exception) -> Row:
     """The row of a case that went wrong: its stable code, and the exit status that a command would have ended with."""
     if isinstance(error, CalvariaError):
         log.warning("%s, %s: %s", row.case, row.method, error.message)
-        return replace(row, exit_code=REFUSED, error=error.code.value)
+        return replace(row, exit_code=REFUSED, error=error.code.value, message=error.message)
     log.error("%s, %s", row.case, row.method, exc_info=error)
     code = ErrorCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else ErrorCode.INTERNAL
-    return replace(row, exit_code=FAILED, error=code.value)
+    return replace(row, exit_code=FAILED, error=code.value, message=repr(error))

@@ -27,8 +27,8 @@ class Estimate:
 def estimate(values: Sequence[float], skulls: Sequence[str], statistic: Literal["mean", "median"] = "mean") -> Estimate:
     """Mean or median of cases, with the percentile interval of 2000 resamples of skulls, each with all its cases.
 
-    Where all cases are of one skull, the cases are resampled: the interval then says nothing about other heads. Values may be infinite
-    for a median. ValueError without a case.
+    Where all cases are of one skull, the cases are resampled: the interval then says nothing about other heads. Values may be
+    infinite. ValueError without a case.
     """
     if len(values) == 0 or len(values) != len(skulls):
         raise ValueError("an estimate needs at least one case, and a skull for each")
@@ -51,7 +51,10 @@ def share(count: int, of: int) -> Estimate:
 
 
 def _mean(values: Values, weights: NDArray[np.int64]) -> Values:
-    return np.asarray(weights @ values / weights.sum(axis=1))
+    """Infinite where one that is drawn is."""
+    finite = np.isfinite(values)
+    means = weights @ np.where(finite, values, 0) / weights.sum(axis=1)
+    return np.where(weights[:, ~finite].any(axis=1), np.inf, means)
 
 
 def _median(values: Values, weights: NDArray[np.int64]) -> Values:

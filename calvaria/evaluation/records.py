@@ -9,7 +9,7 @@ from pathlib import Path
 
 from calvaria.errors import CalvariaError, ErrorCode
 
-FIXED = "case", "skull", "kind", "method", "exit_code", "error", "seconds"
+FIXED = "case", "skull", "kind", "method", "exit_code", "error", "message", "seconds"
 OK, FAILED, REFUSED = 0, 1, 2
 
 
@@ -19,6 +19,7 @@ class Row:
 
     exit_code  0; 2 where the input was refused, 1 where anything else went wrong
     error      "" or the stable code of what went wrong; then there are no figures
+    message    the same as a sentence
     """
 
     case: str
@@ -27,6 +28,7 @@ class Row:
     method: str
     exit_code: int = OK
     error: str = ""
+    message: str = ""
     seconds: float = 0.0
     figures: Mapping[str, float] = field(default_factory=dict)
 
@@ -56,7 +58,7 @@ class Record:
     def add(self, row: Row) -> None:
         """Write a row at once; one write, so that a run that is killed leaves whole rows."""
         figures = (f"{row.figures[name]:.6g}" if name in row.figures else "" for name in self._figures)
-        values = (row.case, row.skull, row.kind, row.method, row.exit_code, row.error, f"{row.seconds:.2f}", *figures)
+        values = (row.case, row.skull, row.kind, row.method, row.exit_code, row.error, row.message, f"{row.seconds:.2f}", *figures)
         with self.path.open("a", newline="") as file:
             file.write(_line(values))
         self.rows.append(row)
@@ -95,8 +97,8 @@ class Record:
 
     def _row(self, values: Mapping[str, str]) -> Row:
         figures = {name: float(values[name]) for name in self._figures if values[name]}
-        case, skull, kind, method, exit_code, error, seconds = (values[name] for name in FIXED)
-        return Row(case, skull, kind, method, int(exit_code), error, float(seconds), figures)
+        case, skull, kind, method, exit_code, error, message, seconds = (values[name] for name in FIXED)
+        return Row(case, skull, kind, method, int(exit_code), error, message, float(seconds), figures)
 
 
 def _line(values: tuple[object, ...]) -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+from calvaria.datasets import MaskPair, mask_pairs
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cleaning import BASELINES
 from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall
@@ -19,6 +21,9 @@ SCAN = "scan"
 """Among the kinds that are wanted: the scan comes with every mask."""
 
 RIGHT = "right"
+
+GIVEN = "given"
+"""Kind of the users' own cases."""
 
 LEAST_DICE = 0.995
 """A mask that was right and falls below this was made worse."""
@@ -50,6 +55,19 @@ def whole_as_it_is(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planne
     """Any mask as it is: one case, however many are wanted."""
     _check(volume, name, drawn)
     return [Planned(name, RIGHT, name, lambda: Case(name, RIGHT, name, volume, volume))]
+
+
+def from_folder(folder: Path) -> list[Planned]:
+    """A folder's rough masks with the right ones, and scans where there are any, in a layout of `calvaria.datasets.masks`."""
+
+    def planned(pair: MaskPair) -> Planned:
+        def make() -> Case:
+            rough, right, image = pair.read()
+            return Case(pair.name, GIVEN, pair.name, rough, right, Extras(image=image))
+
+        return Planned(pair.name, GIVEN, pair.name, make, pair.paths)
+
+    return [planned(pair) for pair in mask_pairs(folder)]
 
 
 def _check(volume: BinaryVolume, name: str, drawn: Drawn) -> None:
@@ -140,6 +158,6 @@ REFINEMENT = Assessment(
     "refinement",
     "Generated chests that no training saw",
     (*ORGANS, *SOURCES, SCAN),
-    Test("masks with mistakes", MISTAKES, generated, of_whole),
+    Test("masks with mistakes", MISTAKES, generated, of_whole, from_folder),
     Test("masks that are right", UNTOUCHED, right, whole_as_it_is),
 )

@@ -88,6 +88,19 @@ def test_an_error_in_one_case_is_a_row_and_the_others_go_on(tmp_path: Path) -> N
     ]
 
 
+def test_what_went_wrong_is_told_in_a_sentence_too(tmp_path: Path) -> None:
+    refused = Planned("refused", "even", "s", raising(CalvariaError(ErrorCode.TRUNCATED, "Half a file, or less.")))
+    evaluation(tmp_path / "scores.csv").run([refused, *planned(1)])
+    assert [row["message"] for row in read(tmp_path / "scores.csv")] == ["Half a file, or less."] * 2 + [""] * 2
+
+
+def test_a_picture_that_cannot_be_made_loses_no_score(tmp_path: Path) -> None:
+    record = Record(tmp_path / "scores.csv", tuple(figure.name for figure in QUICK.figures), {})
+    broken = replace(QUICK, picture=raising(RuntimeError("no room on the disk")))  # type: ignore[arg-type]
+    Evaluation(broken, {MODEL: perfect}, record).run(planned(2))
+    assert [row["error"] for row in read(tmp_path / "scores.csv")] == ["", ""]
+
+
 def test_an_answer_that_cannot_be_scored_is_that_cases_error(tmp_path: Path) -> None:
     methods: dict[str, Method] = {
         MODEL: lambda given, finer: {name: BinaryVolume.on_grid(given.mask, (1, 1, 1)) for name in perfect(given, finer)}

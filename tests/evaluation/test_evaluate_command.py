@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nrrd
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.cubes import Grid
 from calvaria.evaluation.evaluate import MODEL
 from calvaria.evaluation.super_resolution import GRIDS
-from calvaria.io import write
+from calvaria.io import read, write
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.tasks import TASKS, Settings, refinement, super_resolution
 from calvaria.volume import BinaryVolume
@@ -137,3 +138,55 @@ def test_what_a_task_has_no_use_for_is_refused_before_anything_is_written(
     assert status == 2, said
     assert sentence in said
     assert not Path("rows.csv").exists()
+
+
+def test_every_head_of_a_folder_is_scored_and_one_that_cannot_be_read_fails_alone(evaluate: Command) -> None:
+    heads = Path("heads")
+    heads.mkdir()
+    for name in ("a", "b"):
+        (heads / f"{name}.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    (heads / "c.nrrd").write_bytes(Path("ball.nrrd").read_bytes()[:200])
+    words = ("--whole", "heads", "--intact", "--out", "heads.csv", "--no-pictures", "--no-baselines")
+    assert evaluate(*words)[0] == 1
+    rows = {row["case"]: row for row in read_rows("heads.csv")}
+    assert [(case, row["skull"], row["exit_code"], row["error"]) for case, row in rows.items()] == [
+        ("a.nrrd", "a.nrrd", "0", ""),
+        ("b.nrrd", "b.nrrd", "0", ""),
+        ("c.nrrd", "c.nrrd", "2", "truncated"),
+    ]
+    assert rows["c.nrrd"]["message"].startswith("The ")
+    (heads / "c.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    before = read_rows("heads.csv")[:2]
+    assert evaluate(*words)[0] == 0
+    assert read_rows("heads.csv")[:2] == before
+    assert [row["error"] for row in read_rows("heads.csv")] == ["", "", ""]
+
+
+def test_each_head_of_a_folder_gets_defects_of_its_own(evaluate: Command) -> None:
+    Path("heads").mkdir()
+    Path("heads/a.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    Path("heads/b.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    words = ("refinement", "--cases", 2, "--no-pictures", "--no-baselines")
+    assert evaluate(*words, "--whole", "heads", "--out", "folder.csv")[0] == 0
+    assert evaluate(*words, "--whole", "heads/b.nrrd", "--out", "file.csv")[0] == 0
+    of_folder, of_file = read_rows("folder.csv"), read_rows("file.csv")
+    assert [row["skull"] for row in of_folder] == ["a.nrrd", "a.nrrd", "b.nrrd", "b.nrrd"]
+    assert [row["given_dice"] for row in of_folder[2:]] == [row["given_dice"] for row in of_file]
+
+
+def test_a_folder_without_volumes_is_refused(evaluate: Command) -> None:
+    Path("nothing").mkdir()
+    status, said = evaluate("--whole", "nothing", "--out", "rows.csv")
+    assert (status, "nothing holds no volume" in said) == (2, True)
+
+
+def test_masks_of_a_folder_are_refined_with_their_scans(evaluate: Command) -> None:
+    for place in ("with scan", "without"):
+        Path("masks", place).mkdir(parents=True)
+        for file in ("rough", "right"):
+            Path("masks", place, f"{file}.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    shell = read(Path("ball.nrrd")).volume
+    nrrd.write("masks/with scan/scan.nrrd", np.where(shell.mask, 40, -900).astype(np.int16), nrrd.read_header("ball.nrrd"))
+    assert evaluate("refinement", "--cases-from", "masks", "--out", "masks.csv", "--no-pictures")[0] == 0
+    rows = [row for row in read_rows("masks.csv") if row["method"] == "input unchanged"]
+    assert [(row["case"], row["given_dice"]) for row in rows] == [("with scan", "1"), ("without", "1")]

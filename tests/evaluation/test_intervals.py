@@ -45,6 +45,12 @@ def test_medians_may_be_infinite() -> None:
     assert estimate([1.0, np.inf, np.inf], list("abc"), "median").high == np.inf
 
 
+def test_a_mean_with_an_infinite_case_is_infinite_and_resamples_without_it_are_not() -> None:
+    found = estimate([1.0, 2.0, np.inf], list("abc"))
+    assert (found.value, found.high) == (np.inf, np.inf)
+    assert 1 <= found.low <= 2
+
+
 def test_no_case_has_no_estimate() -> None:
     with pytest.raises(ValueError, match="at least one case"):
         estimate([], [])

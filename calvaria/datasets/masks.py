@@ -1,0 +1,79 @@
+"""Folders of rough masks with the right ones and, where there are any, the scans that they were drawn in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings
+from calvaria.datasets.reading import check_same_grid, read_logged
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.hounsfield import check_hounsfield
+from calvaria.io import read_image
+from calvaria.volume import BinaryVolume
+
+ROUGH, RIGHT, SCAN = "rough", "right", "scan"
+
+LOOKED_FOR = (
+    "rough/NAME.nrrd with right/NAME.nrrd, or NAME/rough.nrrd with NAME/right.nrrd; scan/NAME.nrrd or NAME/scan.nrrd beside them or not"
+)
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """A rough mask, the right one, and perhaps the scan; nothing is read until `read`."""
+
+    name: str
+    rough: Path
+    right: Path
+    scan: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files there are."""
+        return (self.rough, self.right, *([self.scan] if self.scan else []))
+
+    def read(self) -> tuple[BinaryVolume, BinaryVolume, NDArray[Any] | None]:
+        """The rough mask, the right one, and the scan's samples [X, Y, Z], HU, on one grid.
+
+        Raises what `io.read` raises; BAD_GEOMETRY where the files lie on different grids; NOT_HOUNSFIELD.
+        """
+        rough, right = read_logged(self.rough), read_logged(self.right)
+        check_same_grid(self.rough, rough, self.right, right)
+        return rough, right, self._image(rough) if self.scan else None
+
+    def _image(self, rough: BinaryVolume) -> NDArray[Any]:
+        assert self.scan
+        image = read_image(self.scan)
+        log_warnings(self.scan, image.warnings)
+        check_same_grid(self.rough, rough, self.scan, BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine))
+        check_hounsfield(image.samples, "add it: -1024 for most scanners.")
+        return image.samples
+
+
+def mask_pairs(folder: Path | str) -> list[MaskPair]:
+    """The cases of a folder in one of the layouts of `LOOKED_FOR`, by name; no file is opened.
+
+    BAD_OPTION for a folder in neither of them, and where a case has a rough mask and no right one.
+    """
+    folder = Path(folder)
+    found = _parallel(folder) or _folder_each(folder)
+    if not found:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.")
+    if without := [name for name, files in found.items() if RIGHT not in files]:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no right mask for {', '.join(without[:5])}. Looked for: {LOOKED_FOR}.")
+    return [MaskPair(name, files[ROUGH], files[RIGHT], files.get(SCAN)) for name, files in sorted(found.items())]
+
+
+def _parallel(folder: Path) -> dict[str, dict[str, Path]]:
+    """Files by role by name, from a folder for each role."""
+    roles = {role: by_stem(folder / role, VOLUMES) for role in (ROUGH, RIGHT, SCAN) if (folder / role).is_dir()}
+    return {name: {role: files[name] for role, files in roles.items() if name in files} for name in roles.get(ROUGH, ())}
+
+
+def _folder_each(folder: Path) -> dict[str, dict[str, Path]]:
+    """Files by role by name, from a folder for each case."""
+    cases = {inner.name: by_stem(inner, VOLUMES) for inner in folders(folder)}
+    return {name: files for name, files in cases.items() if ROUGH in files}

@@ -1,0 +1,79 @@
+"""Folders of rough masks with the right ones: found, read on one grid, or refused."""
+
+from pathlib import Path
+
+import nrrd
+import numpy as np
+import pytest
+
+from calvaria.datasets import mask_pairs
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import write
+from calvaria.volume import BinaryVolume
+
+RNG = np.random.default_rng(0)
+RIGHT = BinaryVolume.on_grid(RNG.random((6, 7, 8)) < 0.5, (1.0, 2.0, 3.0), (4.0, -5.0, 6.0))
+ROUGH = RIGHT.like(RNG.random((6, 7, 8)) < 0.5)
+HU = np.asfortranarray(RNG.integers(-1000, 1000, (6, 7, 8)).astype(np.int16))
+
+
+@pytest.fixture(params=["a folder for each role", "a folder for each case"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where a file of a role and a case lies: a path with {role} and {case} in it."""
+    return tmp_path / ("{role}/{case}" if request.param == "a folder for each role" else "{case}/{role}")
+
+
+def put(place: Path, role: str, case: str, volume: BinaryVolume) -> Path:
+    path = Path(str(place).format(role=role, case=case) + ".nrrd")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, volume)
+    return path
+
+
+def put_scan(place: Path, case: str, samples: np.ndarray) -> None:
+    path = put(place, "scan", case, RIGHT)
+    header = nrrd.read_header(str(path))
+    nrrd.write(str(path), samples, {name: header[name] for name in ("space", "space directions", "space origin")})
+
+
+def test_masks_and_scans_are_found_by_case(place: Path, tmp_path: Path) -> None:
+    for case in ("two", "one"):
+        put(place, "rough", case, ROUGH)
+        put(place, "right", case, RIGHT)
+    put_scan(place, "one", HU)
+    one, two = mask_pairs(tmp_path)
+    assert (one.name, two.name) == ("one", "two")
+    rough, right, image = one.read()
+    np.testing.assert_array_equal(rough.mask, ROUGH.mask)
+    np.testing.assert_array_equal(right.mask, RIGHT.mask)
+    np.testing.assert_array_equal(image, HU)
+    assert two.read()[2] is None
+    assert (len(one.paths), len(two.paths)) == (3, 2)
+
+
+def test_a_rough_mask_without_its_right_one_is_refused(place: Path, tmp_path: Path) -> None:
+    put(place, "rough", "lonely", ROUGH)
+    with pytest.raises(CalvariaError, match="no right mask for lonely") as refusal:
+        mask_pairs(tmp_path)
+    assert refusal.value.code is ErrorCode.BAD_OPTION
+
+
+def test_another_folder_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(CalvariaError, match=r"Looked for: rough/NAME\.nrrd") as refusal:
+        mask_pairs(tmp_path)
+    assert refusal.value.code is ErrorCode.BAD_OPTION
+
+
+def test_files_on_different_grids_and_scans_of_no_known_unit_are_refused(place: Path, tmp_path: Path) -> None:
+    put(place, "rough", "case", ROUGH)
+    right = put(place, "right", "case", BinaryVolume.on_grid(RIGHT.mask, (1.0, 2.0, 3.1)))
+    (pair,) = mask_pairs(tmp_path)
+    with pytest.raises(CalvariaError, match="lie on different grids") as refusal:
+        pair.read()
+    assert refusal.value.code is ErrorCode.BAD_GEOMETRY
+    write(right, RIGHT)
+    put_scan(place, "case", HU + np.int16(1100))
+    (pair,) = mask_pairs(tmp_path)
+    with pytest.raises(CalvariaError) as refusal:
+        pair.read()
+    assert refusal.value.code is ErrorCode.NOT_HOUNSFIELD
