@@ -31,6 +31,11 @@ class MaskPair:
     scan: Path | None = None
 
     @property
+    def skull(self) -> str:
+        """Whose it is, as far as is known: cases of one person must not be parted by a split."""
+        return self.name
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """The files there are."""
         return (self.rough, self.right, *([self.scan] if self.scan else []))

@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Protocol, TypeVar
 
-from calvaria.datasets.layouts import Pair
+
+class OfHead(Protocol):
+    """A case, and the head (or chest) it is of."""
+
+    @property
+    def skull(self) -> str: ...
 
 
-def split(pairs: Sequence[Pair], test_share: float = 0.2, seed: int = 0) -> tuple[list[Pair], list[Pair]]:
+C = TypeVar("C", bound=OfHead)
+
+
+def split(pairs: Sequence[C], test_share: float = 0.2, seed: int = 0) -> tuple[list[C], list[C]]:
     """The pairs to train on and those to test on, in their order: by skull, never by defect.
 
     Skulls are ranked by a hash of their names and the seed, and the first of them, rounded to `test_share`, are for testing: at least one

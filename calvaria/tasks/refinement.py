@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, bounding_box, to_canonical
-from calvaria.grid import CLIPPED, Ends, WorkingGrid
+from calvaria.grid import Ends, WorkingGrid
 from calvaria.hounsfield import AIR_HU
 from calvaria.tasks.components import large_components
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
@@ -47,9 +47,6 @@ tell them apart.
 
 LEAST_KEPT = 0.5
 """Where less of a mask would stay, the network takes something that it does not know for a mistake, and the mask is left as it is."""
-
-CLOSE_MM = 8.0
-"""The bodies that the network learned from have at least so much air around them, where they are not cut off."""
 
 CUT_OFF = 0.25
 """Of a mask's largest section across an axis: where more lies in the last plane, the body goes on beyond the field of view."""
@@ -101,7 +98,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
 def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     """Cells by the mask's size, no smaller than its voxels, over its box in a canonical volume and what is judged around it.
 
-    Beyond the field of view, too, of volumes that were closely cropped: for lack of air there the network judged right masks wrong.
+    Beyond the field of view, too, where the body ends: how closely a volume was cropped should say nothing about its mask.
     """
     extents = [(axis.stop - axis.start) * mm for axis, mm in zip(bounding_box(volume.mask), volume.spacing_mm, strict=True)]
     by_size_mm = round((volume.occupied * volume.voxel_mm3) ** (1 / 3) / CELLS_ALONG, 2)  # the same however axes are flipped
@@ -115,13 +112,7 @@ def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     if cell_mm > max(LARGEST_CELL_MM, min(volume.spacing_mm)):
         spanned = " x ".join(f"{extent:,.0f}" for extent in extents)
         raise too_large(f"The mask spans {spanned} mm, more than any organ", ORGAN)
-    return WorkingGrid.over(volume, cell_mm, REACH_CELLS * cell_mm, _ends(volume) if _closely_cropped(volume) else CLIPPED)
-
-
-def _closely_cropped(volume: BinaryVolume) -> bool:
-    """Whether a volume ends closely around its mask on all six sides."""
-    sides = zip(bounding_box(volume.mask), volume.shape, volume.spacing_mm, strict=True)
-    return all(max(axis.start, count - axis.stop) * mm < CLOSE_MM for axis, count, mm in sides)
+    return WorkingGrid.over(volume, cell_mm, REACH_CELLS * cell_mm, _ends(volume))
 
 
 def _ends(volume: BinaryVolume) -> list[Ends]:

@@ -10,9 +10,8 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import EXAMPLES, Draw, Example, Examples, KeptExamples
-from calvaria.training.given import GivenSkulls, cases_sha256, given_cases
 from calvaria.training.lessons import LESSONS
-from calvaria.training.skulls import GeneratedSkulls, Skulls, SkullStore
+from calvaria.training.skulls import GeneratedSkulls, SkullStore, Source
 from calvaria.weights import WEIGHTS, weights_sha256
 
 
@@ -33,7 +32,7 @@ def validation_seeds(config: TrainConfig) -> range:
 
 def training_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Dataset[Example]:
     count = config.optimizer.steps * config.optimizer.batch
-    examples = Examples(draw(config, training_skulls(config, folder), first), config.seed, count)
+    examples = Examples(draw(config, training_source(config, folder), first), config.seed, count)
     if not config.data.distinct:
         return examples
     return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first), config.data.mirrored)
@@ -42,7 +41,7 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
 def _examples_name(config: TrainConfig, first: Path | None) -> str:
     """Another for examples that would differ, so that none of an earlier run in the same folder is taken for this one's."""
     made_by = (GENERATOR, EXAMPLES, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
-    given = (cases_sha256(config),) if config.data.cases else ()
+    given = (LESSONS[config.task].given.sha256(config),) if config.data.cases else ()
     return f"examples-{sha256(repr(made_by + given).encode()).hexdigest()[:12]}"
 
 
@@ -54,22 +53,24 @@ def first_sha256(first: Path | None) -> str | None:
 def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
     """As they are when served: of every kind, or as they came, none intact, none stretched."""
     as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
-    return Examples(draw(as_served, validation_skulls(config, folder), first), 0, config.validation_skulls)
+    return Examples(draw(as_served, validation_source(config, folder), first), 0, config.validation_skulls)
 
 
-def training_skulls(config: TrainConfig, folder: Path) -> Skulls:
+def training_source(config: TrainConfig, folder: Path) -> Source:
     if config.data.cases:
-        return GivenSkulls(given_cases(config)[0], config.data.stretch, config.data.anew)
+        given = LESSONS[config.task].given
+        return given.drawn(given.cases(config)[0], config.data.stretch, config.data.anew)
     return GeneratedSkulls(store(config, folder), training_seeds(config), config.data.stretch)
 
 
-def validation_skulls(config: TrainConfig, folder: Path) -> Skulls:
+def validation_source(config: TrainConfig, folder: Path) -> Source:
     if config.data.cases:
-        return GivenSkulls(given_cases(config)[1], stretch=0.0, anew=0.0)
+        given = LESSONS[config.task].given
+        return given.drawn(given.cases(config)[1], 0.0, 0.0)
     return GeneratedSkulls(store(config, folder), validation_seeds(config), stretch=0.0)
 
 
-def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
+def draw(config: TrainConfig, source: Source, first: Path | None) -> Draw:
     """What draws the examples that this network learns from. CalvariaError BAD_OPTION unless a second network has its first."""
     if config.second != bool(first):
         message = "A second network, and no other, is trained with the folder of a first one. Name it with --first, or leave that out."
@@ -78,4 +79,4 @@ def draw(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:
         raise CalvariaError(ErrorCode.BAD_OPTION, "A second look has cells of its own: spacing_mm cannot be 0.")
     if config.second and not LESSONS[config.task].second:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{config.task} has no second network: set second = false.")
-    return LESSONS[config.task].draw(config, skulls, first)
+    return LESSONS[config.task].draw(config, source, first)

@@ -21,7 +21,6 @@ from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, res
 from calvaria.training.config import OptimizerConfig, TrainConfig
 from calvaria.training.data import Batch, Example
 from calvaria.training.examples import first_sha256, training_examples, validation_examples
-from calvaria.training.given import cases_sha256
 from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
@@ -69,7 +68,7 @@ def fit(
     learner.to(device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
     examples = training_examples(config, folder, first)
-    run: Run = {"config": asdict(config.whole), "first": first_sha256(first), "cases": cases_sha256(config)}
+    run: Run = {"config": asdict(config.whole), "first": first_sha256(first), "cases": LESSONS[config.task].given.sha256(config)}
     run |= {"generator": None if config.data.cases else GENERATOR, "start": weights_sha256(start)[name] if start else None}
     progress = resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)

@@ -1,18 +1,60 @@
-"""The users' own defective skulls, for whatever is learned from them."""
+"""The users' own cases, for whatever is learned from them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
-from calvaria.datasets import Pair, fingerprint, pairs, split
+from calvaria.datasets import MaskPair, Pair, fingerprint, mask_pairs, pairs, split
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import to_canonical
+from calvaria.geometry import bounding_box, grown, to_canonical
+from calvaria.synthetic.thorax import RefinementCase
 from calvaria.training.config import TrainConfig
-from calvaria.training.skulls import Subject, varied
+from calvaria.training.skulls import Source, Subject, varied
 
 HELD_OUT = 0.1
 """Share of the heads of a folder that are kept for validation."""
+
+AROUND_MM = 40.0
+"""Of a scan so much is read around a mask: more than what is judged around its surface."""
+
+
+class GivenCase(Protocol):
+    """A case of a folder: a `Pair`, or a `MaskPair`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def skull(self) -> str: ...
+    @property
+    def paths(self) -> Sequence[Path]: ...
+    def read(self) -> tuple[Any, ...]: ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """How a task learns from a folder of the users' own.
+
+    listed  a folder -> its cases; CalvariaError BAD_OPTION where it is in no layout that is known
+    drawn   (cases, how far each is stretched at most, share that comes without its defects or mistakes) -> what draws one of them
+    """
+
+    listed: Callable[[Path | str], Sequence[GivenCase]]
+    drawn: Callable[[Sequence[Any], float, float], Source]
+
+    def cases(self, config: TrainConfig) -> tuple[list[GivenCase], list[GivenCase]]:
+        """Those to learn from and those to validate on. CalvariaError BAD_OPTION unless there are two heads, and as `listed`."""
+        learned, held_out = split(self.listed(config.data.cases), HELD_OUT)
+        if not held_out:
+            message = f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation."
+            raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        return learned, held_out
+
+    def sha256(self, config: TrainConfig) -> str | None:
+        """Of what the users' folder holds; None without one."""
+        return fingerprint(path for case in self.listed(config.data.cases) for path in case.paths) if config.data.cases else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,26 +69,39 @@ class GivenSkulls:
     anew: float
 
     def __call__(self, rng: np.random.Generator) -> Subject:
-        pair = self.cases[int(rng.integers(len(self.cases)))]
-        try:
-            defective, implant = pair.read()
-        except CalvariaError as error:
-            raise RuntimeError(f"{pair.name} could be read before: {error}") from error  # no example to draw again, a file that broke
+        defective, implant = _read(self.cases, rng)
         # Along the patient's axes, so that left is mirrored for right however the file runs.
         seen = [to_canonical(mask, defective.affine).volume for mask in (defective.mask | implant.mask, defective.mask)]
         whole, defective = varied(seen, self.stretch, rng)
         return Subject(whole, None if rng.random() < self.anew else defective)
 
 
-def given_cases(config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
-    """The cases of the users' own folder, to learn from and to validate on. CalvariaError BAD_OPTION unless there are two heads."""
-    learned, held_out = split(pairs(config.data.cases), HELD_OUT)
-    if not held_out:
-        message = f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
-    return learned, held_out
+@dataclass(frozen=True, eq=False)
+class GivenMasks:
+    """One of a folder's rough masks with the right one and, where there is one, its scan: what lies around both, stretched alike.
+
+    anew  share of those that come right, so that other mistakes are made
+    """
+
+    cases: Sequence[MaskPair]
+    stretch: float
+    anew: float
+
+    def __call__(self, rng: np.random.Generator) -> RefinementCase:
+        rough, right, image = _read(self.cases, rng)
+        box = grown(bounding_box(rough.mask | right.mask), [int(AROUND_MM / mm) + 1 for mm in right.spacing_mm], right.shape)
+        truth, given = varied([right.cropped(box), rough.cropped(box)], self.stretch, rng, mirror=False)
+        seen = None if image is None else np.asarray(image[box], np.float32)
+        return RefinementCase("", truth if rng.random() < self.anew else given, truth, seen)
 
 
-def cases_sha256(config: TrainConfig) -> str | None:
-    """Of what the users' folder holds; None without one."""
-    return fingerprint(path for pair in pairs(config.data.cases) for path in pair.paths) if config.data.cases else None
+GIVEN_SKULLS = Given(pairs, GivenSkulls)
+GIVEN_MASKS = Given(mask_pairs, GivenMasks)
+
+
+def _read(cases: Sequence[GivenCase], rng: np.random.Generator) -> tuple[Any, ...]:
+    case = cases[int(rng.integers(len(cases)))]
+    try:
+        return case.read()
+    except CalvariaError as error:
+        raise RuntimeError(f"{case.name} could be read before: {error}") from error  # no example to draw again, a file that broke

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.geometry import Field
-from calvaria.tasks import Settings
-from calvaria.tasks.completion import prepare
+from calvaria.tasks import Settings, completion, refinement
 from calvaria.training.completion import draw_completion
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Draw, Example
+from calvaria.training.given import GIVEN_MASKS, GIVEN_SKULLS, Given
 from calvaria.training.refinement import draw_refinement
-from calvaria.training.skulls import Skulls
+from calvaria.training.skulls import Source
 from calvaria.training.super_resolution import draw_super_resolution
 from calvaria.volume import BinaryVolume
 
@@ -22,19 +22,21 @@ from calvaria.volume import BinaryVolume
 class Lesson:
     """How a task's network learns.
 
-    draw      (configuration, skulls, folder of the first network) -> how examples are drawn
+    draw      (configuration, source, folder of the first network) -> how examples are drawn
     measure   (example, what the network says of each cell [x, y, z]) -> how good that is, at most 1
     measured  what that is called
     second    whether the task has a second network, which learns from the first's answers
     skulls    whether it learns from skulls, which are made beforehand
+    given     how it learns from a folder of the users' own
     learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
     """
 
-    draw: Callable[[TrainConfig, Skulls, Path | None], Draw]
+    draw: Callable[[TrainConfig, Source, Path | None], Draw]
     measure: Callable[[Example, Field], float]
     measured: str
     second: bool = False
     skulls: bool = True
+    given: Given = GIVEN_SKULLS
     learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
 
 
@@ -59,8 +61,8 @@ def given(example: Example) -> Field:
 
 
 LESSONS = {
-    "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True, learnable=prepare),
+    "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True, learnable=completion.prepare),
     "super-resolution": Lesson(draw_super_resolution, mended, "error mended"),
-    "refinement": Lesson(draw_refinement, mended, "error mended", skulls=False),
+    "refinement": Lesson(draw_refinement, mended, "error mended", skulls=False, given=GIVEN_MASKS, learnable=refinement.prepare),
 }
 """Every task that can be learned. One that has no row here is served all the same."""

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from calvaria.cores import cores, threads_each
-from calvaria.datasets import Pair
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.tasks import Settings
 from calvaria.training.checkpoint import CHECKPOINT
@@ -22,7 +21,7 @@ from calvaria.training.checkpoint import Progress as TrainingProgress
 from calvaria.training.config import TrainConfig
 from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import begun, fit
-from calvaria.training.given import given_cases
+from calvaria.training.given import GivenCase
 from calvaria.training.lessons import LESSONS
 from calvaria.training.team import check_share
 from calvaria.weights import WEIGHTS, load_weights
@@ -67,26 +66,26 @@ def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int,
     """How many skulls are to be made, or read to see that each can be learned from, the making of them, and what is said of them."""
     workers = threads_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores())
     if config.data.cases:
-        parts = given_cases(config)
-        said = ", ".join(f"{len(part)} of {len({pair.skull for pair in part})} heads" for part in parts)
-        cases = [] if (folder / CHECKPOINT).exists() else [pair for part in parts for pair in part]
+        parts = LESSONS[config.task].given.cases(config)
+        said = ", ".join(f"{len(part)} of {len({case.skull for case in part})} heads" for part in parts)
+        cases = [] if (folder / CHECKPOINT).exists() else [case for part in parts for case in part]
         settings = load_weights(first / WEIGHTS)[2] if first else config.settings
         return len(cases), _read(cases, partial(_check, config.task, settings), workers), f"learned from and validated on: {said}"
     seeds = [*validation_seeds(config), *training_seeds(config)] if LESSONS[config.task].skulls else []
     return len(seeds), store(config, folder).make(seeds, workers), ""
 
 
-def _read(cases: list[Pair], check: Callable[[Pair], None], workers: int) -> Iterator[object]:
+def _read(cases: list[GivenCase], check: Callable[[GivenCase], None], workers: int) -> Iterator[object]:
     """CalvariaError for the first that cannot be learned from, before hours of training."""
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(check, cases)
 
 
-def _check(task: str, settings: Settings, pair: Pair) -> None:
+def _check(task: str, settings: Settings, case: GivenCase) -> None:
     try:
-        LESSONS[task].learnable(pair.read()[0], settings)
+        LESSONS[task].learnable(case.read()[0], settings)
     except CalvariaError as error:
-        raise CalvariaError(error.code, f"{pair.name} cannot be learned from: {error.message}") from error
+        raise CalvariaError(error.code, f"{case.name} cannot be learned from: {error.message}") from error
 
 
 def read_config(task: str, path: Path) -> TrainConfig:

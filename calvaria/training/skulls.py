@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +54,10 @@ class Subject:
     defective: BinaryVolume | None = None
 
 
+Source = Callable[[np.random.Generator], Any]
+"""What a task learns from, by chance: skulls (`Subject`), or masks (`RefinementCase`)."""
+
 Skulls = Callable[[np.random.Generator], Subject]
-"""Skulls by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +73,8 @@ class GeneratedSkulls:
         return Subject(varied([skull], self.stretch, rng)[0])
 
 
-def varied(skulls: Sequence[BinaryVolume], stretch: float, rng: np.random.Generator) -> list[BinaryVolume]:
-    """Skulls on one grid, all mirrored or none, and stretched alike."""
-    mirrored = rng.random() < 0.5
+def varied(skulls: Sequence[BinaryVolume], stretch: float, rng: np.random.Generator, *, mirror: bool = True) -> list[BinaryVolume]:
+    """Skulls on one grid, all mirrored or none, where they may be, and stretched alike."""
+    mirrored = mirror and rng.random() < 0.5
     steps = 1 + rng.uniform(-stretch, stretch, 3)
     return [BinaryVolume(skull.mask[::-1] if mirrored else skull.mask, skull.affine @ np.diag([*steps, 1.0])) for skull in skulls]

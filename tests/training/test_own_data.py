@@ -23,7 +23,7 @@ from calvaria.training.completion import graded_example
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.examples import training_examples, validation_examples
-from calvaria.training.given import given_cases
+from calvaria.training.lessons import LESSONS
 from calvaria.training.run import run
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
@@ -72,7 +72,7 @@ def same(a: Example, b: Example) -> bool:
 
 def test_examples_are_the_folders_cases_mirrored_or_not(folder: Path, tmp_path: Path) -> None:
     config = learning_from(folder, anew=0.0)
-    learned, _ = given_cases(config)
+    learned, _ = LESSONS["completion"].given.cases(config)
     expected = []
     for pair in learned:
         defective, implant = pair.read()
@@ -94,7 +94,7 @@ def test_examples_with_a_new_defect_keep_the_head(folder: Path, tmp_path: Path) 
 
 
 def test_a_head_is_learned_from_or_validated_on(folder: Path, tmp_path: Path) -> None:
-    learned, held_out = given_cases(learning_from(folder))
+    learned, held_out = LESSONS["completion"].given.cases(learning_from(folder))
     assert len(learned) == 4
     assert len(held_out) == 2
     assert not {pair.skull for pair in learned} & {pair.skull for pair in held_out}
@@ -179,5 +179,5 @@ def test_one_head_is_too_few(folder: Path, tmp_path: Path) -> None:
 
 
 def test_refinement_learns_from_no_folder_of_skulls(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CalvariaError, match="Leave out --cases-from"):
+    with pytest.raises(CalvariaError, match=r"Looked for: rough/NAME\.nrrd"):
         training_examples(replace(learning_from(folder), task="refinement"), tmp_path)

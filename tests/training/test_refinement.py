@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from example_cells import same, shares_of
 
-from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import NetworkConfig
 from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.seeds import TRAINING
@@ -20,7 +19,6 @@ from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.examples import training_examples
 from calvaria.training.fit import fit
-from calvaria.training.given import GivenSkulls
 from calvaria.training.lessons import LESSONS
 from calvaria.weights import load_weights
 
@@ -146,12 +144,6 @@ def test_kept_examples_come_again_as_they_are(made: list[Example], tmp_path: Pat
     assert np.array_equal(kept[1].sites, made[0].sites)
     np.testing.assert_allclose(kept[1].features, made[0].features, atol=2e-3)
     np.testing.assert_allclose(kept[1].wanted, made[0].wanted, atol=1e-3)
-
-
-def test_users_own_skulls_show_no_organs() -> None:
-    with pytest.raises(CalvariaError, match="Leave out --cases-from") as refusal:
-        LESSONS[CONFIG.task].draw(CONFIG, GivenSkulls([], 0.0, 0.0), None)
-    assert refusal.value.code is ErrorCode.BAD_OPTION
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from calvaria.tasks.super_resolution import COARSE_MM, INPUTS, prepare
 from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example, Examples, mirrored
-from calvaria.training.examples import store, training_examples, training_seeds, training_skulls, validation_seeds
+from calvaria.training.examples import store, training_examples, training_seeds, training_source, validation_seeds
 from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import Subject
@@ -79,7 +79,7 @@ def made(runs: Path) -> Iterator[list[Made]]:
     scans: list[tuple[BinaryVolume, str]] = []
 
     def seen(rng: np.random.Generator) -> Subject:
-        subject = training_skulls(CONFIG, runs / "any")(rng)
+        subject = training_source(CONFIG, runs / "any")(rng)
         skulls.append(subject.whole)
         return subject
 

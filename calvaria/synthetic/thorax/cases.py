@@ -21,14 +21,16 @@ BODY = "body"
 BODIES_SHARE = 0.25
 """Share of the cases that show no organ, where nothing else is said."""
 
-RIGHT_SHARE = 0.15
+RIGHT_SHARE = 0.2
 """Share of the cases that have no mistake."""
 
 DICE = 0.6, 1.0
 
 PIXEL_MM, SLICE_MM = (0.7, 2.0), (0.7, 2.5)
-MARGIN_MM = 8.0, 16.0
-MOST_VOXELS = 104
+MARGIN_MM = 4.0, 32.0
+"""Around a body, on each side: how far it is to the border should not tell where it ends."""
+
+MOST_VOXELS = 112
 """Along an axis: of a larger organ a part is seen."""
 
 
@@ -64,12 +66,17 @@ def make_case(
     """
     rng = generator(seed, Part.CASE)
     drawn = BODY if rng.random() < bodies_share else str(rng.choice(ORGANS))
-    wanted = 1.0 if rng.random() < right_share else float(rng.uniform(*dice))
+    wanted = draw_dice(rng, right_share, dice)
     scene = draw_scene(seed, organ or drawn, imaged=imaged)
     truth = scene.truth
     with threadpool_limits(1, user_api="blas"):
         given = mistaken(truth.mask, truth.spacing_mm, generator(seed, Part.MISTAKES), wanted, scene.others)
     return RefinementCase(organ or drawn, truth.like(given), truth, scene.image)
+
+
+def draw_dice(rng: np.random.Generator, right_share: float = RIGHT_SHARE, dice: tuple[float, float] = DICE) -> float:
+    """How right a mask shall be."""
+    return 1.0 if rng.random() < right_share else float(rng.uniform(*dice))
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,9 @@ CAGE_MM = 125.0, -25.0, 92.0
 
 DIAPHRAGM_MM = -120.0
 
+CASED = 0.45
+"""Share of the bodies that lie in bone, as a brain does."""
+
 
 @dataclass(frozen=True)
 class _Look:
@@ -90,9 +93,22 @@ def scan_body(depth_mm: Field, axes_mm: Sequence[Axis], seed: int) -> Field:
     value, beside = rng.uniform(-60, 250), rng.uniform(-150, 120)
     image = np.float32(beside) + np.float32(rng.uniform(5, 30)) * around
     _paint(image, (np.float32(0.8) - others) * 8, value + float(rng.normal(0, 25)), voxel_mm)
+    if rng.random() < CASED:
+        _case(image, depth_mm, Noise(rng, 18.0).on(axes_mm), rng, voxel_mm)
     _paint(image, depth_mm, value, voxel_mm)
     x, y = (axis.reshape(shape) for axis, shape in zip(axes_mm[:2], ((-1, 1, 1), (1, -1, 1)), strict=True))
     return _seen(image, x, y, look, rng)
+
+
+def _case(image: Field, depth_mm: Field, holes: Field, rng: np.random.Generator, voxel_mm: float) -> None:
+    """Around a body: liquid or fat, a shell of bone with holes in it, and perhaps a skin, and air beyond."""
+    gap, bone = float(rng.uniform(0, 6)), float(rng.uniform(2, 9))
+    skin = gap + bone + float(rng.uniform(3, 20))
+    if rng.random() < 0.5:
+        _paint(image, skin - depth_mm, AIR, voxel_mm)
+    _paint(image, depth_mm - gap, float(rng.uniform(-100, 20)), voxel_mm)
+    shell = np.maximum.reduce([depth_mm - (gap + bone), gap - depth_mm, (holes - np.float32(rng.uniform(0.8, 3))) * 6])
+    _paint(image, shell, float(rng.uniform(300, 1400)), voxel_mm)
 
 
 def _background(
