@@ -40,6 +40,18 @@ class ErrorCode(Enum):
     TIMEOUT = "timeout", HTTPStatus.GATEWAY_TIMEOUT
 
 
+def error_code(error: Exception) -> ErrorCode:
+    """The code of whatever was raised: a refusal's own, OUT_OF_MEMORY where memory is what it wanted, else INTERNAL.
+
+    Memory of this machine, of PyTorch's share of a GPU, or of CUDA's and Triton's beside it, which say so in words alone.
+    """
+    if isinstance(error, CalvariaError):
+        return error.code
+    said = str(error)
+    exhausted = isinstance(error, MemoryError) or "can't allocate memory" in said or "out of memory" in said
+    return ErrorCode.OUT_OF_MEMORY if exhausted else ErrorCode.INTERNAL
+
+
 class CalvariaError(Exception):
     """A refusal that names what is wrong and what to do about it.
 

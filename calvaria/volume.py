@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Affine = NDArray[np.float64]
 
+SAME_PLACE_MM = 0.01
+"""How far apart the grids of several files may lie and count as one: headers of some formats are rounded to single precision."""
+
 
 @dataclass(frozen=True, eq=False)
 class BinaryVolume:
@@ -38,6 +41,11 @@ class BinaryVolume:
         affine = np.diag([*spacing_mm, 1.0]).astype(np.float64)
         affine[:3, 3] = origin_mm
         return cls(mask, affine)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], affine: Affine) -> "BinaryVolume":
+        """A grid where nothing is occupied; its mask cannot be written to, and takes no memory."""
+        return cls(np.broadcast_to(np.False_, shape), affine)
 
     def like(self, mask: Mask) -> "BinaryVolume":
         """Another mask on this volume's grid."""
@@ -82,6 +90,12 @@ class BinaryVolume:
     def occupied(self) -> int:
         """Number of occupied voxels."""
         return int(np.count_nonzero(self.mask))
+
+    @property
+    def grid(self) -> str:
+        """In words for a message."""
+        spacing, origin = (", ".join(f"{value:g}" for value in values) for values in (self.spacing_mm, self.origin_mm))
+        return f"{' x '.join(map(str, self.shape))} voxels of {spacing} mm from {origin} mm"
 
     @property
     def voxel_mm3(self) -> float:

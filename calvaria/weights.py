@@ -29,7 +29,9 @@ def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
             header = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
-        message = f"There are no weights at {path}. Name the folder of models with --models, or make them with `calvaria train`."
+        inside = ", ".join(str(other.parent) for other in sorted(path.parent.glob(f"*/{path.name}")))
+        hint = f"They are in {inside}" if inside else "Name another folder, or make them with `calvaria train`"
+        message = f"There are no weights at {path}. {hint}."
         raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error

@@ -1,6 +1,7 @@
 """`calvaria predict` of a folder: an answer and a row for every volume, whatever becomes of the others."""
 
 import csv
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,15 @@ def test_every_volume_gets_the_answer_that_it_would_get_alone(predict: Command, 
         assert answer.same_grid(expected)
         assert np.array_equal(answer.mask, expected.mask)
         assert (row["kind"], int(row["occupied"]), row["error"]) == ("implant", expected.occupied, "")
+
+
+@pytest.mark.usefixtures("skulls")
+def test_a_gzipped_volume_is_answered_as_nrrd_and_what_is_not_read_is_told(predict: Command, caplog: pytest.LogCaptureFixture) -> None:
+    Path("skulls/c.nrrd.gz").write_bytes(gzip.compress(Path("skulls/a.nrrd").read_bytes()))
+    Path("skulls/detached.nhdr").write_text("NRRD0004\n")
+    assert predict("--output", "implant")[0] == 0
+    assert Path("answers/c.nrrd").read_bytes() == Path("answers/a.nrrd").read_bytes()
+    assert "1 files of .nhdr are not looked at, such as skulls/detached.nhdr" in caplog.text
 
 
 def test_several_outputs_have_a_folder_each_and_another_format_another_suffix(predict: Command, skulls: dict[str, BinaryVolume]) -> None:

@@ -8,15 +8,13 @@ from typing import Any
 import calvaria
 from calvaria.client.local import LocalClient
 from calvaria.commands.progress import finish, shown
-from calvaria.datasets.files import stem_of, walk
+from calvaria.datasets.files import VOLUMES, stem_of, suffix_of, tell_unread, walk
 from calvaria.datasets.index import DataSet
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import VOLUME_FORMATS
 from calvaria.predictor import Predictor
 from calvaria.serving.options import AnswerOptions, RequestOptions, encode_options
 from calvaria.weights import model_folder, weights_sha256
-
-VOLUMES = tuple(f".{name}" for name in VOLUME_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,11 @@ def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, 
         )
     if format and format not in VOLUME_FORMATS:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"Answers for a folder cannot be {format!r}. Choose one of: {', '.join(VOLUME_FORMATS)}.")
+    tell_unread(folder)
     questions = []
     for path in walk(folder, VOLUMES):
         name = path.relative_to(folder)
-        wanted = name.with_name(f"{stem_of(path, VOLUMES)}.{format}") if format else name
+        wanted = _answer_to(name, format)
         answers = {each: str(Path(each) / wanted if len(outputs) > 1 else wanted) for each in outputs}
         questions.append(Question(path, str(name), images / name if images else None, answers))
     asked_about = {path.resolve() for each in questions for path in (each.source, each.image) if path}
@@ -98,6 +97,13 @@ def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, 
     if not questions:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no volume: no file ends in {', '.join(VOLUMES)}.")
     return questions
+
+
+def _answer_to(name: Path, format: str | None) -> Path:
+    """The path of an answer: its volume's, in another format if one is wanted; .nrrd.gz is read and not written."""
+    if not format and suffix_of(name, VOLUMES) != ".nrrd.gz":
+        return name
+    return name.with_name(f"{stem_of(name, VOLUMES)}.{format or 'nrrd'}")
 
 
 def _answered(client: LocalClient, task: str, made: DataSet, questions: list[Question], options: AnswerOptions) -> Iterator[Question]:

@@ -10,8 +10,8 @@ def names(word: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in word.split(",") if name.strip())
 
 
-def millimetres(word: str, option: str, least: float) -> float | tuple[float, float, float]:
-    """One length, or three with commas along x, y and z; BAD_OPTION for anything else, or below `least`."""
+def millimetres(word: str, option: str, least: float, most: float = 10.0) -> float | tuple[float, float, float]:
+    """One length, or three with commas along x, y and z; BAD_OPTION for anything else, below `least`, or above `most`."""
     try:
         found = tuple(float(name) for name in word.split(","))
     except ValueError:
@@ -22,6 +22,8 @@ def millimetres(word: str, option: str, least: float) -> float | tuple[float, fl
         )
     if min(found) < least:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"The {option[2:]} must be at least {least} mm: a finer head would not fit in memory.")
+    if max(found) > most:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"The {option[2:]} must be at most {most:g} mm: less would be left of a head.")
     return found[0] if len(found) == 1 else (found[0], found[1], found[2])
 
 
@@ -29,5 +31,5 @@ def numbers(word: str, option: str) -> tuple[int, ...]:
     """Whole numbers from 1 up between commas, in order, each once; BAD_OPTION for anything else."""
     found = names(word)
     if not found or not all(name.isascii() and name.isdigit() and 0 < int(name) < 10_000 for name in found):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{option} takes whole numbers with commas, such as 64,128, not {word!r}.")
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{option} takes whole numbers up to 9999 with commas, such as 64,128, not {word!r}.")
     return tuple(sorted({int(name) for name in found}))

@@ -5,10 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io import FORMATS
+from calvaria.io import VOLUME_FORMATS
 
-VOLUMES = tuple(f".{name}" for name in FORMATS)
+VOLUMES = (*(f".{name}" for name in VOLUME_FORMATS), ".nrrd.gz")
+"""What can be read."""
+
 MESHES = (".stl", ".obj", ".ply")
+UNREAD = (".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".dcm")
+"""Volumes in formats that are not read."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +40,14 @@ def walk(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
                 yield from walk(path, suffixes)
         elif suffix_of(path, suffixes):
             yield path
+
+
+def tell_unread(folder: Path) -> None:
+    """Log that a folder holds volumes which are passed over, where it does."""
+    found = list(walk(folder, UNREAD))
+    if found:
+        suffixes = ", ".join(sorted({path.suffix.lower() for path in found}))
+        _log.warning("%d files of %s are not looked at, such as %s: convert them to .nrrd or .nii.gz.", len(found), suffixes, found[0])
 
 
 def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

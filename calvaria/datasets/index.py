@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, error_code
 from calvaria.io import encode, format_of
 from calvaria.volume import BinaryVolume
 
@@ -49,11 +49,10 @@ class Row:
     @classmethod
     def failed(cls, name: str, source: str, error: Exception) -> "Row":
         """Of whatever was raised; what is no refusal is logged whole."""
-        if isinstance(error, CalvariaError):
-            return cls(name, source, error=error.code.value, message=error.message)
-        _log.error("%s: %r", source, error, exc_info=error)
-        code = ErrorCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else ErrorCode.INTERNAL
-        return cls(name, source, error=code.value, message=repr(error))
+        refused = isinstance(error, CalvariaError)
+        if not refused:
+            _log.error("%s: %r", source, error, exc_info=error)
+        return cls(name, source, error=error_code(error).value, message=str(error) if refused else repr(error))
 
 
 class DataSet:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from calvaria.companion import scan_beside
 from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings
 from calvaria.datasets.reading import check_same_grid, read_logged
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.hounsfield import check_hounsfield
 from calvaria.io import read_image
 from calvaria.volume import BinaryVolume
 
@@ -53,9 +52,10 @@ class MaskPair:
         assert self.scan
         image = read_image(self.scan)
         log_warnings(self.scan, image.warnings)
-        check_same_grid(self.rough, rough, self.scan, BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine))
-        check_hounsfield(image.samples, "add it: -1024 for most scanners.")
-        return image.samples
+        try:
+            return scan_beside(image, rough)
+        except CalvariaError as error:
+            raise CalvariaError(error.code, f"{self.scan}, the scan beside {self.rough}, is refused: {error.message}") from error
 
 
 def mask_pairs(folder: Path | str) -> list[MaskPair]:

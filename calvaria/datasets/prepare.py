@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, walk
+from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, tell_unread, walk
 from calvaria.datasets.index import DataSet
 from calvaria.datasets.layouts import cases_in
 from calvaria.datasets.meshes import Box, Grid, Mesh, box_of, read_mesh
@@ -59,6 +59,7 @@ def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
     BAD_OPTION for a folder that holds nothing to convert.
     """
     check_rule(recipe.rule)
+    tell_unread(Path(folder))
     out = Path(out).resolve()
     found = [path for path in walk(Path(folder), VOLUMES + MESHES) if out not in path.resolve().parents]
     if not found:

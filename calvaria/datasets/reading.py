@@ -5,10 +5,7 @@ from pathlib import Path
 from calvaria.datasets.files import log_warnings
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read
-from calvaria.volume import BinaryVolume
-
-SAME_PLACE_MM = 0.01
-"""How far apart the grids of one case may lie: headers of some formats are rounded to single precision."""
+from calvaria.volume import SAME_PLACE_MM, BinaryVolume
 
 
 def read_logged(path: Path) -> BinaryVolume:
@@ -23,10 +20,5 @@ def check_same_grid(one: Path, first: BinaryVolume, other: Path, second: BinaryV
     if not first.same_grid(second, SAME_PLACE_MM):
         raise CalvariaError(
             ErrorCode.BAD_GEOMETRY,
-            f"{one} and {other} lie on different grids, {_grid(first)} and {_grid(second)}; resample one onto the other.",
+            f"{one} and {other} lie on different grids, {first.grid} and {second.grid}; resample one onto the other.",
         )
-
-
-def _grid(volume: BinaryVolume) -> str:
-    spacing, origin = (", ".join(f"{value:g}" for value in values) for values in (volume.spacing_mm, volume.origin_mm))
-    return f"{' × '.join(map(str, volume.shape))} voxels of {spacing} mm from {origin} mm"

@@ -10,7 +10,7 @@ from re import sub
 from rich.console import Console
 from rich.progress import track
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, error_code
 from calvaria.evaluation.records import FAILED, REFUSED, Record, Row
 from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
 from calvaria.evaluation.sheet import captioned, write_sheet
@@ -123,9 +123,9 @@ def model(predictor: Predictor) -> dict[str, Method]:
 
 def failed(row: Row, error: Exception) -> Row:
     """The row of a case that went wrong: its stable code, and the exit status that a command would have ended with."""
+    code = error_code(error).value
     if isinstance(error, CalvariaError):
         log.warning("%s, %s: %s", row.case, row.method, error.message)
-        return replace(row, exit_code=REFUSED, error=error.code.value, message=error.message)
+        return replace(row, exit_code=REFUSED, error=code, message=error.message)
     log.error("%s, %s", row.case, row.method, exc_info=error)
-    code = ErrorCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else ErrorCode.INTERNAL
-    return replace(row, exit_code=FAILED, error=code.value, message=repr(error))
+    return replace(row, exit_code=FAILED, error=code, message=repr(error))

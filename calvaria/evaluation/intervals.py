@@ -14,14 +14,23 @@ RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 0
 
+FEWEST = 3
+"""Units that an interval needs."""
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its interval of level 0.95."""
+    """A statistic of so many independent units (skulls, or cases of one), and its interval of level 0.95."""
 
     value: float
     low: float
     high: float
+    units: int
+
+    @property
+    def told(self) -> bool:
+        """Whether the interval says anything: of one or two it does not."""
+        return self.units >= FEWEST
 
 
 def estimate(values: Sequence[float], skulls: Sequence[str], statistic: Literal["mean", "median"] = "mean") -> Estimate:
@@ -41,13 +50,13 @@ def estimate(values: Sequence[float], skulls: Sequence[str], statistic: Literal[
     of_resamples = _WEIGHTED[statistic](array, drawn[:, unit])
     low, high = np.quantile(of_resamples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     value = _WEIGHTED[statistic](array, np.ones((1, len(array)), dtype=np.int64))[0]
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), float(low), float(high), units)
 
 
 def share(count: int, of: int) -> Estimate:
     """A share with its exact binomial interval (Clopper and Pearson, 1934)."""
     interval = stats.binomtest(count, of).proportion_ci(LEVEL, method="exact")
-    return Estimate(count / of, float(interval.low), float(interval.high))
+    return Estimate(count / of, float(interval.low), float(interval.high), of)
 
 
 def _mean(values: Values, weights: NDArray[np.int64]) -> Values:

@@ -39,9 +39,11 @@ class Record:
     def __init__(self, path: Path, figures: tuple[str, ...], arguments: Mapping[str, object], cases: Mapping[str, str] | None = None):
         """Open a new record, or one to go on with, without what failed and what is made of other files now: that is tried again.
 
-        `cases`: what each is made of, by name; more may come. BAD_OPTION where the file is there and other arguments made it, or it holds
-        cases that are not among these.
+        `cases`: what each is made of, by name; more may come. BAD_OPTION for a path that is no CSV file's, and where the file was made
+        with other arguments, holds cases that are not among these, or is damaged.
         """
+        if path.is_dir() or path.suffix != ".csv":
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"--out names a CSV file, and {path} is none. Let it end in .csv.")
         self.path = path
         self._columns = (*FIXED, *figures)
         self._figures = figures
@@ -70,15 +72,18 @@ class Record:
 
     def _check(self, beside: Path, arguments: Mapping[str, object], cases: Mapping[str, str]) -> dict[str, str]:
         """The cases that it holds, and what they were made of."""
-        known = json.loads(beside.read_text()) if beside.exists() else {}
-        held = known.pop("cases", {})
+        try:
+            known = json.loads(beside.read_text()) if beside.exists() else {}
+            held = dict(known.pop("cases", {}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{beside} is damaged ({error}). Choose another --out.") from error
         if known != json.loads(json.dumps(arguments)):
             message = f"{self.path} holds results of other arguments, weights or version. Choose another --out, or delete it to begin anew."
             raise CalvariaError(ErrorCode.BAD_OPTION, message)
         if others := [case for case in held if case not in cases]:
             message = f"{self.path} holds results of cases that are not among those asked for, such as {others[0]}."
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{message} Ask for them, too, or choose another --out.")
-        return dict(held)
+        return held
 
     def _read(self, anew: Set[str]) -> list[Row]:
         """Its rows but those that failed and those of cases to be made `anew`; the file is left with these alone."""
@@ -93,7 +98,10 @@ class Record:
             unfinished = self.path.with_suffix(".part")
             unfinished.write_text(gone_on_with)
             unfinished.replace(self.path)
-        return [self._row(values) for values in kept]
+        try:
+            return [self._row(values) for values in kept]
+        except (ValueError, TypeError) as error:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.path} is damaged ({error}). Choose another --out.") from error
 
     def _row(self, values: Mapping[str, str]) -> Row:
         figures = {name: float(values[name]) for name in self._figures if values[name]}

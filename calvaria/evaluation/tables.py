@@ -65,9 +65,10 @@ def _difference(of_model: Answered, rivals: Mapping[str, Answered], figure: Figu
     pairs = [(of_model[case].figures[figure.name], rivals[strongest][case].figures[figure.name]) for case in shared]
     apart = [0.0 if one == other else one - other for one, other in pairs]  # infinite both: they do not differ
     found = estimate(apart, [of_model[case].skull for case in shared], "median" if figure.statistic == "median" else "mean")
+    interval = f"{found.low:+.{figure.digits}f} to {found.high:+.{figure.digits}f}, " if found.told else ""
     return (
         f"{figure.heading}, {model} less {strongest} (the strongest baseline), case by case: "
-        f"{found.value:+.{figure.digits}f} ({found.low:+.{figure.digits}f} to {found.high:+.{figure.digits}f}, {len(shared)} cases)"
+        f"{found.value:+.{figure.digits}f} ({interval}{len(shared)} cases)"
     )
 
 
@@ -89,7 +90,8 @@ def _cell(rows: Sequence[Row], figure: Figure) -> str:
 
 
 def _spelled(found: Estimate, digits: int) -> str:
-    return f"{found.value:.{digits}f}\n{found.low:.{digits}f}–{found.high:.{digits}f}"
+    interval = f"\n{found.low:.{digits}f}–{found.high:.{digits}f}" if found.told else ""
+    return f"{found.value:.{digits}f}{interval}"
 
 
 def _caption(rows: Sequence[Row], shown: Sequence[Figure]) -> str:

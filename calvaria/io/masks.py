@@ -27,20 +27,25 @@ def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
         return samples.view(np.bool_)
     values = _distinct(samples)
     if values is None or not _labels(values):
-        found = (
-            f"more than {_MOST_VALUES} distinct values"
-            if values is None
-            else f"values from {values.min():g} to {values.max():g}, some negative or fractional"
-        )
-        raise CalvariaError(
-            ErrorCode.NOT_BINARY,
-            f"The volume holds {found}: it looks like CT, not a mask. "
-            "For a skull, threshold it first: calvaria threshold ct.nrrd --hu 300 --out skull.nrrd. "
-            f"If it is a map of {_MOST_VALUES} labels or more, choose one with the option label, or send fewer; "
-            "of probabilities, keep what is above a half.",
-        )
+        raise CalvariaError(ErrorCode.NOT_BINARY, _what_it_is_instead(samples, values))
     mask: Mask = samples > 0.5
     return mask
+
+
+def _what_it_is_instead(samples: NDArray[Any], values: NDArray[Any] | None) -> str:
+    """A sentence about samples that are no mask, whose distinct values are known if they are few, and what to do."""
+    if samples.dtype.kind == "f" and np.isnan(samples).any():
+        return "The volume holds samples that are no number (NaN), which neither a mask nor labels do. Write it again without them."
+    least, most = samples.min(), samples.max()
+    if samples.dtype.kind == "f" and least >= 0 and most <= 1:
+        return f"The volume holds values from {least:g} to {most:g}: they look like probabilities. Keep what is above a half, as 0 and 1."
+    some = f"values from {least:g} to {most:g}, some negative or fractional"
+    found = f"more than {_MOST_VALUES} distinct values" if values is None else some
+    return (
+        f"The volume holds {found}: it looks like CT, not a mask. "
+        "For a skull, threshold it first: calvaria threshold ct.nrrd --hu 300 --out skull.nrrd. "
+        f"If it is a map of {_MOST_VALUES} labels or more, choose one with the option label, or send fewer."
+    )
 
 
 def to_labels(samples: NDArray[Any]) -> NDArray[np.uint8] | None:

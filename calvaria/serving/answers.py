@@ -42,7 +42,7 @@ def check_size(body: bytes, most_mib: float) -> None:
     if len(body) > most_mib * 2**20:
         raise CalvariaError(
             ErrorCode.TOO_LARGE,
-            f"The answer has {len(body) / 2**20:.0f} MiB, more than the {most_mib:g} MiB sent. "
+            f"The answer has {len(body) / 2**20:.0f} MiB, more than the {most_mib:g} MiB that are sent back. "
             "Ask for a compressed format, nrrd or nii.gz, or for one output alone.",
         )
 

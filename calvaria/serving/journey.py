@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-import torch
-
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, error_code
 from calvaria.io import Decoded
 from calvaria.predictor import Asked, Inferred
 from calvaria.serving.logline import whereabouts
@@ -93,15 +91,9 @@ class Journey:
         )
 
 
-def exhausted(error: Exception) -> bool:
-    """Whether memory is what it wanted: of this machine, of PyTorch's share of a GPU, or of CUDA's and Triton's beside it."""
-    said = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in said or "out of memory" in said
-
-
 def _refusal(error: Exception) -> CalvariaError:
     """What the client may know of an unforeseen error."""
-    if exhausted(error):
+    if error_code(error) is ErrorCode.OUT_OF_MEMORY:
         return CalvariaError(
             ErrorCode.OUT_OF_MEMORY, "The server has not enough memory for this volume. Send a smaller one, or try again later."
         )

@@ -10,18 +10,17 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.hounsfield import check_hounsfield
+from calvaria.companion import scan_beside
+from calvaria.errors import CalvariaError, ErrorCode, error_code
 from calvaria.io import DEFAULT_MAX_VOXELS, as_mask, open_image
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_questions, assumptions, merged
 from calvaria.serving.heap import give_back, resident_bytes
-from calvaria.serving.journey import Journey, exhausted
+from calvaria.serving.journey import Journey
 from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
@@ -151,13 +150,9 @@ class Service:
             promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
             with self._room.holding(promise.sample_bytes):
                 image = promise.read()
-            if not BinaryVolume(np.broadcast_to(np.False_, image.samples.shape), image.affine).same_grid(volume):
-                message = "It does not lie on the mask's grid. Resample one onto the other, and send both with the same geometry."
-                raise CalvariaError(ErrorCode.BAD_GEOMETRY, message)
-            check_hounsfield(image.samples, "add it: -1024 for most scanners.")
+            return scan_beside(image, volume)
         except CalvariaError as error:
             raise CalvariaError(error.code, f"The part `{IMAGE_PART}`, the scan beside the mask, is refused: {error.message}") from error
-        return image.samples
 
     def _infer(self, journeys: Sequence[Journey]) -> None:
         """One network call; should it fail, one for each half of the batch: less memory at once, and a failure meets whom it belongs to."""
@@ -166,7 +161,7 @@ class Service:
         try:
             return self._infer_together(journeys)
         except Exception as error:
-            if exhausted(error):
+            if error_code(error) is ErrorCode.OUT_OF_MEMORY:
                 with suppress(RuntimeError):  # for those who ask CUDA, not PyTorch's allocator; nothing where there is no GPU
                     torch.cuda.empty_cache()
                 log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)

@@ -88,6 +88,8 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     distance = signed_distance_cells(shares > INSIDE)
     sites = abs(distance) <= REACH_CELLS
     count = int(np.count_nonzero(sites))
+    if not count:
+        raise CalvariaError(ErrorCode.FULL_MASK, "The mask fills its volume and shows no surface. Send more around it.")
     if count > MOST_SITES:
         raise too_large(f"The mask's surface spans {count:,} cells of {grid.spacing_mm:.2g} mm, more than {MOST_SITES:,}", ORGAN)
     of_mask = _of_mask(canonical, grid, shares, distance, sites)

@@ -130,17 +130,15 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
     counts = np.maximum(np.round(np.array(volume.shape) * coarse_mm / wanted_mm), 1).astype(int)
     if prod(counts.tolist()) > MOST_VOXELS:
         asked = " x ".join(map(str, counts))
-        message = (
-            f"The answer would have {asked} voxels, more than the {MOST_VOXELS:,} sent. Ask for a smaller factor, or for larger voxels."
-        )
-        raise CalvariaError(ErrorCode.TOO_LARGE, message)
+        message = f"The answer would have {asked} voxels, more than the {MOST_VOXELS:,} that are answered."
+        raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Ask for a smaller factor, or for larger voxels.")
     if not extras.spacing_mm:
         wanted_mm = coarse_mm * volume.shape / counts  # a factor that is no whole number: the field of view is filled exactly
     affine = volume.affine.copy()
     affine[:3, :3] = volume.direction * wanted_mm
     centre = volume.affine[:3, :3] @ ((np.array(volume.shape) - 1) / 2) + volume.affine[:3, 3]
     affine[:3, 3] = centre - affine[:3, :3] @ ((counts - 1) / 2)
-    return BinaryVolume(np.broadcast_to(np.False_, counts.tolist()), affine)
+    return BinaryVolume.empty(tuple(counts.tolist()), affine)
 
 
 def spans(volume: BinaryVolume, extras: Extras) -> int:

@@ -42,10 +42,11 @@ def save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimize
     unfinished.rename(path)
 
 
-def resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: torch.optim.Optimizer) -> Progress:
+def state_of(path: Path, run: Run, last_step: int) -> dict[str, Any] | None:
+    """What a checkpoint holds; None where there is none. CalvariaError BAD_OPTION where it belongs to another run, or is past its end."""
     if not path.exists():
-        return Progress(0, math.nan, math.nan)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if not _same(state.get("run"), run):
         raise CalvariaError(
             ErrorCode.BAD_OPTION,
@@ -53,6 +54,14 @@ def resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: to
         )
     if state["progress"]["step"] > last_step:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
+    return state
+
+
+def resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put a run back where its checkpoint was made; errors as of `state_of`."""
+    state = state_of(path, run, last_step)
+    if state is None:
+        return Progress(0, math.nan, math.nan)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])

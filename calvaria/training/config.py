@@ -1,9 +1,10 @@
 """Everything that decides what a training run makes, read from one TOML file."""
 
+import math
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from calvaria.networks import CONFIGS, NetworkConfig
 from calvaria.synthetic import DEFECT_KINDS
@@ -12,6 +13,10 @@ from calvaria.tasks import Settings
 T = TypeVar("T")
 
 PRECISIONS = ("fp32", "bf16")
+
+FINER = 0.5, 20.0
+LARGEST_CELL_MM = 20.0
+"""What makes a head of nothing, or one that takes days, is a slip of the pen."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,13 @@ class DataConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if unknown := {*self.without, *self.often} - set(DEFECT_KINDS):
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
-        _check_least(0, **{each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), int | float)})
+        if set(self.without) >= set(DEFECT_KINDS):
+            raise ValueError("without names every kind of defect: there would be none to learn from")
+        shares = ("intact", "cleft", "mould", "segmented", "bodies", "anew")
+        _check_range(0, 1, **{name: getattr(self, name) for name in shares})
+        _check_range(0, 0.5, stretch=self.stretch)
+        _check_range(0, skulls=self.skulls, distinct=self.distinct)
+        _check_range(FINER[0], FINER[1], finer=self.finer)
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,9 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision cannot be {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
-        _check_least(1, steps=self.steps, batch=self.batch)
-        _check_least(0, learning_rate=self.learning_rate, warmup=self.warmup, added_weight=self.added_weight)
+        _check_range(1, steps=self.steps, batch=self.batch)
+        weights = {name: getattr(self, name) for name in ("weight_decay", "added_weight", "overlap_weight")}
+        _check_range(0, learning_rate=self.learning_rate, warmup=self.warmup, **weights)
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,12 @@ class TrainConfig:
     until: int | None = None
 
     def __post_init__(self) -> None:
-        _check_least(1, validate_every=self.validate_every, validation_skulls=self.validation_skulls)
-        _check_least(0, seed=self.seed, spacing_mm=self.settings.spacing_mm, until=self.until or 0)
+        _check_range(1, validate_every=self.validate_every, validation_skulls=self.validation_skulls)
+        _check_range(1, until=1 if self.until is None else self.until)
+        settings = self.settings
+        _check_range(0, seed=self.seed, margin_mm=settings.margin_mm, smallest_mm3=settings.smallest_mm3)
+        _check_range(0, LARGEST_CELL_MM, spacing_mm=settings.spacing_mm)
+        _check_range(0, 1, occupied_share=settings.occupied_share, threshold=settings.threshold)
 
     @classmethod
     def read(cls, path: Path) -> "TrainConfig":
@@ -137,22 +153,23 @@ class TrainConfig:
         return replace(self, until=None)
 
 
-def _check_least(least: float, **values: float) -> None:
-    """ValueError names the first of them that is less."""
+def _check_range(least: float, most: float = math.inf, **values: float) -> None:
+    """ValueError names the first of them that is less, more, or not finite."""
     for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} cannot be {value:g}; it is at least {least:g}")
+        if not math.isfinite(value) or not least <= value <= most:
+            allowed = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+            raise ValueError(f"{name} cannot be {value:g}; it is {allowed}")
 
 
 def _fill(cls: type[T], values: dict[str, Any], where: str) -> T:
     types = get_type_hints(cls)
     if unknown := values.keys() - types.keys():
         raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}; known are {', '.join(types)}")
-    tables = {name: _fill(types[name], value, f"{where}, {name}") for name, value in values.items() if isinstance(value, dict)}
-    filled = values | tables
-    for name, value in values.items():
+    tables = {name: value for name, value in values.items() if isinstance(value, dict) and is_dataclass(types[name])}
+    filled = values | {name: _fill(types[name], value, f"{where}, {name}") for name, value in tables.items()}
+    for name, value in filled.items():
         if not _fits(value, types[name]):
-            raise ValueError(f"{where}: {name} cannot be {value!r}")
+            raise ValueError(f"{where}: {name} cannot be {value!r}; it is {_said(types[name])}")
     try:
         return cls(**filled)
     except (TypeError, ValueError) as error:
@@ -166,4 +183,17 @@ def _fits(value: object, wanted: object) -> bool:
         return bool in allowed
     if isinstance(value, int | float):
         return float in allowed or (int in allowed and isinstance(value, int))
-    return isinstance(value, dict | list | tuple) or type(value) in allowed or value is None
+    if isinstance(value, list | tuple):
+        return get_origin(wanted) is tuple
+    if isinstance(value, str):
+        return str in allowed and get_origin(wanted) is not tuple
+    return type(value) in allowed or value is None
+
+
+def _said(wanted: object) -> str:
+    """A field's type in words."""
+    if get_origin(wanted) is tuple:
+        return "a list"
+    named = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    allowed = get_args(wanted) or (wanted,)
+    return next((words for kind, words in named.items() if kind in allowed), "a table")

@@ -60,6 +60,9 @@ def training_source(config: TrainConfig, folder: Path) -> Source:
     if config.data.cases:
         given = LESSONS[config.task].given
         return given.drawn(given.cases(config)[0], config.data.stretch, config.data.anew)
+    if not config.data.skulls:
+        message = "There is nothing to learn from: skulls is 0. Name how many are generated, or a folder of yours with --cases-from."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
     return GeneratedSkulls(store(config, folder), training_seeds(config), config.data.stretch)
 
 

@@ -1,7 +1,10 @@
 """Fit a network: the paper's six-level loss, one configuration, resumable to the same result."""
 
+import ctypes
 import math
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,18 +20,24 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import TASKS, Settings
-from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save
+from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
 from calvaria.training.config import OptimizerConfig, TrainConfig
 from calvaria.training.data import Batch, Example
 from calvaria.training.examples import first_sha256, training_examples, validation_examples
 from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
+from calvaria.training.stopping import Stopped, asked_to_stop
 from calvaria.training.team import Team, check_share
 from calvaria.training.widening import widened
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
 
 CHECKPOINT_EVERY = 250
+"""Steps; every validation is followed by one, too."""
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl: which signal a process gets when its parent ends."""
+
 DENSE = "dense-twin.safetensors"
 """Weights of a dense twin, in a layout of their own: nothing serves them."""
 
@@ -48,6 +57,7 @@ def fit(
     Skulls that are generated must lie in the store already (`store`). The same configuration, and the same cases, give the same weights on
     the same machine, interrupted or not, and the same `history.csv` beside them, which also keeps the validation at an end that was not the
     last (`until`). Under `torchrun` several processes share every batch; the first of them saves and reports.
+    Asked to stop, by Ctrl-C or SIGTERM, it saves where it is and raises Stopped.
     CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
     gradient is not finite, rather than weights that are not.
     """
@@ -56,8 +66,7 @@ def fit(
     device = team.device(device)
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device).index or 0)  # kernels are started more quickly on the current one
-    if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
-        raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
+    check(config, folder, device, start, first)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
@@ -68,36 +77,58 @@ def fit(
     learner.to(device)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=0.0, weight_decay=config.optimizer.weight_decay, amsgrad=True)
     examples = training_examples(config, folder, first)
-    run: Run = {"config": asdict(config.whole), "first": first_sha256(first), "cases": LESSONS[config.task].given.sha256(config)}
-    run |= {"generator": None if config.data.cases else GENERATOR, "start": weights_sha256(start)[name] if start else None}
+    run = _run_of(config, start, first)
     progress = resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     held_out = validation_examples(config, folder, first)
     validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
     if team.leads:
         cut_back(folder / HISTORY, progress.step)
-    for step, batch in enumerate(_batches(examples, config, progress.step, team, device), start=progress.step + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config.optimizer)
-        loss = train_step(learner, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
-        mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
-        progress = Progress(step, mean, progress.quality)
-        if not team.leads:
-            continue
-        saved = step % CHECKPOINT_EVERY == 0 or step == config.last_step
-        if step % config.validate_every == 0 or step == config.last_step:
-            quality = validate(learner, validation, LESSONS[config.task], config.settings, device)
-            progress = Progress(step, mean, quality, validated=True)
-        if progress.validated or saved:
-            append(folder / HISTORY, step, mean, progress.quality if progress.validated else None)
-        if saved:  # after its row, which is dropped again if this does not come to pass
-            save(folder / CHECKPOINT, run, learner, optimizer, progress)
-        report(progress)
+    with asked_to_stop() as stop:
+        for step, batch in enumerate(_batches(examples, config, progress.step, team, device), start=progress.step + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config.optimizer)
+            loss = train_step(learner, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
+            mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
+            progress = Progress(step, mean, progress.quality)
+            stopped = stop() if step < config.last_step else 0
+            if team.leads:
+                noted = step == config.last_step or step % config.validate_every == 0 or step % CHECKPOINT_EVERY == 0
+                if step == config.last_step or step % config.validate_every == 0:
+                    quality = validate(learner, validation, LESSONS[config.task], config.settings, device)
+                    progress = Progress(step, mean, quality, validated=True)
+                if noted:
+                    append(folder / HISTORY, step, mean, progress.quality if progress.validated else None)
+                if noted or stopped:  # after its row, which is dropped again if this does not come to pass
+                    save(folder / CHECKPOINT, run, learner, optimizer, progress)
+                report(progress)
+            if stopped:
+                raise Stopped(stopped, step)
     path = folder / (DENSE if config.dense else name)
     if team.leads and config.dense:
         save_file({name: tensor.contiguous() for name, tensor in learner.state_dict().items()}, path)
     elif team.leads:
         save_weights(path, network, TASKS[config.task], config.settings)
     return path
+
+
+def check(config: TrainConfig, folder: Path, device: str, start: Path | None = None, first: Path | None = None) -> None:
+    """CalvariaError BAD_OPTION where a run cannot be, as in `fit`, before any time is spent on it."""
+    if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
+        raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
+    training_examples(config, folder, first)
+    if start:
+        begun(config, start)
+    state_of(folder / CHECKPOINT, _run_of(config, start, first), config.last_step)
+
+
+def _run_of(config: TrainConfig, start: Path | None, first: Path | None) -> Run:
+    return {
+        "config": asdict(config.whole),
+        "first": first_sha256(first),
+        "cases": LESSONS[config.task].given.sha256(config),
+        "generator": None if config.data.cases else GENERATOR,
+        "start": weights_sha256(start)[CLOSE_UP if config.second else WEIGHTS] if start else None,
+    }
 
 
 def begun(config: TrainConfig, start: Path) -> dict[str, torch.Tensor]:
@@ -122,7 +153,8 @@ def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch,
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     team.average(network)
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=True)
+    if not torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0).isfinite():
+        raise RuntimeError("A gradient is not finite: the learning rate is too high for this network, or its precision too low.")
     optimizer.step()
     return float(loss.detach())
 
@@ -161,9 +193,14 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
         collate_fn=list,
         num_workers=workers,
         prefetch_factor=8 if workers == 1 else 2,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_loader,
     )
 
 
-def _one_thread(_: int) -> None:
+def _begin_loader(_: int) -> None:
+    """One thread; what stops the run stops the process that trains, and that ends this one, however it ends itself."""
     threadpool_limits(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

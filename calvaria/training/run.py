@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -19,10 +20,11 @@ from calvaria.tasks import Settings
 from calvaria.training.checkpoint import CHECKPOINT
 from calvaria.training.checkpoint import Progress as TrainingProgress
 from calvaria.training.config import TrainConfig
-from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
-from calvaria.training.fit import begun, fit
+from calvaria.training.examples import store, training_seeds, validation_seeds
+from calvaria.training.fit import check, fit
 from calvaria.training.given import GivenCase
 from calvaria.training.lessons import LESSONS
+from calvaria.training.stopping import Stopped
 from calvaria.training.team import check_share
 from calvaria.weights import WEIGHTS, load_weights
 
@@ -48,9 +50,7 @@ def run(
     if cases:
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
     check_share(config.optimizer.batch)
-    training_examples(config, folder, first)  # what is refused is refused before an hour of making skulls, not after
-    if start:
-        begun(config, start)
+    check(config, folder, device, start, first)  # what is refused is refused before an hour of making skulls, not after
     console = get_console() if os.environ.get("RANK", "0") == "0" else Console(quiet=True)  # of a team, the first alone speaks
     with _bars(console) as bars:
         count, skulls, note = _skulls(config, folder, first)
@@ -58,7 +58,11 @@ def run(
         for done, _ in enumerate(skulls, start=1):
             making.reach(done, note)
         training = Stage(bars, "training", config.last_step)
-        path = fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
+        try:
+            path = fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
+        except Stopped as stopped:
+            _say(console, f"Stopped after step {stopped.step} of {config.last_step}: the same command goes on from there.")
+            sys.exit(128 + stopped.number)
     _say(console, str(path))
 
 
@@ -92,8 +96,11 @@ def read_config(task: str, path: Path) -> TrainConfig:
     """The configuration of a run; CalvariaError BAD_OPTION for a file that is absent, mistyped, or of another task."""
     try:
         config = TrainConfig.read(path)
-    except (OSError, ValueError) as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration {path} cannot be used: {error}. Name one with --config.") from error
+    except OSError as error:
+        message = f"The configuration {path} cannot be read: {error.strerror}. Name one with --config."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+    except ValueError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration cannot be used: {error}.") from error
     if task not in LESSONS:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{task} cannot be learned: it has no row in calvaria/training/lessons.py.")
     if config.task != task:

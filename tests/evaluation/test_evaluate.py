@@ -149,6 +149,25 @@ def test_rows_of_other_arguments_are_not_gone_on_with(tmp_path: Path) -> None:
         evaluation(path, weights="a")
 
 
+@pytest.mark.parametrize("name", ["scores", "scores.txt", "scores.json", "folder.csv"])
+def test_results_go_into_a_csv_file_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(CalvariaError, match="names a CSV file") as refusal:
+        evaluation(tmp_path / name)
+    assert refusal.value.code is ErrorCode.BAD_OPTION
+
+
+@pytest.mark.parametrize(("suffix", "damage"), [(".json", "{"), (".json", "[]"), (".csv", ",,,,,\n"), (".csv", "a,b,c,d,e,,,g,,\n")])
+def test_damaged_results_are_refused(tmp_path: Path, suffix: str, damage: str) -> None:
+    path = tmp_path / "scores.csv"
+    evaluation(path).run(planned(1))
+    damaged = path.with_suffix(suffix)
+    damaged.write_text(damage if suffix == ".json" else damaged.read_text() + damage)
+    with pytest.raises(CalvariaError, match="is damaged") as refusal:
+        evaluation(path)
+    assert refusal.value.code is ErrorCode.BAD_OPTION
+
+
 def test_cases_may_be_added_and_those_of_other_files_are_scored_anew(tmp_path: Path) -> None:
     path, columns = tmp_path / "scores.csv", tuple(figure.name for figure in QUICK.figures)
     methods: dict[str, Method] = {MODEL: perfect}

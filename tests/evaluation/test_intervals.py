@@ -60,3 +60,9 @@ def test_nothing_of_a_hundred_may_still_be_three_or_four() -> None:
     none = share(0, 100)
     assert (none.value, none.low) == (0, 0)
     assert none.high == pytest.approx(1 - 0.025 ** (1 / 100))
+
+
+def test_of_one_or_two_an_interval_says_nothing() -> None:
+    assert [estimate([0.5] * count, list("abcd")[:count]).told for count in (1, 2, 3, 4)] == [False, False, True, True]
+    assert not estimate([0.5, 0.6, 0.7, 0.8], list("aabb")).told
+    assert share(1, 3).told

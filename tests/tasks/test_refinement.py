@@ -1,3 +1,5 @@
+from math import prod
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,7 +9,7 @@ from calvaria.evaluation.metrics import dice
 from calvaria.geometry import bounding_box, grown, to_canonical
 from calvaria.synthetic.thorax import make_case
 from calvaria.tasks import TASKS, Extras, Inferred, Settings, refinement
-from calvaria.tasks.refinement import APART_MM, INPUTS, LARGEST_CELL_MM, REACH_CELLS, finish, prepare
+from calvaria.tasks.refinement import APART_MM, INPUTS, LARGEST_CELL_MM, REACH_CELLS, finish, prepare, working_grid
 from calvaria.volume import BinaryVolume, Mask
 
 SETTINGS = Settings(spacing_mm=1.5, smallest_mm3=50)
@@ -126,6 +128,7 @@ def test_cells_grow_with_the_mask_and_everything_near_its_surface_is_judged() ->
     [
         (np.zeros((4, 4, 4), np.bool_), (1, 1, 1), ErrorCode.EMPTY_MASK),
         (np.ones((4, 4, 4), np.bool_), (1, 1, 1), ErrorCode.FULL_MASK),
+        (np.indices((30, 30, 30)).sum(0) > 0, (1, 1, 1), ErrorCode.FULL_MASK),
         (np.eye(4, dtype=np.bool_)[..., None] & [True, False], (0.2, 0.2, 0.2), ErrorCode.EMPTY_MASK),
         (ball(3) | np.roll(ball(3), 15, axis=0), (100, 100, 100), ErrorCode.TOO_LARGE),
         (np.tile(ball(3), (8, 8, 8)), (3, 3, 3), ErrorCode.TOO_LARGE),
@@ -143,7 +146,7 @@ def test_what_it_spans_is_known_before(shape: tuple[int, int, int], spacing_mm: 
     mask = np.ones(shape, np.bool_)
     mask[0, 0, 0] = False
     given = volume(mask, spacing_mm)
-    cells = prepare(given, SETTINGS).shares.size
+    cells = prod(working_grid(given, SETTINGS.spacing_mm).shape)
     assert cells <= TASKS["refinement"].spans(given, Extras())
 
 

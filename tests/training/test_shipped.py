@@ -38,6 +38,17 @@ def test_they_are_read(path: Path, tmp_path: Path) -> None:
         ("spacing_mm = 3.0", "spacing_mm = -3", "spacing_mm"),
         ("intact = 0.05", "intact = -1", "intact"),
         ("mirrored = true", "mirrored = 1", "mirrored"),
+        ("mirrored = true", "mirrored = true\nthreshold = 3", "threshold"),
+        ("intact = 0.05", "intact = 5", "intact"),
+        ("stretch = 0.08", "stretch = 2.0", "stretch"),
+        ("finer = 2.4", "finer = 0", "finer"),
+        ("spacing_mm = 3.0", "spacing_mm = nan", "spacing_mm"),
+        ("spacing_mm = 3.0", "spacing_mm = 50", "spacing_mm"),
+        ("spacing_mm = 3.0", "spacing_mm = {}", "spacing_mm"),
+        ("learning_rate = 2e-3", "learning_rate = inf", "learning_rate"),
+        ("warmup = 200", "warmup = 200\nweight_decay = -1.0", "weight_decay"),
+        ("seed = 1", "seed = 1\nuntil = 0", "until"),
+        ("stretch = 0.08", 'stretch = 0.08\nwithout = "small"', "without"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(written: str, instead: str, named: str, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A run can be stopped and continued, and learns."""
 
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -18,12 +20,13 @@ from calvaria.predictor import Predictor
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.tasks import TASKS, Settings
 from calvaria.tasks.closeup import INPUTS
-from calvaria.training.checkpoint import CHECKPOINT, Progress
+from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, save
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Draw, Example, Examples
 from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
+from calvaria.training.stopping import Stopped, asked_to_stop
 from calvaria.training.team import Team
 from calvaria.volume import BinaryVolume
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
@@ -54,21 +57,27 @@ class Interrupted(Exception):
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calvaria.training.fit.CHECKPOINT_EVERY", 2)
-
-    def stop(progress: Progress) -> None:
-        if progress.step == 3:  # its row is there, its checkpoint is not
-            raise Interrupted
-
     whole = fit(CONFIG, runs / "whole")
-    with pytest.raises(Interrupted):
-        fit(CONFIG, runs / "parts", report=stop)
+    with monkeypatch.context() as broken:
+        broken.setattr("calvaria.training.fit.save", fails_at(4))  # its row is there, its checkpoint is not
+        with pytest.raises(Interrupted):
+            fit(CONFIG, runs / "parts")
     seen: list[int] = []
     parts = fit(CONFIG, runs / "parts", report=lambda progress: seen.append(progress.step))
-    assert seen == [3, 4, 5, 6]
+    assert seen == [4, 5, 6]
     assert (runs / "parts" / HISTORY).read_text() == (runs / "whole" / HISTORY).read_text()
     a, b = (Predictor.load(path.parent).network.state_dict() for path in (whole, parts))
     for name in a:
         assert torch.equal(a[name], b[name]), name
+
+
+def fails_at(step: int) -> Callable[..., None]:
+    def save_but(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        if progress.step == step:
+            raise Interrupted
+        save(path, run, network, optimizer, progress)
+
+    return save_but
 
 
 def test_a_runs_history_has_a_row_at_each_validation_and_checkpoint(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +142,7 @@ def test_a_checkpoint_outlives_a_setting_that_came_later(runs: Path) -> None:
 
 def test_weights_that_are_no_numbers_are_never_written(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calvaria.training.fit.pyramid_loss", lambda levels, *_: sum(level.logits.sum() for level in levels) * torch.nan)
-    with pytest.raises(RuntimeError, match="non-finite"):
+    with pytest.raises(RuntimeError, match="is not finite"):
         fit(CONFIG, runs / "nan")
     assert not (runs / "nan" / WEIGHTS).exists()
 
@@ -303,6 +312,56 @@ def test_kinds_of_defects_may_be_left_out(runs: Path) -> None:
         assert not np.array_equal(large.sites, any_kind.sites)
     with pytest.raises(ValueError, match="no defects of kind enormous"):
         replace(CONFIG.data, without=("enormous",))
+    with pytest.raises(ValueError, match="every kind of defect"):
+        replace(CONFIG.data, without=DEFECT_KINDS)
+
+
+def test_without_skulls_there_is_nothing_to_learn_from(runs: Path) -> None:
+    with pytest.raises(CalvariaError, match="nothing to learn from: skulls is 0"):
+        fit(replace(CONFIG, data=replace(CONFIG.data, skulls=0)), runs / "none")
+    assert not (runs / "none").exists()
+
+
+@pytest.fixture
+def heeding() -> Iterator[None]:
+    """As in a terminal: in the background Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_to_the_same_weights(runs: Path, number: signal.Signals) -> None:
+    whole = fit(CONFIG, runs / "not asked")
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    folder = runs / f"asked by {number.name}"
+    with pytest.raises(Stopped) as stopped:
+        fit(CONFIG, folder, report=stop)
+    assert (stopped.value.number, stopped.value.step) == (number, 5)
+    assert signal.getsignal(number) == before
+    seen: list[int] = []
+    parts = fit(CONFIG, folder, report=lambda progress: seen.append(progress.step))
+    assert seen == [6]
+    assert (folder / HISTORY).read_text() == (runs / "not asked" / HISTORY).read_text()
+    a, b = (Predictor.load(path.parent).network.state_dict() for path in (whole, parts))
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+@pytest.mark.usefixtures("heeding")
+def test_asked_a_second_time_it_ends_at_once() -> None:
+    with asked_to_stop() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop() == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_the_dense_twin_trains_by_the_same_configuration(runs: Path) -> None:

@@ -1,0 +1,42 @@
+"""A run that is asked to stop does so between two steps, so that nothing it has learned is lost."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = signal.SIGINT, signal.SIGTERM
+
+
+class Stopped(Exception):
+    """A run was asked to stop by this signal, and did after this step."""
+
+    def __init__(self, number: int, step: int):
+        super().__init__(f"stopped by signal {number} after step {step}")
+        self.number, self.step = number, step
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], int]]:
+    """Within, Ctrl-C and SIGTERM are remembered: what is yielded says which came, or 0. The second one ends the program at once.
+
+    Only a program's first thread can heed signals; in another, none is.
+    """
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # as Ctrl-C in the background
+        before.update({number: signal.signal(number, remember) for number in heeded})
+    try:
+        yield lambda: received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
