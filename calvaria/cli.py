@@ -110,7 +110,7 @@ def train(
     ] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of the weights that a new run starts from; default: random ones.")] = None,
     first: Annotated[Path | None, typer.Option(help="For a second look: folder of the first network's weights.")] = None,
-    cases_from: Annotated[Path | None, typer.Option(help="Learn from this folder of defective skulls with their truths.")] = None,
+    cases_from: Annotated[Path | None, typer.Option(help="Learn from this folder: defective skulls, or rough masks, with truths.")] = None,
     device: Device = "cpu",
 ) -> None:
     """Fit a task's network, on data generated from a seed or on your own."""

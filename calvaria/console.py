@@ -12,9 +12,9 @@ from calvaria.io import read
 from calvaria.volume import BinaryVolume
 
 
-def read_volume(path: Path, label: int | None = None) -> BinaryVolume:
+def read_volume(path: Path) -> BinaryVolume:
     """A mask from a file; what had to be assumed about it is said on standard error."""
-    decoded = read(path, label=label)
+    decoded = read(path)
     warn(path, decoded.remarks)
     return decoded.volume
 

@@ -38,9 +38,6 @@ class Grid(Protocol):
     @property
     def features(self) -> Field: ...
 
-    @property
-    def occupied_cells(self) -> int: ...
-
 
 class Inference:
     """A network on a device and an engine."""

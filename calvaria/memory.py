@@ -198,7 +198,6 @@ def split_to_fit(
     device: torch.device,
     budget_bytes: int,
     copies: int = 1,
-    dtype: torch.dtype = torch.float32,
 ) -> list[list[Item]]:
     """`split` by the peak of a plan that keeps all its `growth` allows, for items whose sites at stride 1 are `mask_of`, bool [x, y, z].
 
@@ -209,7 +208,7 @@ def split_to_fit(
     loads = [Load.free(SiteSet.from_masks([mask_of(item)], counting), config.growth)[0] for item in items]
 
     def peak_bytes(piece: Sequence[tuple[Item, Load]]) -> int:
-        return predicted_peak_bytes([load for _, load in piece] * copies, config, engine, device.type, dtype)
+        return predicted_peak_bytes([load for _, load in piece] * copies, config, engine, device.type)
 
     pieces = split(list(zip(items, loads, strict=True)), peak_bytes, budget_bytes)
     return [[item for item, _ in piece] for piece in pieces]

@@ -24,6 +24,7 @@ from calvaria.memory import Load, predicted_peak_bytes
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, pyramid
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet, triton_engine
+from calvaria.training.loss import pyramid_loss
 
 DEVICE = torch.device("cuda")
 # Half the thickness of the shells that are given and wanted, against a grid of size 1: at 512³ 7 million sites and 12 million candidates.
@@ -212,13 +213,6 @@ def memory() -> None:
                 print(f"{what}: {predicted / 2**20:.1f} MiB predicted, {peak / 2**20:.1f} allocated")
 
 
-def loss_of(levels: list[Level], truth: SiteSet) -> Tensor:
-    total = levels[0].logits.new_zeros(())
-    for level, wanted in zip(levels, reversed(pyramid(truth)[:-1]), strict=True):
-        total = total + F.binary_cross_entropy_with_logits(level.logits, wanted.holds(level.sites).to(level.logits.dtype))
-    return total
-
-
 def train_calls(size: int, batch: int) -> list[Callable[[], float]]:
     """Whole training steps on two inputs."""
     network = random_network("ch1").train()
@@ -227,7 +221,7 @@ def train_calls(size: int, batch: int) -> list[Callable[[], float]]:
     def step(given: Tensor, wanted: SiteSet) -> float:
         sites, truth = (SiteSet(words, wanted.extents, 1, wanted.engine) for words in (given, wanted.words))
         with torch.autocast("cuda", torch.bfloat16):
-            loss = loss_of(network(sites, truth), truth)
+            loss = pyramid_loss(network(sites, truth), sites, truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -43,7 +43,7 @@ class Wanted:
         if self.folder and not assessment.usual.of_folder:
             raise _refused(f"Cases of {assessment.task} come from seeds or with --whole, not from a folder.")
         if self.folder and (self.whole or self.intact or self.kinds):
-            raise _refused("--cases-from brings its own defects: leave out --whole, --intact and --kinds.")
+            raise _refused("--cases-from brings its own cases: leave out --whole, --intact and --kinds.")
         if self.folder and self.seed:
             raise _refused("--cases-from takes cases as they come: leave out --seed, and choose how many with --cases.")
         if self.spacing_mm and (self.whole or self.folder):

@@ -19,10 +19,12 @@ from calvaria.volume import BinaryVolume
 LOOKED_FOR = (
     "defective_skull/CLASS/NAME.nrrd with complete_skull/NAME.nrrd or implant/CLASS/NAME.nrrd (SkullBreak); "
     "defective_skull/NAME.nrrd with complete_skull/NAME.nrrd or implant/NAME.nrrd (SkullFix, or any folders called defective, "
-    "complete and implant); NAME/defective.nrrd or SKULL/NAME/defective.nrrd with implant.nrrd or complete.nrrd beside it (pairs)"
+    "complete and implant); NAME/defective.nrrd or SKULL/NAME/defective.nrrd with implant.nrrd or complete.nrrd beside it (pairs); "
+    "NAME_defective.nrrd with NAME_implant.nrrd or NAME_complete.nrrd (pairs in one folder)"
 )
 
 _ROLE = re.compile(r"(defective|complete|implant)(?:s|_skulls?)?", re.IGNORECASE)
+_NAME_AND_ROLE = re.compile(r"(.+)[-_. ](defective|complete|implant)|(defective|complete|implant)[-_. ](.+)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +90,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
 def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
     """As `pairs`, but none where the folder is in no known layout. BAD_OPTION where two files or folders of one role compete."""
     parallel = _roles(folders(folder), [path.name for path in folders(folder)])
-    found = list(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes))
+    found = list(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes)) or list(_flat(folder, suffixes))
     return sorted(found, key=lambda pair: pair.name)
 
 
@@ -119,6 +121,20 @@ def _folder_each(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
                 without.append(inner)
     if found and without:
         _log.warning("No file called defective%s in %s.", "|".join(suffixes), ", ".join(map(str, without)))
+
+
+def _flat(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
+    """All in one folder: a file's name says whose it is and what it holds."""
+    cases: dict[str, dict[str, Path]] = {}
+    for stem, path in by_stem(folder, suffixes).items():
+        if match := _NAME_AND_ROLE.fullmatch(stem):
+            files, role = cases.setdefault(match[1] or match[4], {}), (match[2] or match[3]).lower()
+            if role in files:
+                raise CalvariaError(ErrorCode.BAD_OPTION, f"{files[role]} and {path} say the same; leave one of them in the folder.")
+            files[role] = path
+    for name, files in cases.items():
+        if "defective" in files:
+            yield Pair(name, name, "", files["defective"], files.get("complete"), files.get("implant"))
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

@@ -22,7 +22,10 @@ SMALL_MM = 20.0
 _HEAD_BYTES = 1024
 
 
-Box = tuple[NDArray[np.float64], NDArray[np.float64]]
+MESH_SIZES = (30, 60, 90, 120)
+"""Voxels along each axis, as in the paper's branch for MRI."""
+
+Extent = tuple[NDArray[np.float64], NDArray[np.float64]]
 """The least and the greatest x, y, z, LPS mm."""
 
 
@@ -48,14 +51,14 @@ class Grid:
     affine: Affine
 
     @classmethod
-    def cube(cls, box: Box, cells: int) -> "Grid":
+    def cube(cls, box: Extent, cells: int) -> "Grid":
         """`cells`³ isotropic voxels: a cube about a box, with MARGIN on each side of its longest."""
         low, high = box
         width = float((high - low).max()) / (1 - 2 * MARGIN)
         return cls._placed((low + high) / 2, width / cells, (cells, cells, cells))
 
     @classmethod
-    def at_spacing(cls, box: Box, spacing_mm: float, margin_mm: float = 5.0) -> "Grid":
+    def at_spacing(cls, box: Extent, spacing_mm: float, margin_mm: float = 5.0) -> "Grid":
         """Isotropic voxels of `spacing_mm` about a box, with at least `margin_mm` of air on each side."""
         low, high = box
         x, y, z = (int(count) for count in np.ceil((high - low + 2 * margin_mm) / spacing_mm))
@@ -114,7 +117,7 @@ def _checked(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64]
     return Mesh(vertices, faces, tuple(warnings))
 
 
-def box_of(surfaces: Sequence[Mesh]) -> Box:
+def box_of(surfaces: Sequence[Mesh]) -> Extent:
     """The box that holds the triangles of surfaces that belong together; vertices in no triangle do not count."""
     used = [surface.vertices[surface.faces.reshape(-1)] for surface in surfaces]
     return np.min([points.min(axis=0) for points in used], axis=0), np.max([points.max(axis=0) for points in used], axis=0)

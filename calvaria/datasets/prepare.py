@@ -7,7 +7,7 @@ from pathlib import Path
 from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, tell_unread, walk
 from calvaria.datasets.index import DataSet
 from calvaria.datasets.layouts import cases_in
-from calvaria.datasets.meshes import Box, Grid, Mesh, box_of, read_mesh
+from calvaria.datasets.meshes import MESH_SIZES, Extent, Grid, Mesh, box_of, read_mesh
 from calvaria.datasets.series import check_rule, counts_at, own_resolution, resampled
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode
@@ -18,7 +18,6 @@ from calvaria.volume import BinaryVolume
 
 NATIVE = "native"
 """The folder of volumes at their own resolution."""
-MESH_SIZES = (30, 60, 90, 120)
 """Those of the paper's MRI skulls: Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6."""
 
 
@@ -118,7 +117,7 @@ class _FromVolume:
 @dataclass(frozen=True, eq=False)
 class _FromMesh:
     surface: Mesh
-    box: Box
+    box: Extent
     shell: bool
     name: str
     kind: str = "mesh"

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from calvaria.datasets.files import MESHES, VOLUMES, log_warnings, suffix_of, walk
 from calvaria.datasets.index import refusing
-from calvaria.datasets.meshes import Grid, box_of, read_mesh
+from calvaria.datasets.meshes import MESH_SIZES, Grid, box_of, read_mesh
 from calvaria.datasets.series import RESOLUTIONS, own_resolution, series
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode
@@ -24,7 +24,6 @@ from calvaria.io import read
 from calvaria.sparse.sites import SiteSet
 from calvaria.volume import BinaryVolume, Mask
 
-MESH_SIZES = (30, 60, 90, 120)
 STRIDES = (1, 2, 4, 8, 16, 32, 64)
 PAPER = "the paper: 3 to 9 % occupied; all voxels grow cubically, occupied ones about quadratically"
 

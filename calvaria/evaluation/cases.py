@@ -123,7 +123,7 @@ def _planned_whole(name: str, skull: Callable[[], BinaryVolume]) -> Planned:
     return Planned(name, INTACT, name, make)
 
 
-def check_held_out(seeds: range) -> None:
-    """CalvariaError BAD_OPTION for skulls that something was trained on."""
+def check_held_out(seeds: range, what: str = "Skulls") -> None:
+    """CalvariaError BAD_OPTION for skulls, or chests, that something was trained on."""
     if not seeds or seeds[0] not in EVALUATION or seeds[-1] not in EVALUATION:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"Skulls to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{what} to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")

@@ -3,7 +3,7 @@
 How far each reaches was chosen on masks that networks learn from: `python -m calvaria.evaluation.cleaning` chooses again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import cc3d
@@ -71,9 +71,9 @@ def mean_dice(cleaning: Cleaning, cases: Sequence[RefinementCase]) -> float:
     return float(np.mean([dice(cleaning(case.given).mask, case.truth.mask) for case in cases]))
 
 
-def best_mm(reaching: Reaching, cases: Sequence[RefinementCase], tried_mm: Iterable[float] = TRIED_MM) -> float:
+def best_mm(reaching: Reaching, cases: Sequence[RefinementCase]) -> float:
     """The reach that mends most."""
-    return max(tried_mm, key=lambda mm: mean_dice(partial(_at, reaching, mm), cases))
+    return max(TRIED_MM, key=lambda mm: mean_dice(partial(_at, reaching, mm), cases))
 
 
 def _at(reaching: Reaching, mm: float, volume: BinaryVolume) -> BinaryVolume:

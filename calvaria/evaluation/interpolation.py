@@ -2,10 +2,10 @@
 
 from math import ceil
 
-import edt
 import numpy as np
 
-from calvaria.geometry import Field, bounding_box
+from calvaria.distance import signed_distance
+from calvaria.geometry import Field, bounding_box, grown
 from calvaria.sampling import nearest, sampled
 from calvaria.tasks import Extras
 from calvaria.tasks.super_resolution import answer_grid
@@ -28,8 +28,7 @@ def shape_based(coarse: BinaryVolume, extras: Extras) -> BinaryVolume:
 
     Raya and Udupa, IEEE Trans Med Imaging 9 (1990), doi 10.1109/42.52980.
     """
-    inside, outside = (edt.edt(mask, anisotropy=coarse.spacing_mm) for mask in (coarse.mask, ~coarse.mask))
-    return _above(coarse, inside - outside, 0.0, extras)
+    return _above(coarse, signed_distance(coarse.mask, coarse.spacing_mm), 0.0, extras)
 
 
 BASELINES = {"shape-based": shape_based, "linear": linear, "nearest": nearest_neighbour}
@@ -39,7 +38,7 @@ def _above(coarse: BinaryVolume, values: Field, threshold: float, extras: Extras
     """Nothing is above it where all coarse voxels around are empty, so only what lies near the occupied ones is looked at."""
     target = answer_grid(coarse, extras)
     scale = np.array(target.shape) / coarse.shape
-    near = [slice(max(axis.start - 1, 0), axis.stop + 1) for axis in bounding_box(coarse.mask)]
+    near = grown(bounding_box(coarse.mask), (1, 1, 1), coarse.shape)
     x, y, z = (slice(int(axis.start * step), ceil(axis.stop * step)) for axis, step in zip(near, scale, strict=True))
     mask = np.zeros(target.shape, np.bool_)
     mask[x, y, z] = sampled(values, coarse, target.cropped((x, y, z))) > threshold

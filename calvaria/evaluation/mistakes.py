@@ -52,14 +52,14 @@ class _Work:
         return chosen
 
 
-def corrupted(truth: BinaryVolume, seed: int, wanted: float | None = None, others: Mask | None = None) -> BinaryVolume:
-    """A mask with mistakes, of a Dice of about `wanted` against the truth, or by chance in DICE.
+def corrupted(truth: BinaryVolume, seed: int, others: Mask | None = None) -> BinaryVolume:
+    """A mask with mistakes, of a Dice by chance in DICE against the truth.
 
     truth   must not be empty; what is in it matters little: any organ, a brain, a skull
     others  bool [X, Y, Z]: what organs beside it occupy; where it touches any, leaks go there half the time
     """
     rng = np.random.default_rng([seed, 6])
-    wanted = float(rng.uniform(*DICE)) if wanted is None else wanted
+    wanted = float(rng.uniform(*DICE))
     mask, spacing_mm = truth.mask, truth.spacing_mm
     others = np.zeros_like(mask) if others is None else others & ~mask
     touched = others & (edt.edt(~mask, anisotropy=spacing_mm) <= 2 * max(spacing_mm))

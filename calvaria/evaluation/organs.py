@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.evaluation.cases import check_held_out
 from calvaria.evaluation.mistakes import corrupted
 from calvaria.evaluation.scoring import Case, Planned
 from calvaria.segmenter import SEGMENTED, segmented
-from calvaria.synthetic.seeds import EVALUATION
 from calvaria.synthetic.thorax.anatomy import ORGANS
 from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras
@@ -24,8 +23,7 @@ def mistaken(seeds: range, organs: Sequence[str] = ORGANS, sources: Sequence[str
 
     Of all organs from all sources half the masks are the network's: of its organs one by turns is not drawn.
     """
-    if not seeds or seeds[0] not in EVALUATION or seeds[-1] not in EVALUATION:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"Chests to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
+    check_held_out(seeds, "Chests")
     return [_planned(seed, organ, source, imaged) for seed in seeds for organ, source in _asked(seed, organs, sources)]
 
 

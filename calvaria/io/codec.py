@@ -98,14 +98,14 @@ def encode_scan(samples: NDArray[Any], affine: Affine) -> bytes:
     return nrrd.serialise_scan(samples, affine)
 
 
-def read(path: Path | str, *, label: int | None = None, max_voxels: int = DEFAULT_MAX_VOXELS) -> Decoded:
+def read(path: Path | str, *, label: int | None = None) -> Decoded:
     """A mask from a file; its content, not its suffix, says what it is."""
-    return decode(_content(Path(path)), label=label, max_voxels=max_voxels)
+    return decode(_content(Path(path)), label=label)
 
 
-def read_image(path: Path | str, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Image:
+def read_image(path: Path | str) -> Image:
     """Samples of any type from a file, a CT for instance."""
-    return decode_image(_content(Path(path)), max_voxels=max_voxels)
+    return decode_image(_content(Path(path)))
 
 
 def write(path: Path | str, volume: BinaryVolume) -> None:

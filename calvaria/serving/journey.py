@@ -72,11 +72,12 @@ class Journey:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Add to a stage's seconds."""
         start = perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
 
     def warn(self, *notices: Notice) -> None:
         self.warnings += notices

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from calvaria.companion import scan_beside
 from calvaria.errors import CalvariaError, ErrorCode, error_code
-from calvaria.io import DEFAULT_MAX_VOXELS, as_mask, open_image
+from calvaria.io import DEFAULT_MAX_VOXELS, Decoded, Promise, as_mask, open_image
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_questions, assumptions, merged
@@ -25,7 +25,7 @@ from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.room import Room
-from calvaria.serving.wire import IMAGE_PART
+from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 from calvaria.volume import BinaryVolume
 
 __all__ = ["STAGES", "Limits", "Model", "Request", "Response", "Service"]
@@ -118,10 +118,10 @@ class Service:
         journey.options = RequestOptions.parse(request.options, task)
         with journey.timed("decode"):
             promise = open_image(request.body, max_voxels=self.limits.max_voxels)
-            with self._room.holding(promise.sample_bytes):
-                journey.decoded = as_mask(promise.read(), journey.options.label, keep_labels=task.label_margin_mm is not None)
-            volume = journey.decoded.volume
-            image = self._image(journey, volume) if request.image is not None else None
+        with self._room.holding(promise.sample_bytes), journey.timed("decode"):
+            journey.decoded = self._mask(journey, promise)
+        volume = journey.decoded.volume
+        image = self._image(journey, volume) if request.image is not None else None
         journey.occupied = volume.occupied
         journey.warn(*assumptions(journey.decoded.warnings), *merged(journey.decoded.merged))
         journey.extras = replace(journey.options.extras, image=image)
@@ -141,14 +141,25 @@ class Service:
                 self._waiting_bytes += journey.waiting_bytes
             journey.warn(*about_questions(task, journey.asked))
 
+    def _mask(self, journey: Journey, promise: Promise) -> Decoded:
+        """CalvariaError as its file is, or where it holds no mask."""
+        keep_labels = self.predictor.task.label_margin_mm is not None
+        try:
+            return as_mask(promise.read(), journey.options.label, keep_labels=keep_labels)
+        except CalvariaError as error:
+            swapped = error.code is ErrorCode.NOT_BINARY and journey.request.image is not None
+            hint = f" Or are `{VOLUME_PART}` and `{IMAGE_PART}` swapped?" if swapped else ""
+            raise CalvariaError(error.code, error.message + hint) from error
+
     def _image(self, journey: Journey, volume: BinaryVolume) -> NDArray[Any]:
         """The scan that came with a mask. CalvariaError BAD_GEOMETRY where it lies on another grid, NOT_HOUNSFIELD, or as its file is."""
         task, body = self.predictor.task, journey.request.image
         if not task.imaged:
             raise CalvariaError(ErrorCode.UNKNOWN_OPTION, f"{task.name} takes no {IMAGE_PART} beside the volume. Leave it out.")
         try:
-            promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
-            with self._room.holding(promise.sample_bytes):
+            with journey.timed("decode"):
+                promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
+            with self._room.holding(promise.sample_bytes), journey.timed("decode"):
                 image = promise.read()
             return scan_beside(image, volume)
         except CalvariaError as error:

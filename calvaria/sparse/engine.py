@@ -1,6 +1,7 @@
 """What a sparse engine computes: the one list of operations behind the operators, training and serving.
 
-An engine is a module with these functions. `reference` is plain PyTorch, on any device, and the oracle; `native` is C++ on a CPU.
+An engine is a module with these functions. `reference` is plain PyTorch, on any device, and the oracle; `native` is C++ on a
+CPU, Triton on a GPU, and has `why_not() -> str` beside them: what keeps it from working here, or "".
 
 The bits of a grid [B, X, Y, Z] are int64 words [B, X, Y, W], W = ceil(Z / 64): bit k of word w of a line is the cell z = 64 w + k.
 Bits past Z are zero. Sites stand in raster order, (b, x, y, z) with z fastest; the row of a site is its rank in that order:

@@ -52,6 +52,8 @@ class SiteSet:
         """
         empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
         cells = coordinates.int() // empty._scale if stride > 1 else coordinates.int()
+        if cells.is_cuda and not ((cells >= 0) & (cells < torch.tensor(empty.shape, device=cells.device))).all():
+            raise ValueError("some sites lie outside the grid")  # before anything is written there; on a CPU `mark` sees to that
         sites = replace(empty, words=empty.compute.mark(cells.contiguous(), empty.shape))
         if len(extents) > 1 and any(mask.sum() != count for mask, count in zip(sites.masks(), sites.counts, strict=True)):
             raise ValueError("some sites lie outside their items")
@@ -126,12 +128,9 @@ class SiteSet:
         """Each item's values, float32 [X, Y, Z], from one value per site [N]; `absent` where there is no site."""
         return [self.compute.spread(self.bits, values, item, size, absent) for item, size in enumerate(self.sizes)]
 
-    def host_spread(self, values: Tensor, absent: float = 0.0, sent_as: torch.dtype | None = None) -> list[Tensor]:
-        """`spread` on the host: the sites come from a device as bits, the values [N] as they are or in the type they are `sent_as`.
-
-        torch.float16 halves what is sent and changes a value in [0, 1] by at most 2⁻¹².
-        """
-        return self.on_host.spread(values.to(sent_as or values.dtype).cpu().float(), absent)
+    def host_spread(self, values: Tensor) -> list[Tensor]:
+        """`spread` on the host, zero where there is no site: from a device come the sites as bits, and the values [N]."""
+        return self.on_host.spread(values.cpu().float())
 
     @cached_property
     def on_host(self) -> "SiteSet":

@@ -4,11 +4,10 @@ from math import ceil
 
 import numpy as np
 
-from calvaria.geometry import Box, Field, bounding_box
+from calvaria.geometry import Field, bounding_box, grown
 from calvaria.tasks.components import connected
 from calvaria.tasks.opening import grown_by_ball
 from calvaria.tasks.task import CloseUp
-from calvaria.volume import Mask
 
 NARROWEST_MM = 8.0
 """What is narrower, however long, is a cleft and no hole. A round hole's piece has 0.87 of its diameter; the narrowest rightly made on
@@ -28,7 +27,8 @@ def without_strips(field: Field, closeup: CloseUp, threshold: float) -> Field:
     left whole: whether it is too narrow is judged once it is finished.
     """
     cell_mm = closeup.grid.spacing_mm
-    box = _around((field > threshold) & (closeup.shares <= 0.5), ceil(NARROWEST_MM / 2 / cell_mm))
+    filled = (field > threshold) & (closeup.shares <= 0.5)
+    box = grown(bounding_box(filled), [ceil(NARROWEST_MM / 2 / cell_mm)] * 3, filled.shape)
     bone = closeup.shares[box] > 0.5
     added = (field[box] > threshold) & ~bone
     middle = added & ~grown_by_ball(bone, NARROWEST_MM / 2, (cell_mm,) * 3)
@@ -39,9 +39,3 @@ def without_strips(field: Field, closeup: CloseUp, threshold: float) -> Field:
     kept = field.copy()
     kept[box][with_middle & ~grown_by_ball(middle, NARROWEST_MM / 2 + CORNERS_MM, (cell_mm,) * 3)] = 0
     return kept
-
-
-def _around(mask: Mask, cells: int) -> Box:
-    """The mask's bounding box and so many cells on each side, as far as there are any."""
-    x, y, z = (slice(max(axis.start - cells, 0), axis.stop + cells) for axis in bounding_box(mask))
-    return x, y, z

@@ -18,11 +18,11 @@ MOST_PLACES = 20_000
 """Voxels of a mask that its extents are measured by."""
 
 
-Labels = NDArray[np.unsignedinteger[Any]]
+Components = NDArray[np.unsignedinteger[Any]]
 """The component that each voxel belongs to, from 1; 0 where there is none."""
 
 
-def components(mask: Mask) -> tuple[Labels, NDArray[np.intp]]:
+def components(mask: Mask) -> tuple[Components, NDArray[np.intp]]:
     """The 26-connected components of a mask [X, Y, Z], and how many voxels each has, by label (none of 0).
 
     Only occupied voxels are looked at: `cc3d.statistics`, which looks at all, takes five times as long as the labelling.
@@ -32,14 +32,14 @@ def components(mask: Mask) -> tuple[Labels, NDArray[np.intp]]:
     return labels, np.bincount(labels.ravel(order)[mask.ravel(order)], minlength=1)
 
 
-def connected(mask: Mask) -> Labels:
+def connected(mask: Mask) -> Components:
     """The 26-connected components of a mask [X, Y, Z]. By scipy where it is one voxel thin along two axes: cc3d fails for some of these."""
     if mask.shape.count(1) > 1:
         return np.asarray(ndimage.label(mask, np.ones((3, 3, 3)))[0]).astype(np.uint32)
     return np.asarray(cc3d.connected_components(mask, connectivity=26))
 
 
-def boxes(labels: Labels, mask: Mask) -> list[Box]:
+def boxes(labels: Components, mask: Mask) -> list[Box]:
     """The box of each of a mask's components: that of label 1 first."""
     order = _order(labels)
     at = np.flatnonzero(mask.ravel(order))
@@ -74,7 +74,7 @@ def wide_components(mask: Mask, spacing_mm: tuple[float, float, float], narrowes
     return _kept(mask, labels, wide)
 
 
-def _kept(mask: Mask, labels: Labels, keep: NDArray[np.bool_]) -> Mask:
+def _kept(mask: Mask, labels: Components, keep: NDArray[np.bool_]) -> Mask:
     """The components of which `keep`, by label, is true: the mask itself where it is of all."""
     if keep[1:].all():
         return mask
@@ -82,7 +82,7 @@ def _kept(mask: Mask, labels: Labels, keep: NDArray[np.bool_]) -> Mask:
     return np.asarray(keep[labels])
 
 
-def _order(labels: Labels) -> Literal["F", "C"]:
+def _order(labels: Components) -> Literal["F", "C"]:
     """In which a flat view takes no copy."""
     return "F" if labels.flags.f_contiguous else "C"
 

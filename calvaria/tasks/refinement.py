@@ -7,10 +7,10 @@ cells differs from how full they are, and nothing does where that is little in a
 
 from math import ceil, prod
 
-import edt
 import numpy as np
 from scipy import ndimage
 
+from calvaria.distance import signed_distance
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, bounding_box, to_canonical
 from calvaria.grid import Ends, WorkingGrid
@@ -85,7 +85,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
             f"Nothing in the mask is as large as a cell of the working grid ({grid.spacing_mm:.2g} mm). Check the spacing in the header."
         )
         raise CalvariaError(ErrorCode.EMPTY_MASK, message)
-    distance = signed_distance_cells(shares > INSIDE)
+    distance = signed_distance(shares > INSIDE)
     sites = abs(distance) <= REACH_CELLS
     count = int(np.count_nonzero(sites))
     if not count:
@@ -121,11 +121,6 @@ def _ends(volume: BinaryVolume) -> list[Ends]:
     """At which ends of each axis the body ends, and is not cut off by the field of view."""
     across = [np.count_nonzero(volume.mask, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
     return [(bool(at[0] < CUT_OFF * at.max()), bool(at[-1] < CUT_OFF * at.max())) for at in across]
-
-
-def signed_distance_cells(mask: Mask) -> Field:
-    """float32 [x, y, z]: of each cell's centre to the nearest one on the other side, positive inside."""
-    return np.asarray(edt.edt(mask) - edt.edt(~mask), np.float32)
 
 
 def _of_mask(canonical: Canonical, grid: WorkingGrid, shares: Field, distance: Field, sites: Mask) -> Field:

@@ -1,16 +1,15 @@
 """Super-resolution: a coarse mask in, a fine one out, on a grid of the client's choice over the same field of view.
 
-A network judges the cells near the coarse surface; all others are as full as the coarse mask says. What it sees of a cell are two plain
-interpolations of the coarse mask, and how coarse that is, so it learns where the truth differs from them.
+A network judges the cells near the coarse surface; all others are as full as the coarse mask says. What it sees of a cell is what
+plain interpolations of the coarse mask say, and how coarse that is, so it learns where the truth differs from them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, floor, prod
 
-import edt
 import numpy as np
-from numpy.typing import NDArray
 
+from calvaria.distance import signed_distance
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Canonical, Field, bounding_box, grown, to_canonical
 from calvaria.grid import HALF, WorkingGrid
@@ -68,11 +67,13 @@ ROUNDING = 1e-3
 """Of edges in a header, relatively."""
 
 INPUTS = 7
-"""Numbers that come with a cell; see `prepare`."""
+"""Numbers that come with a cell: whether the coarse voxel at its centre is occupied, the coarse mask's linear interpolation, the signed
+distance to its surface in longest edges of a coarse voxel, the coarse voxels' three edges in four cells, and the cell's edge in mm.
+"""
 
 
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
-    """Lay a working grid over the coarse surface. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE, or BAD_OPTION for a grid not extras."""
+    """Lay a working grid over the coarse surface. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE, or BAD_OPTION as `answer_grid`."""
     check_mask(volume, SKULL)
     answer = answer_grid(volume, extras)
     canonical, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
@@ -198,13 +199,6 @@ def _supported_parts_mm(coarse_mm: Sequence[float]) -> float:
 def _whole_steps(low: float, high: float, count: int, step: int) -> slice:
     """The voxels of an axis from `low` to `high`, and those that fill whole steps, as far as there are any; rounding adds none."""
     return slice(floor(low / step + 1e-6) * step, min(ceil(high / step - 1e-6) * step, count))
-
-
-def signed_distance(mask: Mask, spacing: Sequence[float] | NDArray[np.float64]) -> Field:
-    """float32 [X, Y, Z]: of each voxel's centre to the mask's surface, positive inside; zero half-way between the centres."""
-    mask = np.ascontiguousarray(mask)
-    inside, outside = (edt.edt(each, anisotropy=tuple(spacing)) for each in (mask, ~mask))
-    return np.asarray(inside - outside, np.float32)
 
 
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:

@@ -139,15 +139,14 @@ class Task:
     """A task as data: its name, its outputs (the first is the default), its way to a network, and its way back from the answer.
 
     prepare  (volume, settings, what came with it) -> what the network is asked; CalvariaError where there is nothing to ask
-    finish   (prepared, probability float32 [x, y, z] on the working grid, settings) -> one mask per output, on the answer's grid along
-             the patient's axes
+    finish   (prepared, what the networks say, settings) -> one mask per output, on the answer's grid along the patient's axes
     look     what a second network is asked, after the first
     spans    voxels of the largest grid that is laid over a volume, known before it is
     options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
+    unlike   what is unusual about a volume, compared with those that the network learned from, as a sentence in ASCII; None: nothing
     imaged   whether the scan may come with the mask
     label_margin_mm  each label of a map of labels is a mask of its own, and what lies up to here around it matters; None: all labels
              together are the mask
-    unlike   what is unusual about a volume, compared with those that the network learned from, as a sentence in ASCII; None: nothing
     """
 
     name: str

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 PRECISIONS = ("fp32", "bf16")
 
-FINER = 0.5, 20.0
+FINER = 0.05, 50.0
 LARGEST_CELL_MM = 20.0
 """What makes a head of nothing, or one that takes days, is a slip of the pen."""
 
@@ -35,9 +35,10 @@ class DataConfig:
     bodies   share of masks of no organ among those whose mistakes are drawn
     segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
     mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
-    cases   a folder of defective skulls with their truths, in any layout of `calvaria.datasets`: they are learned from, and no skulls are
-            generated. A tenth of the heads is kept for validation
-    anew    share of the examples of such a folder that get a new defect instead of their own: a network may learn a few by heart
+    cases   a folder of defective skulls, or for refinement of rough masks, with their truths, in any layout of `calvaria.datasets`: they
+            are learned from, and nothing is generated. A tenth of the heads is kept for validation
+    anew    share of the examples of such a folder that get a new defect, or mistakes, instead of their own: a network may learn a few by
+            heart
     """
 
     skulls: int

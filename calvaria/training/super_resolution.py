@@ -77,10 +77,8 @@ def around_bone(skull: BinaryVolume, edge_mm: float, rng: np.random.Generator) -
     centre = np.unravel_index(int(rng.choice(occupied)), skull.shape)
     half = np.maximum(np.ceil(edge_mm / 2 / np.array(skull.spacing_mm)).astype(int), 1)
     starts = np.clip(np.array(centre) - half, 0, None)
-    mask = skull.mask[tuple(slice(start, middle + size) for start, middle, size in zip(starts, centre, half, strict=True))]
-    affine = skull.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ starts
-    return BinaryVolume(mask, affine)
+    x, y, z = (slice(int(start), int(middle + size)) for start, middle, size in zip(starts, centre, half, strict=True))
+    return skull.cropped((x, y, z))
 
 
 def draw_super_resolution(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:

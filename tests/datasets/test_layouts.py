@@ -63,6 +63,21 @@ def test_parallel_folders(lay, implant, roles):
     assert np.array_equal(pairs(folder)[1].read()[1].mask, implant.mask)
 
 
+@pytest.mark.parametrize("pattern", ["{name}_{role}.nrrd", "{role}-{name}.nii.gz", "{name} {role}.NRRD"])
+@pytest.mark.parametrize("truth", ["implant", "complete"])
+def test_all_in_one_folder(lay, implant, pattern, truth):
+    folder = lay(*(pattern.format(name=name, role=role) for role in ("defective", truth) for name in ("a_1", "b")), "other.nrrd")
+    assert [(pair.name, pair.skull) for pair in pairs(folder)] == [("a_1", "a_1"), ("b", "b")]
+    for pair in pairs(folder):
+        assert np.array_equal(pair.read()[1].mask, implant.mask)
+
+
+def test_two_files_of_one_role_in_one_folder_are_refused(lay):
+    folder = lay("a_defective.nrrd", "defective_a.nrrd")
+    with pytest.raises(CalvariaError, match="say the same"):
+        pairs(folder)
+
+
 def test_what_systems_leave_behind_is_no_case(lay):
     folder = lay("defective/1.nrrd", "implant/1.nrrd")
     for name in ("defective/._1.nrrd", "defective/.DS_Store", "defective/readme.txt", ".git/x/defective.nrrd", "implant/Thumbs.db"):

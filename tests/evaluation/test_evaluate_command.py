@@ -123,7 +123,7 @@ def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, mo
         (("refinement", "--kinds", "64-128"), "refinement has no kind of case '64-128'. Choose of: heart, aorta,"),
         (("refinement", "--whole", "ball.nrrd", "--kinds", "heart"), "Mistakes in ball.nrrd are drawn"),
         (("refinement", "--seed", 900_000), "others were trained on"),
-        (("--cases-from", ".", "--kinds", "edge"), "--cases-from brings its own defects"),
+        (("--cases-from", ".", "--kinds", "edge"), "--cases-from brings its own cases"),
         (("--cases-from", ".", "--seed", 3), "--cases-from takes cases as they come"),
         (("--cases-from", ".", "--spacing-mm", 1), "Files have voxels of their own"),
         (("--whole", "ball.nrrd", "--spacing-mm", 1), "Files have voxels of their own"),

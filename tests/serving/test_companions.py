@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from scans import scan_file
 
 from calvaria.client.local import LocalClient
 from calvaria.io import decode, encode
+from calvaria.io.image import LPS_FROM_RAS
 from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
@@ -108,6 +110,22 @@ def test_a_scan_that_does_not_fit_is_refused(refining: Predictor, image: bytes, 
     body = encode(GRID.like(block(4, 15)), "nrrd")
     good, bad = Service(refining).handle([Request(body), Request(body, image=image)])
     assert [code_of(good), code_of(bad)] == ["ok", code]
+
+
+def test_a_scan_in_the_masks_place_is_asked_about(refining: Predictor) -> None:
+    image = scan(np.where(block(4, 12), 200, -100) + np.arange(np.prod(SHAPE)).reshape(SHAPE) % 90)
+    (swapped,) = Service(refining).handle([Request(image, image=encode(GRID.like(block(4, 15)), "nrrd"))])
+    assert b"Or are `volume` and `image` swapped?" in swapped.body
+
+
+def test_a_scan_whose_axes_run_otherwise_is_the_same_scan(refining: Predictor) -> None:
+    body, samples = encode(GRID.like(block(4, 15)), "nrrd"), np.where(block(4, 12), 200, -100).astype(np.int16)
+    affine = GRID.affine @ np.diag([-1.0, 1, 1, 1])
+    affine[0, 3] = GRID.affine[0, 3] + GRID.spacing_mm[0] * (SHAPE[0] - 1)
+    flipped = nibabel.Nifti1Image(samples[::-1], LPS_FROM_RAS @ affine).to_bytes()
+    answers = [Service(refining).handle([Request(body, image=image)])[0] for image in (scan(samples), flipped)]
+    assert [answer.code for answer in answers] == ["ok", "ok"]
+    assert answers[0].body == answers[1].body
 
 
 def test_a_task_that_uses_no_scan_says_so(predictor) -> None:

@@ -59,12 +59,7 @@ def test_on_the_host_sites_and_values_are_what_they_were(batch: list[torch.Tenso
     sites = SiteSet.from_masks(batch, engine)
     assert all(torch.equal(a, b) for a, b in zip(sites.on_host.masks(), sites.masks(), strict=True))
     values = torch.rand(len(sites), generator=torch.Generator().manual_seed(0))
-    for exact, rounded, here in zip(
-        sites.host_spread(values, -1.0), sites.host_spread(values, -1.0, torch.float16), sites.spread(values, -1.0), strict=True
-    ):
-        assert torch.equal(exact, here)
-        assert (rounded - here).abs().amax() <= 2**-12
-        assert rounded.dtype == torch.float32
+    assert all(torch.equal(a, b) for a, b in zip(sites.host_spread(values), sites.spread(values), strict=True))
 
 
 @given(batch=st.lists(masks, min_size=1, max_size=3))

@@ -222,5 +222,4 @@ def test_answers_leave_the_gpu_as_bits_and_values() -> None:
     torch.cuda.reset_peak_memory_stats()
     assert torch.equal(sites.on_host.masks()[0], mask.cpu())
     assert torch.equal(sites.host_spread(values)[0], expected)
-    assert (sites.host_spread(values, sent_as=torch.float16)[0] - expected).abs().max() <= 2**-12
     assert torch.cuda.max_memory_allocated() - held <= 2 * len(sites) + 2**20
