@@ -102,9 +102,10 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train refinement --config models/refinement/fourth.toml --start runs/refinement-third --out runs/refinement-fourth
 	mkdir -p runs/refinement-between
 	$(BIN)/python -m calvaria.training.averaging runs/refinement-second/weights.safetensors runs/refinement-fourth/weights.safetensors 0.75 runs/refinement-between/weights.safetensors
-	$(BIN)/calvaria train refinement --start runs/refinement-between --out runs/refinement-last
-	mkdir -p runs/refinement
-	$(BIN)/python -m calvaria.training.averaging runs/refinement-between/weights.safetensors runs/refinement-last/weights.safetensors 0.5 runs/refinement/weights.safetensors
+	$(BIN)/calvaria train refinement --config models/refinement/fifth.toml --start runs/refinement-between --out runs/refinement-fifth
+	$(BIN)/calvaria train refinement --config models/refinement/sixth.toml --start runs/refinement-fifth --out runs/refinement-sixth
+	$(BIN)/calvaria train refinement --config models/refinement/seventh.toml --start runs/refinement-sixth --out runs/refinement-seventh
+	$(BIN)/calvaria train refinement --start runs/refinement-seventh --out runs/refinement
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -197,7 +197,7 @@ def evaluate(
     whole: Annotated[Path | None, typer.Option(help="Whole skull, or organ, or folder of them, to make cases of.")] = None,
     cases_from: Annotated[Path | None, typer.Option(help="Folder of defective skulls, or rough masks, with their truths.")] = None,
     intact: Annotated[bool, typer.Option("--intact", help="Leave skulls and organs as they are, and see what is changed.")] = False,
-    cases: Annotated[int | None, typer.Option(min=1, help="How many seeds; default: 20, or all of a folder.")] = None,
+    cases: Annotated[int | None, typer.Option(min=1, help="How many seeds, of each head; default: 20, or all pairs.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The first; the next ones count up.")] = 0,
     kinds: Annotated[
         str | None, typer.Option(help="With commas: defects that take turns, grids such as 64-128, organs such as heart.")

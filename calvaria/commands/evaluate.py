@@ -15,7 +15,6 @@ from calvaria.evaluation.records import Record
 from calvaria.evaluation.scoring import Assessment, Drawn, Planned, Test
 from calvaria.evaluation.wholes import of_wholes
 from calvaria.predictor import Predictor
-from calvaria.synthetic.seeds import GENERATOR
 from calvaria.weights import model_folder, weights_sha256
 
 DEFAULT_CASES = 20
@@ -41,7 +40,7 @@ class Wanted:
         if test is None:
             raise _refused(f"{assessment.task} has no test with nothing to change: leave out --intact.")
         if self.folder and not assessment.usual.of_folder:
-            raise _refused(f"Cases of {assessment.task} come from seeds or with --whole, not from a folder.")
+            raise _refused(f"{assessment.task} is scored on no pairs: name whole skulls, a file or a folder, with --whole.")
         if self.folder and (self.whole or self.intact or self.kinds):
             raise _refused("--cases-from brings its own cases: leave out --whole, --intact and --kinds.")
         if self.folder and self.seed:
@@ -68,15 +67,15 @@ class Wanted:
         voxels = f", about {self.spacing_mm or DEFAULT_SPACING_MM:g} mm" if test.spaced else ""
         return str(self.whole or self.folder or f"generated{voxels}")
 
-    def made_of(self) -> str | int:
+    def made_of(self, assessment: Assessment) -> str | int:
         """What makes the same names other cases, all of them: the size and time of a whole volume's file, the generator's version.
 
         Cases from a folder know their own files.
         """
-        return fingerprint([self.whole]) if self.whole and not self.whole.is_dir() else GENERATOR
+        return fingerprint([self.whole]) if self.whole and not self.whole.is_dir() else assessment.generator
 
     def title(self, assessment: Assessment, count: int) -> str:
-        of = self.whole.name if self.whole else str(self.folder) if self.folder else assessment.subject
+        of = self.whole.resolve().name if self.whole else str(self.folder) if self.folder else assessment.subject
         return f"{of}: {count} {self.test(assessment).noun}"
 
     def _kinds(self, assessment: Assessment) -> tuple[str, ...]:
@@ -105,7 +104,7 @@ def evaluate(
         "device": device,
         "engine": predictor.engine,
         "from": wanted.origin(test),
-        "made of": wanted.made_of(),
+        "made of": wanted.made_of(assessment),
         "working": wanted.working,
     }
     made_of = {case.name: fingerprint(case.files) for case in planned}

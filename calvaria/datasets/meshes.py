@@ -23,7 +23,7 @@ _HEAD_BYTES = 1024
 
 
 MESH_SIZES = (30, 60, 90, 120)
-"""Voxels along each axis, as in the paper's branch for MRI."""
+"""Voxels along each axis: those of the paper's MRI skulls, Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6."""
 
 Extent = tuple[NDArray[np.float64], NDArray[np.float64]]
 """The least and the greatest x, y, z, LPS mm."""

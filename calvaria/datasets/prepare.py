@@ -18,7 +18,6 @@ from calvaria.volume import BinaryVolume
 
 NATIVE = "native"
 """The folder of volumes at their own resolution."""
-"""Those of the paper's MRI skulls: Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6."""
 
 
 @dataclass(frozen=True)

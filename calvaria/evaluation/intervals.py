@@ -60,10 +60,11 @@ def share(count: int, of: int) -> Estimate:
 
 
 def _mean(values: Values, weights: NDArray[np.int64]) -> Values:
-    """Infinite where one that is drawn is."""
+    """Infinite where one that is drawn is, whatever is not drawn; no number where two infinities are opposed."""
     finite = np.isfinite(values)
     means = weights @ np.where(finite, values, 0) / weights.sum(axis=1)
-    return np.where(weights[:, ~finite].any(axis=1), np.inf, means)
+    with np.errstate(invalid="ignore"):  # of opposed infinities
+        return np.asarray(means + np.where(weights[:, ~finite] > 0, values[~finite], 0).sum(axis=1))
 
 
 def _median(values: Values, weights: NDArray[np.int64]) -> Values:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,8 +51,8 @@ class Record:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside, cases = path.with_suffix(".json"), dict(cases or {})
         if path.exists():
-            known = self._check(beside, arguments, cases)
-            self.rows = self._read({case for case in known if known[case] != cases[case]})
+            held = self._check(beside, arguments)
+            self.rows = self._read(held, cases)
         else:
             path.write_text(_line(self._columns))
         beside.write_text(json.dumps({**arguments, "cases": cases}, indent=2) + "\n")
@@ -70,7 +70,7 @@ class Record:
         """Case and method of every row."""
         return {(row.case, row.method) for row in self.rows}
 
-    def _check(self, beside: Path, arguments: Mapping[str, object], cases: Mapping[str, str]) -> dict[str, str]:
+    def _check(self, beside: Path, arguments: Mapping[str, object]) -> dict[str, str]:
         """The cases that it holds, and what they were made of."""
         try:
             known = json.loads(beside.read_text()) if beside.exists() else {}
@@ -80,19 +80,20 @@ class Record:
         if known != json.loads(json.dumps(arguments)):
             message = f"{self.path} holds results of other arguments, weights or version. Choose another --out, or delete it to begin anew."
             raise CalvariaError(ErrorCode.BAD_OPTION, message)
-        if others := [case for case in held if case not in cases]:
-            message = f"{self.path} holds results of cases that are not among those asked for, such as {others[0]}."
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{message} Ask for them, too, or choose another --out.")
         return held
 
-    def _read(self, anew: Set[str]) -> list[Row]:
-        """Its rows but those that failed and those of cases to be made `anew`; the file is left with these alone."""
+    def _read(self, held: Mapping[str, str], cases: Mapping[str, str]) -> list[Row]:
+        """Its rows but those that failed and those of cases that are made of something else now; the file is left with these alone."""
         text = self.path.read_text()
         whole = text[: text.rfind("\n") + 1]  # the last run may have been stopped within a row
         reader = csv.DictReader(io.StringIO(whole))
         if tuple(reader.fieldnames or ()) != self._columns:
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.path} has other columns than this version writes. Choose another --out.")
-        kept = [values for values in reader if not values["error"] and values["case"] not in anew]
+        done = [values for values in reader if not values["error"]]
+        if others := [values["case"] for values in done if values["case"] in held and values["case"] not in cases]:
+            message = f"{self.path} holds results of cases that are not among those asked for, such as {others[0]}."
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{message} Ask for them, too, or choose another --out.")
+        kept = [values for values in done if held.get(values["case"]) == cases.get(values["case"])]
         gone_on_with = _line(self._columns) + "".join(_line(tuple(values.values())) for values in kept)
         if gone_on_with != text:
             unfinished = self.path.with_suffix(".part")

@@ -8,6 +8,7 @@ from typing import Literal
 from PIL.Image import Image
 
 from calvaria.evaluation.records import Row
+from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
 
@@ -142,6 +143,7 @@ class Assessment:
     kinds    that may be chosen
     usual    the test of what the task is for
     intact   the test of what needs no change, where there is one
+    generator  version of what makes the generated cases
     """
 
     task: str
@@ -149,3 +151,4 @@ class Assessment:
     kinds: tuple[str, ...]
     usual: Test
     intact: Test | None = None
+    generator: int = GENERATOR

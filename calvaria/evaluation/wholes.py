@@ -21,7 +21,7 @@ def of_wholes(path: Path, of_whole: OfWhole, drawn: Drawn) -> list[Planned]:
     """The cases that `of_whole` makes of a file, named for it, or of every file in a folder.
 
     Nothing of a folder stays in memory: a file is read again for its first case. One that cannot be read is a case that fails.
-    CalvariaError where a single file cannot be read, or makes no case, and BAD_OPTION for a folder without volumes.
+    CalvariaError where a single file, or none of a folder, makes a case, and BAD_OPTION for a folder without volumes.
     """
     if not path.is_dir():
         return of_whole(read_logged(path), path.name, drawn)
@@ -29,7 +29,10 @@ def of_wholes(path: Path, of_whole: OfWhole, drawn: Drawn) -> list[Planned]:
     if not files:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} holds no volume. Looked for: {', '.join(f'*{suffix}' for suffix in VOLUMES)}.")
     last_read = lru_cache(maxsize=1)(read_logged)
-    return [case for file in files for case in _of_one(file, of_whole, drawn, last_read)]
+    cases = [case for file in files for case in _of_one(file, of_whole, drawn, last_read)]
+    if all(case.kind == UNREADABLE for case in cases):
+        cases[0].make()  # what is wrong with all may be what was asked for
+    return cases
 
 
 def _of_one(file: Path, of_whole: OfWhole, drawn: Drawn, read: Callable[[Path], BinaryVolume]) -> list[Planned]:

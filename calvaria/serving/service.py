@@ -161,7 +161,8 @@ class Service:
                 promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
             with self._room.holding(promise.sample_bytes), journey.timed("decode"):
                 image = promise.read()
-            return scan_beside(image, volume)
+            with journey.timed("decode"):
+                return scan_beside(image, volume)
         except CalvariaError as error:
             raise CalvariaError(error.code, f"The part `{IMAGE_PART}`, the scan beside the mask, is refused: {error.message}") from error
 

@@ -6,3 +6,6 @@ TRAINING = range(1_000_000, 2_000_000)
 
 GENERATOR = 4
 """Version of what seeds mean: raised whenever any seed's skull changes, so that skulls kept on disk are never mistaken."""
+
+CHESTS = 5
+"""Likewise of what seeds of chests and of bodies mean."""

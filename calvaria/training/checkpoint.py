@@ -32,7 +32,7 @@ class Progress:
 
 Run = dict[str, Any]
 """What a checkpoint belongs to: `config`, of the whole run, as a dictionary, the SHA-256 of the `first` network's weights, of those it
-began with (`start`) and of `cases`, and the `generator`'s version."""
+began with (`start`) and of `cases`, and the versions of the `generator` and of `examples`."""
 
 
 def save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -50,7 +50,8 @@ def state_of(path: Path, run: Run, last_step: int) -> dict[str, Any] | None:
     if not _same(state.get("run"), run):
         raise CalvariaError(
             ErrorCode.BAD_OPTION,
-            f"{path} belongs to another configuration, start, first network, folder of cases or generator. Choose another folder.",
+            f"{path} belongs to another configuration, start, first network, folder of cases, generator or version of examples. "
+            "Choose another folder.",
         )
     if state["progress"]["step"] > last_step:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
@@ -69,7 +70,8 @@ def resume(path: Path, run: Run, last_step: int, network: Learner, optimizer: to
 
 def _same(stored: Run | None, run: Run) -> bool:
     """Whether a stored run is this one; what its configuration does not name, since it is newer, has its default there."""
-    named = ("first", "cases", *(name for name in ("generator", "start") if name in (stored or ())))  # older ones do not name the last two
+    newer = ("generator", "start", "examples")
+    named = ("first", "cases", *(name for name in newer if name in (stored or ())))
     if stored is None or any(stored.get(name) != run[name] for name in named):
         return False
     try:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 PRECISIONS = ("fp32", "bf16")
 
-FINER = 0.05, 50.0
+VOXELS_MM = 0.2, 10.0
 LARGEST_CELL_MM = 20.0
 """What makes a head of nothing, or one that takes days, is a slip of the pen."""
 
@@ -67,7 +67,7 @@ class DataConfig:
         _check_range(0, 1, **{name: getattr(self, name) for name in shares})
         _check_range(0, 0.5, stretch=self.stretch)
         _check_range(0, skulls=self.skulls, distinct=self.distinct)
-        _check_range(FINER[0], FINER[1], finer=self.finer)
+        _check_range(1e-6, finer=self.finer)
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,9 @@ class TrainConfig:
         settings = self.settings
         _check_range(0, seed=self.seed, margin_mm=settings.margin_mm, smallest_mm3=settings.smallest_mm3)
         _check_range(0, LARGEST_CELL_MM, spacing_mm=settings.spacing_mm)
+        if settings.spacing_mm and not self.data.cases:
+            voxels = {"spacing_mm / finer, the edge of a generated skull's voxels in mm,": settings.spacing_mm / self.data.finer}
+            _check_range(*VOXELS_MM, **voxels)
         _check_range(0, 1, occupied_share=settings.occupied_share, threshold=settings.threshold)
 
     @classmethod

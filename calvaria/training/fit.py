@@ -22,12 +22,12 @@ from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
 from calvaria.training.config import OptimizerConfig, TrainConfig
-from calvaria.training.data import Batch, Example
+from calvaria.training.data import EXAMPLES, Batch, Example
 from calvaria.training.examples import first_sha256, training_examples, validation_examples
 from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
-from calvaria.training.stopping import Stopped, asked_to_stop
+from calvaria.training.stopping import SIGNALS, Stopped, asked_to_stop
 from calvaria.training.team import Team, check_share
 from calvaria.training.widening import widened
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
@@ -90,7 +90,7 @@ def fit(
             loss = train_step(learner, optimizer, Batch.of(batch, config.settings, device), config.optimizer, device, team)
             mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
             progress = Progress(step, mean, progress.quality)
-            stopped = stop() if step < config.last_step else 0
+            stopped = team.most(stop(), device) if step < config.last_step else 0
             if team.leads:
                 noted = step == config.last_step or step % config.validate_every == 0 or step % CHECKPOINT_EVERY == 0
                 if step == config.last_step or step % config.validate_every == 0:
@@ -127,6 +127,7 @@ def _run_of(config: TrainConfig, start: Path | None, first: Path | None) -> Run:
         "first": first_sha256(first),
         "cases": LESSONS[config.task].given.sha256(config),
         "generator": None if config.data.cases else GENERATOR,
+        "examples": EXAMPLES,
         "start": weights_sha256(start)[CLOSE_UP if config.second else WEIGHTS] if start else None,
     }
 
@@ -200,7 +201,7 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
 def _begin_loader(_: int) -> None:
     """One thread; what stops the run stops the process that trains, and that ends this one, however it ends itself."""
     threadpool_limits(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in SIGNALS:  # which may be sent to all processes at once
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -52,6 +52,14 @@ class Team:
         distributed.all_reduce(together)
         _scatter(together / self.size, tensors)
 
+    def most(self, number: int, device: str) -> int:
+        """The largest of everyone's numbers, so that what one is told all heed at the same step."""
+        if self.size == 1:
+            return number
+        largest = torch.tensor([number], device=device)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        return int(largest)
+
 
 def check_share(batch: int) -> None:
     """CalvariaError BAD_OPTION where the processes that `torchrun` started cannot share a batch evenly."""

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nrrd
@@ -100,7 +101,7 @@ def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, mo
     monkeypatch.setitem(GRIDS, "64-128", Grid(24, 12))
     words = ("super-resolution", "--cases", 1, "--kinds", "64-128", "--out", "others.csv", "--no-pictures", "--no-baselines")
     assert evaluate(*words)[0] == 0
-    monkeypatch.setattr("calvaria.commands.evaluate.GENERATOR", 0)
+    monkeypatch.setitem(ASSESSMENTS, "super-resolution", replace(ASSESSMENTS["super-resolution"], generator=0))
     status, said = evaluate(*words)
     assert (status, "Choose another --out" in said) == (2, True)
     whole = ("refinement", "--whole", "ball.nrrd", "--cases", 1, "--out", "whole.csv", "--no-pictures", "--no-baselines")
@@ -114,7 +115,7 @@ def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, mo
     [
         (("embalming",), "There is no task 'embalming'"),
         (("super-resolution", "--intact"), "super-resolution has no test with nothing to change: leave out --intact"),
-        (("super-resolution", "--cases-from", "."), "Cases of super-resolution come from seeds or with --whole"),
+        (("super-resolution", "--cases-from", "."), "super-resolution is scored on no pairs"),
         (("super-resolution", "--spacing-mm", 1), "The voxels of cases of super-resolution are part of the test"),
         (("super-resolution", "--working"), "Answers of super-resolution are scored on their own grid"),
         (("super-resolution", "--kinds", "64-65"), "super-resolution has no kind of case '64-65'. Choose of: 64-128,"),
@@ -172,6 +173,27 @@ def test_each_head_of_a_folder_gets_defects_of_its_own(evaluate: Command) -> Non
     of_folder, of_file = read_rows("folder.csv"), read_rows("file.csv")
     assert [row["skull"] for row in of_folder] == ["a.nrrd", "a.nrrd", "b.nrrd", "b.nrrd"]
     assert [row["given_dice"] for row in of_folder[2:]] == [row["given_dice"] for row in of_file]
+
+
+def test_a_head_that_can_be_read_by_now_gets_its_defects(evaluate: Command) -> None:
+    heads = Path("heads")
+    heads.mkdir()
+    whole = Path("ball.nrrd").read_bytes()
+    (heads / "a.nrrd").write_bytes(whole)
+    (heads / "b.nrrd").write_bytes(whole[:200])
+    words = ("refinement", "--cases", 2, "--whole", "heads", "--out", "heads.csv", "--no-pictures", "--no-baselines")
+    assert evaluate(*words)[0] == 1
+    (heads / "b.nrrd").write_bytes(whole)
+    assert evaluate(*words)[0] == 0
+    assert [row["skull"] for row in read_rows("heads.csv")] == ["a.nrrd"] * 2 + ["b.nrrd"] * 2
+
+
+def test_what_no_head_of_a_folder_can_have_is_refused(evaluate: Command) -> None:
+    Path("heads").mkdir()
+    Path("heads/a.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    status, said = evaluate("refinement", "--whole", "heads", "--kinds", "heart", "--out", "rows.csv")
+    assert (status, "leave out --kinds" in said) == (2, True)
+    assert not Path("rows.csv").exists()
 
 
 def test_a_folder_without_volumes_is_refused(evaluate: Command) -> None:

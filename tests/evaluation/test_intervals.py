@@ -66,3 +66,9 @@ def test_of_one_or_two_an_interval_says_nothing() -> None:
     assert [estimate([0.5] * count, list("abcd")[:count]).told for count in (1, 2, 3, 4)] == [False, False, True, True]
     assert not estimate([0.5, 0.6, 0.7, 0.8], list("aabb")).told
     assert share(1, 3).told
+
+
+def test_an_infinite_case_keeps_its_sign() -> None:
+    assert estimate([-np.inf, 0.1, 0.2], list("abc")).value == -np.inf
+    assert np.isnan(estimate([np.inf, -np.inf, 0.2], list("abc")).value)
+    assert np.isnan(estimate([np.nan, 0.1, 0.2], list("abc")).value)

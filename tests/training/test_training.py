@@ -1,6 +1,9 @@
 """A run can be stopped and continued, and learns."""
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -99,6 +102,7 @@ def test_a_runs_history_has_a_row_at_each_validation_and_checkpoint(runs: Path, 
 def test_only_the_first_of_a_team_writes(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Team, "assemble", lambda device: Team(rank=1, size=2))
     monkeypatch.setattr(Team, "average", lambda *_: None)
+    monkeypatch.setattr(Team, "most", lambda _, number, device: number)
     fit(CONFIG, runs / "follower")
     assert not list((runs / "follower").iterdir())
 
@@ -352,6 +356,36 @@ def test_a_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_to_the_same_w
     a, b = (Predictor.load(path.parent).network.state_dict() for path in (whole, parts))
     for name in a:
         assert torch.equal(a[name], b[name]), name
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_a_signal_to_the_whole_group_of_processes_loses_nothing_either(runs: Path, tmp_path: Path, group: bool) -> None:
+    """As from torchrun, systemd or Slurm, which signal the processes that make examples, too."""
+    (tmp_path / "run.py").write_text(f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from dataclasses import replace
+from pathlib import Path
+from calvaria.training.fit import fit
+from calvaria.training.stopping import Stopped
+from calvaria.training.config import *
+from calvaria.networks import NetworkConfig
+from calvaria.tasks import Settings
+
+config = {CONFIG!r}
+config = replace(config, optimizer=replace(config.optimizer, steps=5000), validate_every=5000)
+try:
+    fit(config, Path({str(runs / "grouped")!r}) / str({group}), report=lambda progress: print(progress.step, flush=True))
+except Stopped as stopped:
+    print("stopped", stopped.step)
+""")
+    with subprocess.Popen([sys.executable, str(tmp_path / "run.py")], stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "1\n"
+        (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
+        last = process.stdout.read().split()
+    assert last[-2] == "stopped"
+    assert (runs / "grouped" / str(group) / CHECKPOINT).exists()
 
 
 @pytest.mark.usefixtures("heeding")
