@@ -64,21 +64,27 @@ def mask_pairs(folder: Path | str) -> list[MaskPair]:
     BAD_OPTION for a folder in neither of them, and where a case has a rough mask and no right one.
     """
     folder = Path(folder)
-    found = _parallel(folder) or _folder_each(folder)
+    found = _cases(folder)
     if not found:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.")
+        inside = ", ".join(str(path) for path in folders(folder) if _cases(path))
+        hint = f" Inside it, these are: {inside}." if inside else ""
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
     if without := [name for name, files in found.items() if RIGHT not in files]:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no right mask for {', '.join(without[:5])}. Looked for: {LOOKED_FOR}.")
     return [MaskPair(name, files[ROUGH], files[RIGHT], files.get(SCAN)) for name, files in sorted(found.items())]
 
 
+def _cases(folder: Path) -> dict[str, dict[str, Path]]:
+    return _parallel(folder) or _folder_each(folder)
+
+
 def _parallel(folder: Path) -> dict[str, dict[str, Path]]:
     """Files by role by name, from a folder for each role."""
-    roles = {role: by_stem(folder / role, VOLUMES) for role in (ROUGH, RIGHT, SCAN) if (folder / role).is_dir()}
+    roles = {path.name.lower(): by_stem(path, VOLUMES) for path in folders(folder) if path.name.lower() in (ROUGH, RIGHT, SCAN)}
     return {name: {role: files[name] for role, files in roles.items() if name in files} for name in roles.get(ROUGH, ())}
 
 
 def _folder_each(folder: Path) -> dict[str, dict[str, Path]]:
     """Files by role by name, from a folder for each case."""
-    cases = {inner.name: by_stem(inner, VOLUMES) for inner in folders(folder)}
+    cases = {inner.name: {stem.lower(): path for stem, path in by_stem(inner, VOLUMES).items()} for inner in folders(folder)}
     return {name: files for name, files in cases.items() if ROUGH in files}

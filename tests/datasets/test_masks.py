@@ -58,6 +58,15 @@ def test_a_rough_mask_without_its_right_one_is_refused(place: Path, tmp_path: Pa
     assert refusal.value.code is ErrorCode.BAD_OPTION
 
 
+def test_roles_may_be_capital_and_a_folder_inside_is_hinted_at(tmp_path: Path) -> None:
+    for role, volume in (("Rough", ROUGH), ("RIGHT", RIGHT)):
+        put(tmp_path / "masks" / "{role}/{case}", role, "case", volume)
+    (pair,) = mask_pairs(tmp_path / "masks")
+    np.testing.assert_array_equal(pair.read()[1].mask, RIGHT.mask)
+    with pytest.raises(CalvariaError, match="Inside it, these are: .*masks"):
+        mask_pairs(tmp_path)
+
+
 def test_another_folder_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(CalvariaError, match=r"Looked for: rough/NAME\.nrrd") as refusal:
         mask_pairs(tmp_path)

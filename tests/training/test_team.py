@@ -104,6 +104,38 @@ fit(TrainConfig.read(Path({str(path)!r})), Path({str(tmp_path / "pair")!r}))
             torch.testing.assert_close(mine[clear], theirs[clear], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
+def test_where_one_of_two_is_asked_to_stop_both_do_after_the_same_step(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(FILE.replace("steps = 1", "steps = 5000"))
+    config = TrainConfig.read(path)
+    assert list(store(config, tmp_path / "any").make([*training_seeds(config), *validation_seeds(config)], workers=2))
+    (tmp_path / "run.py").write_text(f"""
+import os, signal, threading, time
+from pathlib import Path
+from calvaria.training.config import TrainConfig
+from calvaria.training.fit import fit
+from calvaria.training.stopping import Stopped
+
+def stop():
+    while signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # until it trains
+        time.sleep(0.1)
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+if os.environ["RANK"] == "1":
+    threading.Thread(target=stop).start()
+try:
+    fit(TrainConfig.read(Path({str(path)!r})), Path({str(tmp_path / "pair")!r}))
+except Stopped as stopped:
+    (Path({str(tmp_path)!r}) / os.environ["RANK"]).write_text(str(stopped.step))
+""")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "run.py")]
+    subprocess.run(torchrun, check=True, capture_output=True, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"})
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() != "0"
+    assert torch.load(tmp_path / "pair" / "checkpoint.pt", weights_only=True)["progress"]["step"] == int((tmp_path / "0").read_text())
+
+
 def gradient(network: EncoderDecoder, example: Example) -> list[torch.Tensor | None]:
     network = copy.deepcopy(network).train()
     given, wanted = (SiteSet.from_masks([torch.from_numpy(mask)]) for mask in (example.sites, example.wanted > 0))

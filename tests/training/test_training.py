@@ -375,7 +375,7 @@ from calvaria.tasks import Settings
 config = {CONFIG!r}
 config = replace(config, optimizer=replace(config.optimizer, steps=5000), validate_every=5000)
 try:
-    fit(config, Path({str(runs / "grouped")!r}) / str({group}), report=lambda progress: print(progress.step, flush=True))
+    fit(config, Path({str(runs / f"group {group}")!r}), report=lambda progress: print(progress.step, flush=True))
 except Stopped as stopped:
     print("stopped", stopped.step)
 """)
@@ -385,7 +385,7 @@ except Stopped as stopped:
         (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
         last = process.stdout.read().split()
     assert last[-2] == "stopped"
-    assert (runs / "grouped" / str(group) / CHECKPOINT).exists()
+    assert (runs / f"group {group}" / CHECKPOINT).exists()
 
 
 @pytest.mark.usefixtures("heeding")
