@@ -63,7 +63,7 @@ def test_roles_may_be_capital_and_a_folder_inside_is_hinted_at(tmp_path: Path) -
         put(tmp_path / "masks" / "{role}/{case}", role, "case", volume)
     (pair,) = mask_pairs(tmp_path / "masks")
     np.testing.assert_array_equal(pair.read()[1].mask, RIGHT.mask)
-    with pytest.raises(CalvariaError, match="Inside it, these are: .*masks"):
+    with pytest.raises(CalvariaError, match=r"Inside it, these are: .*masks"):
         mask_pairs(tmp_path)
 
 
