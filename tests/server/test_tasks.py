@@ -57,7 +57,7 @@ def coarse() -> BinaryVolume:
 
 @pytest.fixture(scope="module")
 def organ() -> RefinementCase:
-    return make_case(41, "trachea", (0.8, 0.85), 0.0, imaged=True)
+    return make_case(42, "trachea", (0.8, 0.85), 0.0, imaged=True)
 
 
 def test_a_coarse_skull_becomes_finer_by_a_factor_and_by_an_edge(caller: Caller, coarse: BinaryVolume) -> None:
