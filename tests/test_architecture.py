@@ -63,6 +63,7 @@ MAY_IMPORT = {
     "vault": {"volume", "geometry", "sampling"},
     "evaluation": {
         "volume",
+        "io",
         "geometry",
         "distance",
         "grid",

@@ -142,7 +142,7 @@ NO_SUCH = "no-such"
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", NO_SUCH), "There are no weights at .* --models"),
+        (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--models", NO_SUCH), "There are no weights at .*Name another folder"),
         (("predict", "embalming", "skull.nrrd", "--out", "a.nrrd"), "There is no task 'embalming'"),
         (("predict", "completion", "skull.nrrd", "--out", "a.nrrd", "--device", "cuda:99"), "There is no device 'cuda:99' here"),
         (("predict", "completion", "skull.nrrd", "--out", "a.mha", "--models", NO_SUCH), "a.mha does not say its format"),
@@ -160,10 +160,10 @@ NO_SUCH = "no-such"
         (("status", "--folder", NO_SUCH), "no-such/config.properties cannot be read: .* --folder"),
         (("demo",), "config.properties cannot be read: .* --folder"),
         (("demo", "--volume", "skull.nrrd", "--cut", -1), "Invalid value for '--cut'"),
-        (("evaluate", "--models", NO_SUCH), "There are no weights at .* --models"),
+        (("evaluate", "--models", NO_SUCH), "There are no weights at .*Name another folder"),
         (("evaluate", "--seed", -1), "Invalid value for '--seed'"),
         (("evaluate", "--cases", 0), "Invalid value for '--cases'"),
-        (("train", "completion", "--out", "run", "--config", NO_SUCH), "The configuration no-such cannot be used: .* --config"),
+        (("train", "completion", "--out", "run", "--config", NO_SUCH), "The configuration no-such cannot be read: .* --config"),
         (("train", "completion", "--out", "run", "--config", "mistyped.toml"), "The configuration mistyped.toml cannot be used: .*"),
         (("train", "completion", "--out", "run", "--config", "unknown.toml"), "unknown.toml: unknown colour"),
     ],

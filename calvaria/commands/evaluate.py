@@ -7,6 +7,7 @@ from rich.console import Console
 
 import calvaria
 from calvaria.commands.words import names
+from calvaria.console import read_volume
 from calvaria.datasets import fingerprint
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.assessments import ASSESSMENTS
@@ -60,7 +61,7 @@ class Wanted:
         drawn = Drawn(seeds, self._kinds(assessment), self.spacing_mm or DEFAULT_SPACING_MM)
         if self.folder and test.of_folder:
             return test.of_folder(self.folder)[: self.count]
-        return of_wholes(self.whole, test.of_whole, drawn) if self.whole else test.generated(drawn)
+        return of_wholes(self.whole, test.of_whole, drawn, read_volume) if self.whole else test.generated(drawn)
 
     def origin(self, test: Test) -> str:
         """Where the cases come from, for the record."""

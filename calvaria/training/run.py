@@ -100,7 +100,7 @@ def read_config(task: str, path: Path) -> TrainConfig:
         message = f"The configuration {path} cannot be read: {error.strerror}. Name one with --config."
         raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
     except ValueError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration cannot be used: {error}.") from error
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration {path} cannot be used: {error}.") from error
     if task not in LESSONS:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{task} cannot be learned: it has no row in calvaria/training/lessons.py.")
     if config.task != task:
