@@ -105,7 +105,8 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train refinement --config models/refinement/fifth.toml --start runs/refinement-between --out runs/refinement-fifth
 	$(BIN)/calvaria train refinement --config models/refinement/sixth.toml --start runs/refinement-fifth --out runs/refinement-sixth
 	$(BIN)/calvaria train refinement --config models/refinement/seventh.toml --start runs/refinement-sixth --out runs/refinement-seventh
-	$(BIN)/calvaria train refinement --start runs/refinement-seventh --out runs/refinement
+	$(BIN)/calvaria train refinement --config models/refinement/eighth.toml --start runs/refinement-seventh --out runs/refinement-eighth
+	$(BIN)/calvaria train refinement --start runs/refinement-eighth --out runs/refinement
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

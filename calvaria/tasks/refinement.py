@@ -40,8 +40,8 @@ before.
 
 MOVED = 0.65
 """So is one that came with its scan, where no more voxels would change than this times those of its surface: it would move by some two
-thirds of a voxel. In right masks of five validation chests (seeds from 900,200) the network would change up to 0.62, in mistaken ones 0.71
-and more, but for two of a dense network's hearts of DSC 0.94 (0.47 and 0.49), which stay as they are; shares of the volume do not tell them
+thirds of a voxel. In right masks of five validation chests (seeds from 900,200) the network would change up to 0.58, in mistaken ones 0.71
+and more, but for two of a dense network's hearts of DSC 0.94 (0.48 and 0.59), which stay as they are; shares of the volume do not tell them
 apart.
 """
 

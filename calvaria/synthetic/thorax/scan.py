@@ -35,7 +35,7 @@ CAGE_MM = 125.0, -25.0, 92.0
 
 DIAPHRAGM_MM = -120.0
 
-CASED = 0.45
+CASED = 0.7
 """Share of the bodies that lie in bone, as a brain does."""
 
 
