@@ -1,10 +1,6 @@
 """A run can be stopped and continued, and learns."""
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -14,44 +10,25 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_run import CONFIG
 from torch.utils.data import Dataset
 
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.networks import EncoderDecoder, NetworkConfig
+from calvaria.networks import EncoderDecoder
 from calvaria.predictor import Predictor
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
-from calvaria.tasks import TASKS, Settings
+from calvaria.tasks import TASKS
 from calvaria.tasks.closeup import INPUTS
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, save
-from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
+from calvaria.training.config import OptimizerConfig, TrainConfig
 from calvaria.training.data import Draw, Example, Examples
 from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
-from calvaria.training.stopping import Stopped, asked_to_stop
 from calvaria.training.team import Team
 from calvaria.volume import BinaryVolume
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
-
-CONFIG = TrainConfig(
-    task="completion",
-    seed=5,
-    network=NetworkConfig((4, 4, 8, 8, 8, 8, 8)),
-    settings=Settings(spacing_mm=6.0),
-    data=DataConfig(skulls=3, finer=1.5),
-    optimizer=OptimizerConfig(steps=6, batch=2, warmup=2),
-    validate_every=3,
-    validation_skulls=2,
-)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose store holds the skulls of `CONFIG`."""
-    folder = tmp_path_factory.mktemp("runs")
-    assert list(store(CONFIG, folder / "any").make([*training_seeds(CONFIG), *validation_seeds(CONFIG)], workers=2))
-    return folder
 
 
 class Interrupted(Exception):
@@ -324,78 +301,6 @@ def test_without_skulls_there_is_nothing_to_learn_from(runs: Path) -> None:
     with pytest.raises(CalvariaError, match="nothing to learn from: skulls is 0"):
         fit(replace(CONFIG, data=replace(CONFIG.data, skulls=0)), runs / "none")
     assert not (runs / "none").exists()
-
-
-@pytest.fixture
-def heeding() -> Iterator[None]:
-    """As in a terminal: in the background Ctrl-C is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeding")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_to_the_same_weights(runs: Path, number: signal.Signals) -> None:
-    whole = fit(CONFIG, runs / "not asked")
-
-    def stop(progress: Progress) -> None:
-        if progress.step == 4:
-            signal.raise_signal(number)
-
-    before = signal.getsignal(number)
-    folder = runs / f"asked by {number.name}"
-    with pytest.raises(Stopped) as stopped:
-        fit(CONFIG, folder, report=stop)
-    assert (stopped.value.number, stopped.value.step) == (number, 5)
-    assert signal.getsignal(number) == before
-    seen: list[int] = []
-    parts = fit(CONFIG, folder, report=lambda progress: seen.append(progress.step))
-    assert seen == [6]
-    assert (folder / HISTORY).read_text() == (runs / "not asked" / HISTORY).read_text()
-    a, b = (Predictor.load(path.parent).network.state_dict() for path in (whole, parts))
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-
-
-@pytest.mark.parametrize("group", [True, False])
-def test_a_signal_to_the_whole_group_of_processes_loses_nothing_either(runs: Path, tmp_path: Path, group: bool) -> None:
-    """As from torchrun, systemd or Slurm, which signal the processes that make examples, too."""
-    (tmp_path / "run.py").write_text(f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from dataclasses import replace
-from pathlib import Path
-from calvaria.training.fit import fit
-from calvaria.training.stopping import Stopped
-from calvaria.training.config import *
-from calvaria.networks import NetworkConfig
-from calvaria.tasks import Settings
-
-config = {CONFIG!r}
-config = replace(config, optimizer=replace(config.optimizer, steps=5000), validate_every=5000)
-try:
-    fit(config, Path({str(runs / f"group {group}")!r}), report=lambda progress: print(progress.step, flush=True))
-except Stopped as stopped:
-    print("stopped", stopped.step)
-""")
-    with subprocess.Popen([sys.executable, str(tmp_path / "run.py")], stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "1\n"
-        (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
-        last = process.stdout.read().split()
-    assert last[-2] == "stopped"
-    assert (runs / f"group {group}" / CHECKPOINT).exists()
-
-
-@pytest.mark.usefixtures("heeding")
-def test_asked_a_second_time_it_ends_at_once() -> None:
-    with asked_to_stop() as stop:
-        assert not stop()
-        signal.raise_signal(signal.SIGINT)
-        assert stop() == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
 
 
 def test_the_dense_twin_trains_by_the_same_configuration(runs: Path) -> None:

@@ -1,0 +1,16 @@
+"""What several files need: a folder in which the small run's skulls are made already."""
+
+from pathlib import Path
+
+import pytest
+from small_run import CONFIG
+
+from calvaria.training.examples import store, training_seeds, validation_seeds
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose store holds the skulls of `CONFIG`."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert list(store(CONFIG, folder / "any").make([*training_seeds(CONFIG), *validation_seeds(CONFIG)], workers=2))
+    return folder
