@@ -16,7 +16,7 @@ from calvaria.evaluation.scoring import Case, Drawn, Figure
 from calvaria.evaluation.sheet import captioned
 from calvaria.io import encode, encode_scan, write
 from calvaria.server.server import Server
-from calvaria.tasks import TASKS
+from calvaria.tasks import TASKS, Extras
 from calvaria.volume import BinaryVolume
 
 
@@ -47,9 +47,9 @@ def show(task: str, server: Server, out: Path, report: Report) -> None:
     exhibit, scoring = EXHIBITS[task], ASSESSMENTS[task].usual.scoring
     with report.stage(f"Generating a case for {task}"):
         case = exhibit.case(task)
-    (output,) = TASKS[task].outputs
+    output = TASKS[task].outputs[0]
     scan = None if case.extras.image is None else encode_scan(case.extras.image, case.given.affine)
-    answer = both_ways(server, task, encode(case.given, "nrrd"), (output,), report, scan, case.extras.factor)[output]
+    answer = both_ways(server, task, encode(case.given, "nrrd"), (output,), report, scan, case.extras)[output]
     with report.stage("Drawing and scoring"):
         write(out / f"{task}-given.nrrd", case.given)
         if scan:
@@ -69,15 +69,15 @@ def both_ways(
     outputs: Sequence[str],
     report: Report,
     scan: bytes | None = None,
-    factor: float | None = None,
+    extras: Extras = Extras(),
 ) -> dict[str, BinaryVolume]:
     """Ask for outputs over HTTP and again over gRPC, and make sure that the answers are the same volumes."""
     with (
         Client(server.settings.url("inference"), key_file=server.key_file, ca_file=server.settings.certificate) as http,
         GrpcClient(server.settings.grpc_target, key_file=server.key_file, ca_file=server.settings.grpc_certificate) as grpc,
     ):
-        over_http = [_ask(http, "HTTP", model, body, output, report, scan, factor) for output in outputs]
-        over_grpc = [_ask(grpc, "gRPC", model, body, output, report, scan, factor) for output in outputs]
+        over_http = [_ask(http, "HTTP", model, body, output, report, scan, extras) for output in outputs]
+        over_grpc = [_ask(grpc, "gRPC", model, body, output, report, scan, extras) for output in outputs]
     for output, one, other in zip(outputs, over_http, over_grpc, strict=True):
         require_same(output, one.volume, other.volume)
     report.say("HTTP and gRPC gave the same voxels and the same geometry.")
@@ -91,10 +91,10 @@ def require_same(output: str, one: BinaryVolume, other: BinaryVolume) -> None:
 
 
 def _ask(
-    caller: Caller, transport: str, model: str, body: bytes, output: str, report: Report, scan: bytes | None, factor: float | None
+    caller: Caller, transport: str, model: str, body: bytes, output: str, report: Report, scan: bytes | None, extras: Extras
 ) -> Answer:
     with report.stage(f"Asking {model} over {transport} for {output} ({(len(body) + len(scan or b'')) / 1e6:.1f} MB)"):
-        answer = caller.request(model, body, image=scan, output=output, format="nrrd", factor=factor)
+        answer = caller.request(model, body, image=scan, output=output, format="nrrd", factor=extras.factor, spacing_mm=extras.spacing_mm)
     if answer.seconds:
         report.say("  in the server: " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in answer.seconds.items()))
     return answer

@@ -1,8 +1,9 @@
 """Compile every GPU kernel for a GPU that is not there: `python tools/compile_kernels.py [--arch 90] [--quick]`.
 
-What the interpreter runs, a compiler may still refuse. A first process runs the networks under Triton's interpreter and records which
-kernels are started with which types and constants; this one compiles those for an architecture, with the assembler that Triton brings, and
-prints registers, spilled bytes and shared memory of each. Exit status 1 if one cannot be compiled.
+What the interpreter runs, a compiler may still refuse. A first process runs the paper's networks and those in models/ under Triton's
+interpreter, with the channels that a GPU gets, and records which kernels are started with which types and constants; this one compiles
+those for an architecture, with the assembler that Triton brings, and prints registers, spilled bytes and shared memory of each. Exit status
+1 if one cannot be compiled, or if a kernel was started by nobody.
 """
 
 import argparse
@@ -13,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 from importlib import import_module
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 KERNELS = "calvaria.sparse.triton_engine"
-NETWORKS = {"ch1": 16, "ch2": 8}
-"""Edge of the grid that each runs on; few sites suffice, since all sizes share kernels."""
+MODULES = "bit_kernels", "cube_kernels", "norm_kernels", "product_kernels", "stem_kernels"
+MODELS = Path(__file__).parents[1] / "models"
+SIZE = 8
+"""Edge of the grid that networks run on; few sites suffice, since all sizes share kernels."""
 
 LARGEST_SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
 """Of a block, as CUDA's programming guide has it for compute capabilities 8.0 and 9.0."""
@@ -29,7 +32,7 @@ def record(path: Path) -> None:
     """Under the interpreter: a line for every way in which a kernel is started."""
     import torch
 
-    from calvaria.networks import CONFIGS, EncoderDecoder
+    from calvaria.networks import CONFIGS, EncoderDecoder, NetworkConfig
     from calvaria.plan import Plan
     from calvaria.sparse import SiteSet, engines
     from calvaria.sparse.triton_engine import bits, cubes, features, norms
@@ -50,17 +53,40 @@ def record(path: Path) -> None:
     for module in (bits, cubes, features, norms):
         module.launch = recording  # type: ignore[attr-defined]
     engines._MODULES["native", "cpu"] = KERNELS
-    for (name, size), dtype, few, tf32 in product(NETWORKS.items(), (torch.float16, torch.float32), (0, 2**15), (False, True)):
+    padded = NetworkConfig.computed_channels
+    NetworkConfig.computed_channels = lambda config, _: padded(config, "cuda")  # type: ignore[method-assign]
+    for config, dtype, few, tf32 in product(configs(CONFIGS.values()), (torch.float16, torch.float32), (0, 2**15), (False, True)):
         bits.FEW_WORDS, cubes.SITES = few, 0 if few else 2**17
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.manual_seed(0)
-        network = EncoderDecoder(CONFIGS[name]).to(dtype)
-        mask = torch.rand(size, size, size) < 0.2
+        network = EncoderDecoder(config).to(dtype)
+        mask = torch.rand(SIZE, SIZE, SIZE) < 0.2
         sites, wanted = SiteSet.from_masks([mask], "native"), SiteSet.from_masks([mask | mask.roll(1, 0)], "native")
-        Plan(network.eval())(sites, wanted)
-        if name == "ch1":
-            sum(level.logits.float().sum() for level in network.train()(sites, wanted)).backward()
+        given = torch.rand(len(sites), config.inputs, dtype=dtype) if config.inputs else None
+        Plan(network.eval())(sites, wanted if config.grows else None, given)
+        sum(level.logits.float().sum() for level in network.train()(sites, wanted, features=given)).backward()
+        assert torch.equal(sites.spread(torch.ones(len(sites)))[0] > 0, mask)
+        assert torch.equal(SiteSet.from_coordinates(sites.coordinates, sites.extents, engine="native").masks()[0], mask)
+        assert bool(sites.parents.reached(2).holds(sites).all())
     path.write_text("\n".join(found))
+
+
+def configs(more: Any) -> list[Any]:
+    """The paper's networks, and those that are shipped."""
+    from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
+
+    shipped = (load_weights(path)[0].config for path in sorted(MODELS.glob("*/*")) if path.name in (WEIGHTS, CLOSE_UP))
+    return list(dict.fromkeys(chain(more, shipped)))
+
+
+def never_started(starts: list[Any]) -> list[str]:
+    """Kernels that were not among the starts; what another one calls is none."""
+    from triton.runtime.jit import JITFunction
+
+    found = {value for module in MODULES for value in vars(import_module(f"{KERNELS}.{module}")).values() if isinstance(value, JITFunction)}
+    sources = "".join(function.src.removeprefix(f"def {function.fn.__name__}") for function in found)
+    kernels = {function.fn.__name__ for function in found if not re.search(rf"\b{function.fn.__name__}\(", sources)}
+    return sorted(kernels - {name for _, name, *_ in starts})
 
 
 def variants(line: str) -> list[tuple[str, str, list[str], list[str], dict[str, Any]]]:
@@ -117,9 +143,12 @@ def main() -> int:
         os.environ.pop("TRITON_INTERPRET", None)  # here they are compiled
         subprocess.run([sys.executable, __file__, "--record", file.name], env=environment, check=True)
         starts = [variant for line in Path(file.name).read_text().splitlines() for variant in variants(line)]
+    absent = never_started(starts)
     if chosen.quick:
         starts = list({(name, types[0]): (module, name, types, *rest) for module, name, types, *rest in starts}.values())
     failed = 0
+    for name in absent:
+        print(f"NEVER STARTED {name}", flush=True)
     for start in starts:
         module, name, types, _, constants = start
         what = f"{name} {types[0]} " + " ".join(f"{key.lower()}={value}" for key, value in constants.items())
@@ -133,7 +162,7 @@ def main() -> int:
         failed += not fits
         print(f"{registers:3} registers, {spilled:4} bytes spilled, {shared:6} shared{'' if fits else ' TOO MUCH'}: {what}", flush=True)
     print(f"{len(starts) - failed} of {len(starts)} kernels compile for compute capability {chosen.arch / 10}")
-    return int(failed > 0)
+    return int(failed > 0 or bool(absent))
 
 
 if __name__ == "__main__":

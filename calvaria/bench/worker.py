@@ -35,7 +35,7 @@ class Measured:
     first_s        the run before the measured ones, which warms up
     candidates     sites (dense: cells) judged at stride 1; `logits_mean` and `logits_std` of them, by which engines can be compared
     baseline_bytes after imports and weights, before there is a mask; `peak_bytes` of the whole process
-    gpu_*          PyTorch's peaks on the GPU, None on a CPU
+    gpu_*          PyTorch's peaks on the GPU while the measured runs ran, None on a CPU
     """
 
     seconds: list[float]
@@ -64,6 +64,9 @@ def measure(job: Job) -> Measured:
         candidates = len(logits)
         mean, deviation = (float(logits.mean()), float(logits.std(correction=0))) if candidates else (0.0, 0.0)
         del logits
+        if device.type == "cuda":  # tuning and warming up may have taken more than any run does
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
         seconds: list[float] = []
         while len(seconds) < job.repeat and sum(seconds) < job.limit_s:
             gc.collect()

@@ -7,7 +7,7 @@ import calvaria
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import encode, mesh
 from calvaria.predictor import Predictor
-from calvaria.serving.findings import IMPLANT, implant_facts
+from calvaria.serving.findings import implant_facts
 from calvaria.serving.journey import Journey
 from calvaria.serving.report import REPORT_FILE, Notice, Report
 from calvaria.serving.wire import CONTENT_TYPES, ZIP_TYPE, pack
@@ -77,7 +77,7 @@ def _report(journey: Journey, volumes: Volumes, files: Mapping[str, str], predic
         occupied_in=given.occupied,
         occupied_out={name: volumes[name].occupied for name in asked},
         volume_mm3={name: volumes[name].occupied * volumes[name].voxel_mm3 for name in asked},
-        implant=implant_facts(volumes[IMPLANT]) if IMPLANT in volumes else None,
+        implant=implant_facts(volumes[predictor.task.pieces]) if predictor.task.pieces else None,
         files=files,
         seconds=journey.seconds,
         warnings=journey.warnings,

@@ -13,12 +13,6 @@ from calvaria.tasks import Prepared, Settings, Task
 from calvaria.tasks.components import components
 from calvaria.volume import BinaryVolume, Mask
 
-IMPLANT = "implant"
-"""The output that is what was missing; a task need not have it."""
-
-REFINED = "refined"
-"""The output that is the mask itself, redrawn."""
-
 MOST_LISTED = 100
 """Components of an implant whose volumes are listed."""
 
@@ -27,11 +21,6 @@ AS_FINE = 1.1
 
 TOUCHES_BORDER = Notice(
     "touches-border", "The answer reaches the border of the volume and may be cut off there; send a volume with more room around it."
-)
-
-UNCHANGED = Notice(
-    "unchanged",
-    "The mask is given back as it is: the network finds too little wrong with it to be sure, or so much that it cannot know what this is.",
 )
 
 
@@ -63,13 +52,12 @@ def about_input(task: Task, prepared: Prepared) -> Iterator[Notice]:
         yield Notice("coarser-than-sent", f"Along an axis, the answer's voxels are wider than the volume's. {kept}")
 
 
-def about_answer(given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked: Iterable[str], settings: Settings) -> Iterator[Notice]:
-    """`volumes`: all of a task's outputs by name; `asked`: those that the client gets; `settings`: those that they were made with."""
-    if IMPLANT in volumes and not volumes[IMPLANT].mask.any():
-        found = f"No hole of at least {settings.smallest_mm3:g} mm3 is seen with a probability above {settings.threshold:g}"
-        yield Notice("no-defect", f"{found} (clefts are none): the implant is empty.")
-    if REFINED in volumes and np.array_equal(volumes[REFINED].samples, given.samples):
-        yield UNCHANGED
+def about_answer(
+    task: Task, given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked: Iterable[str], settings: Settings
+) -> Iterator[Notice]:
+    """`volumes`: all of the task's outputs by name; `asked`: those that the client gets; `settings`: those that they were made with."""
+    if remark := task.remark(given, volumes, settings):
+        yield Notice(*remark)
     if any(reaches_border(given.mask, volumes[name].mask) for name in asked):
         yield TOUCHES_BORDER
 

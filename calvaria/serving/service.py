@@ -173,13 +173,14 @@ class Service:
         try:
             return self._infer_together(journeys)
         except Exception as error:
-            if error_code(error) is ErrorCode.OUT_OF_MEMORY:
-                with suppress(RuntimeError):  # for those who ask CUDA, not PyTorch's allocator; nothing where there is no GPU
-                    torch.cuda.empty_cache()
+            if short := error_code(error) is ErrorCode.OUT_OF_MEMORY:
                 log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
             else:
                 log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
             log.debug("it failed", exc_info=error)
+        if short:  # only now nothing holds the failed call's tensors any more
+            with suppress(RuntimeError):  # for those who ask CUDA, not PyTorch's allocator; nothing where there is no GPU
+                torch.cuda.empty_cache()
         half = len(journeys) // 2
         self._infer(journeys[:half])
         self._infer(journeys[half:])
@@ -200,7 +201,7 @@ class Service:
             with journey.timed("finish"):
                 settings = journey.options.settings(self.predictor.settings)
                 volumes = self.predictor.answer(given, journey.asked, journey.inferred, settings)
-                journey.warn(*about_answer(given, volumes, journey.options.output, settings))
+                journey.warn(*about_answer(self.predictor.task, given, volumes, journey.options.output, settings))
             close(journey, volumes, self.predictor, self.model)
         check_size(journey.body, self.limits.max_answer_mib)
         journey.forget()

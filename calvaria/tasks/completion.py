@@ -1,5 +1,6 @@
 """Completion: a defective skull in, the whole skull and the implant out."""
 
+from collections.abc import Mapping
 from math import ceil, prod
 
 import numpy as np
@@ -17,6 +18,9 @@ from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.scan_end import clear_beyond
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
+
+IMPLANT = "implant"
+"""The output that is what was missing."""
 
 SKULL = "a skull"
 
@@ -164,4 +168,12 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
     return cleaned
 
 
-COMPLETION = Task("completion", ("completed", "implant"), prepare, finish, look=look, unlike=unlike_heads)
+def remark(volume: BinaryVolume, outputs: Mapping[str, BinaryVolume], settings: Settings) -> tuple[str, str] | None:
+    """That nothing is missing."""
+    if outputs[IMPLANT].occupied:
+        return None
+    found = f"No hole of at least {settings.smallest_mm3:g} mm3 is seen with a probability above {settings.threshold:g}"
+    return "no-defect", f"{found} (clefts are none): the implant is empty."
+
+
+COMPLETION = Task("completion", ("completed", IMPLANT), prepare, finish, look=look, unlike=unlike_heads, remark=remark, pieces=IMPLANT)

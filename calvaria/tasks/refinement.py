@@ -5,6 +5,7 @@ the mask is left as it is. Where the network agrees with the mask nothing is red
 cells differs from how full they are, and nothing does where that is little in all, or where the mask is unlike any body that it knows.
 """
 
+from collections.abc import Mapping
 from math import ceil, prod
 
 import numpy as np
@@ -19,6 +20,7 @@ from calvaria.tasks.components import large_components
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
+REFINED = "refined"
 ORGAN = "an organ"
 
 REACH_CELLS = 8
@@ -215,6 +217,14 @@ def unlike_any(prepared: Prepared) -> str | None:
     return f"The mask is unlike the bodies that the network learned from ({how}): it is left as it is, but for crumbs."
 
 
+def remark(volume: BinaryVolume, outputs: Mapping[str, BinaryVolume], settings: Settings) -> tuple[str, str] | None:
+    """That nothing was redrawn."""
+    if not np.array_equal(outputs[REFINED].samples, volume.samples):
+        return None
+    why = "the network finds too little wrong with it to be sure, or so much that it cannot know what this is"
+    return "unchanged", f"The mask is given back as it is: {why}."
+
+
 def spans(volume: BinaryVolume, extras: Extras) -> int:
     """The voxels, or at most the cells that lie beyond them on all sides: no narrower than the voxels are along their shortest edge."""
     shortest_mm = min(volume.spacing_mm)
@@ -224,11 +234,12 @@ def spans(volume: BinaryVolume, extras: Extras) -> int:
 
 REFINEMENT = Task(
     "refinement",
-    ("refined",),
+    (REFINED,),
     prepare,
     finish,
     spans=spans,
     unlike=unlike_any,
+    remark=remark,
     imaged=True,
     label_margin_mm=(REACH_CELLS + 2) * LARGEST_CELL_MM,
 )

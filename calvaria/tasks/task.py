@@ -1,6 +1,6 @@
 """The shape of a task: how a volume becomes a network's input, and how the network's answer becomes volumes again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,8 @@ class Task:
     spans    voxels of the largest grid that is laid over a volume, known before it is
     options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
     unlike   what is unusual about a volume, compared with those that the network learned from, as a sentence in ASCII; None: nothing
+    remark   (volume, all outputs by name, settings) -> what is to be said of an answer, a stable code and a sentence in ASCII; or None
+    pieces   the output whose connected pieces a report lists; None: none
     imaged   whether the scan may come with the mask
     label_margin_mm  each label of a map of labels is a mask of its own, and what lies up to here around it matters; None: all labels
              together are the mask
@@ -157,6 +159,8 @@ class Task:
     spans: Callable[[BinaryVolume, Extras], int] = lambda volume, extras: volume.mask.size
     options: tuple[str, ...] = ("threshold", "smallest_mm3")
     unlike: Callable[[Prepared], str | None] = lambda prepared: None
+    remark: Callable[[BinaryVolume, Mapping[str, BinaryVolume], Settings], tuple[str, str] | None] = lambda volume, outputs, settings: None
+    pieces: str | None = None
     imaged: bool = False
     label_margin_mm: float | None = None
 

@@ -35,7 +35,12 @@ class Team:
         return self.rank == 0
 
     def device(self, device: str) -> str:
-        """The device of this process: under `torchrun`, "cuda" is the GPU of its local rank."""
+        """The device of this process: under `torchrun`, "cuda" is the GPU of its local rank.
+
+        CalvariaError BAD_OPTION where several would share one that is named.
+        """
+        if self.size > 1 and device.startswith("cuda:"):
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.size} processes would share {device}. With torchrun say --device cuda.")
         return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and self.size > 1 else device
 
     def share(self, start: int, end: int) -> list[int]:

@@ -110,6 +110,10 @@ def test_the_heaviest_convolution_is_held_against_a_copy() -> None:
     found = replace(found, machine=MACHINE | {"heaviest": [heavy], "ceilings": {"copy_gb_s": 3000.0}})
     line = next(line for line in notes(found) if line.startswith("Heaviest"))
     assert "1,000 sites in bfloat16: 2.00 ms to move 3,072 MiB at least, 1,611 GB/s: 54 % of what a copy moves." in line
+    found = replace(
+        found, machine=MACHINE | {"heaviest": [{"dtype": "bfloat16", "not_measured": "out of memory."}], "ceilings": {"copy_gb_s": 3000.0}}
+    )
+    assert "Heaviest convolution in bfloat16: not measured: out of memory." in notes(found)
 
 
 def test_bytes_of_the_heaviest_convolution(masks: list[torch.Tensor]) -> None:

@@ -12,7 +12,7 @@ from calvaria.predictor import Predictor
 from calvaria.serving.findings import about_answer, about_input, about_questions, implant_facts, merged, reaches_border
 from calvaria.tasks import TASKS, Extras, Settings
 from calvaria.tasks.completion import COMPLETION, prepare
-from calvaria.tasks.refinement import INPUTS
+from calvaria.tasks.refinement import INPUTS, REFINEMENT
 from calvaria.tasks.super_resolution import SUPER_RESOLUTION
 from calvaria.volume import BinaryVolume
 
@@ -86,7 +86,9 @@ def test_an_answer_that_adds_at_a_border_reaches_it(at):
 
 def test_an_empty_implant_is_called_so_with_the_bars_that_made_it_empty():
     empty = BinaryVolume.on_grid(voxels(), (1, 1, 1))
-    (notice,) = about_answer(empty, {"implant": empty}, ["implant"], Settings(spacing_mm=3.0, smallest_mm3=1000.0, threshold=0.9))
+    (notice,) = about_answer(
+        COMPLETION, empty, {"implant": empty}, ["implant"], Settings(spacing_mm=3.0, smallest_mm3=1000.0, threshold=0.9)
+    )
     assert "No hole of at least 1000 mm3" in notice.message
     assert "above 0.9" in notice.message
 
@@ -94,9 +96,13 @@ def test_an_empty_implant_is_called_so_with_the_bars_that_made_it_empty():
 def test_only_outputs_asked_for_can_reach_a_border_but_an_empty_implant_is_always_said():
     given = BinaryVolume.on_grid(voxels((3, 3, 3)), (1, 1, 1))
     edge, empty = given.like(voxels((0, 3, 3))), given.like(voxels())
-    assert [each.code for each in about_answer(given, {"completed": edge, "implant": empty}, ["implant"], SETTINGS)] == ["no-defect"]
-    assert [each.code for each in about_answer(given, {"completed": edge, "implant": edge}, ["completed"], SETTINGS)] == ["touches-border"]
-    assert list(about_answer(given, {"mask": given}, ["mask"], SETTINGS)) == []
+    assert [each.code for each in about_answer(COMPLETION, given, {"completed": edge, "implant": empty}, ["implant"], SETTINGS)] == [
+        "no-defect"
+    ]
+    assert [each.code for each in about_answer(COMPLETION, given, {"completed": edge, "implant": edge}, ["completed"], SETTINGS)] == [
+        "touches-border"
+    ]
+    assert list(about_answer(SUPER_RESOLUTION, given, {"fine": given}, ["fine"], SETTINGS)) == []
 
 
 def test_components_are_counted_and_the_largest_listed():
@@ -115,7 +121,7 @@ def test_a_mask_that_comes_back_as_it_was_is_told() -> None:
     other = given.mask.copy()
     other[30, 30, 30] ^= True
     for mask, told in ((given.mask, ["unchanged"]), (other, [])):
-        assert [each.code for each in about_answer(given, {"refined": given.like(mask)}, ["refined"], SETTINGS)] == told
+        assert [each.code for each in about_answer(REFINEMENT, given, {"refined": given.like(mask)}, ["refined"], SETTINGS)] == told
 
 
 def test_labels_are_named_in_what_is_said_of_them() -> None:

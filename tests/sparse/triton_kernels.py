@@ -17,6 +17,7 @@ from calvaria.memory import Load, predicted_peak_bytes
 from calvaria.networks import CONFIGS, EncoderDecoder
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
+from calvaria.training.loss import pyramid_loss
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 ON_GPU = torch.cuda.is_available() and not INTERPRETED
@@ -80,6 +81,13 @@ def test_several_blocks_of_channels() -> None:
     from calvaria.sparse import triton_engine
 
     agree_on_features(triton_engine, "fp32", sets_of("thin"), 40, 70, same_sites_only=not ON_GPU)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("fp16", 64), ("fp32", 72)])
+def test_channels_that_take_several_steps_and_blocks(kind: str, channels: int) -> None:
+    from calvaria.sparse import triton_engine
+
+    agree_on_features(triton_engine, kind, agree_on_bits(triton_engine, mask_of((1, 3, 3, 20), 0.3)), channels, channels)
 
 
 def test_more_channels_than_a_program_holds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,20 +162,59 @@ def test_a_grid_too_large_to_number_is_refused() -> None:
         triton_engine.index(torch.zeros(1, dtype=torch.int64, device=DEVICE).expand(2**13, 2**13, 1, 1))
 
 
-@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
-@pytest.mark.parametrize("kind", ["fp32", "tf32", "fp16", "bf16"])
-def test_at_512(kind: str) -> None:
-    from calvaria.sparse import triton_engine
+# By cubes; by gathered neighbours of channels that fill their blocks; with gaps, cut into parts or not; and beyond what one program holds.
+AT_512 = [*((kind, 8, 8, 128) for kind in TYPES), *((kind, 16, 16, 128) for kind in TYPES), ("bf16", 22, 24, 128), ("bf16", 22, 24, 16)]
 
+
+@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
+@pytest.mark.parametrize(("kind", "c_in", "c_out", "whole"), AT_512)
+def test_at_512(kind: str, c_in: int, c_out: int, whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calvaria.sparse import triton_engine
+    from calvaria.sparse.triton_engine import features
+
+    monkeypatch.setattr(features, "WHOLE_ROW", whole)
     along = torch.linspace(-1, 1, 512, device="cuda")
     radius = (along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2).sqrt()
     mask = ((radius + 0.003 * torch.randn_like(radius) - 0.8).abs() < 0.025)[None]
-    agree_on_features(triton_engine, kind, agree_on_bits(triton_engine, mask), 8, 8)
+    agree_on_features(triton_engine, kind, agree_on_bits(triton_engine, mask), c_in, c_out)
 
 
-def plan_and_shell(size: int, dtype: torch.dtype, grows: bool = True) -> tuple[Plan, Tensor]:
+@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
+def test_a_training_step_in_mixed_precision() -> None:
+    """Its loss and gradients are those of float32, but for bfloat16's rounding."""
+
+    def gradients(mixed: bool) -> tuple[float, Tensor]:
+        torch.manual_seed(0)
+        network = EncoderDecoder(CONFIGS["ch1"]).to(DEVICE).train()
+        sites, wanted = (SiteSet.from_masks([mask_of((1, 64, 60, 70), share)[0]]) for share in (0.05, 0.08))
+        with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+            loss = pyramid_loss(network(sites, wanted), sites, wanted)
+        loss.backward()
+        return float(loss), torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+
+    (loss, gradient), (exact_loss, exact) = gradients(True), gradients(False)
+    assert loss == pytest.approx(exact_loss, rel=0.02)
+    assert float((gradient - exact).norm() / exact.norm()) < 0.1
+
+
+@pytest.mark.skipif(not ON_GPU, reason="no GPU here")
+def test_items_that_begin_anywhere_in_memory_compile_nothing_anew() -> None:
+    from calvaria.sparse.triton_engine import bit_kernels
+
+    def compiled() -> int:
+        kernels = (bit_kernels.pack_mask, bit_kernels.unpack_words)
+        return sum(len(cache[0]) for kernel in kernels for cache in kernel.device_caches.values())
+
+    SiteSet.from_masks([mask_of((1, 32, 32, 64), 0.1)[0]]).masks()
+    before = compiled()
+    odd = list(mask_of((5, 33, 33, 33), 0.1))
+    assert all(torch.equal(a, b) for a, b in zip(SiteSet.from_masks(odd).masks(), odd, strict=True))
+    assert compiled() == before
+
+
+def plan_and_shell(size: int, dtype: torch.dtype, grows: bool = True, inputs: int = 0) -> tuple[Plan, Tensor]:
     torch.manual_seed(0)
-    plan = Plan(EncoderDecoder(replace(CONFIGS["ch1"], grows=grows)).to(DEVICE, dtype).eval())
+    plan = Plan(EncoderDecoder(replace(CONFIGS["ch1"], grows=grows, inputs=inputs)).to(DEVICE, dtype).eval())
     along = torch.linspace(-1, 1, size, device=DEVICE)
     radius = (along[:, None, None] ** 2 + along[None, :, None] ** 2 + along[None, None, :] ** 2).sqrt()
     return plan, (radius - 0.8).abs() < 0.03
@@ -179,9 +226,16 @@ def predicted(mask: Tensor, plan: Plan, dtype: torch.dtype) -> int:
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="counted on the GPU in test_memory_at_512")
-@pytest.mark.parametrize("grows", [True, False])
-@pytest.mark.parametrize(("few", "cubes_from", "cubed"), [(2**15, 2**17, 2**14), (2**15, 0, 0), (0, 0, 0)])
-def test_memory_under_the_interpreter(few: int, cubes_from: int, cubed: int, grows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("few", "cubes_from", "cubed", "grows", "inputs"),
+    [
+        *((few, *cubes, grows, 0) for few, *cubes in ((2**15, 2**17, 2**14), (2**15, 0, 0), (0, 0, 0)) for grows in (True, False)),
+        *((2**15, 2**17, 2**14, grows, inputs) for grows, inputs in ((True, 1), (False, 4), (False, 10))),  # as what is served
+    ],
+)
+def test_memory_under_the_interpreter(
+    few: int, cubes_from: int, cubed: int, grows: bool, inputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from calvaria.sparse import engines
     from calvaria.sparse.triton_engine import bits, cubes, footprint
 
@@ -191,10 +245,11 @@ def test_memory_under_the_interpreter(few: int, cubes_from: int, cubed: int, gro
     monkeypatch.setattr(bits, "CUBED_WORDS", cubed)
     monkeypatch.setattr(footprint, "CUBED_WORDS", cubed)
     monkeypatch.setattr(cubes, "SITES", cubes_from)
-    plan, mask = plan_and_shell(16, torch.float16, grows)
+    plan, mask = plan_and_shell(16, torch.float16, grows, inputs)
     sites = SiteSet.from_masks([mask], "native")
     assert sites.compute.describe() == "Triton's interpreter"
-    peak = counted(lambda: plan(sites, sites))
+    features = torch.randn(int(mask.sum()), inputs).half() if inputs else None
+    peak = counted(lambda: plan(sites, sites, features))
     assert predicted(mask, plan, torch.float16) == pytest.approx(peak, rel=0.1)
 
 

@@ -53,6 +53,14 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_before_anything_is_made
     assert not (tmp_path / "runs").exists()
 
 
+def test_processes_do_not_share_a_gpu_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Team(1, 2).device("cuda") == "cuda:1"
+    assert Team().device("cuda:0") == "cuda:0"
+    with pytest.raises(CalvariaError, match="say --device cuda"):
+        Team(1, 2).device("cuda:0")
+
+
 def test_the_gpu_that_is_trained_on_is_made_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its number, which `cuda` alone does not have."""
     path = tmp_path / "train.toml"

@@ -120,7 +120,8 @@ def set_bits(coordinates, words, n, X, Y, W, BLOCK: tl.constexpr):
     tl.atomic_or(words + ((b * X + x) * Y + y) * W + (z >> 6), bit, mask=inside, sem="relaxed")
 
 
-@triton.jit(do_not_specialize=["lines", "y", "z", "Y", "W", "mask_y", "mask_x"])
+# Items of a batch begin wherever the one before them ends; for those that are not at a multiple of 16 bytes Triton would compile anew.
+@triton.jit(do_not_specialize=["lines", "y", "z", "Y", "W", "mask_y", "mask_x"], do_not_specialize_on_alignment=["mask", "words"])
 def pack_mask(mask, words, lines, y, z, mask_x, mask_y, Y, W, BLOCK: tl.constexpr):
     """One program a block of lines (x, y) and a word of z; mask_x and mask_y are the mask's strides."""
     line = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -134,7 +135,7 @@ def pack_mask(mask, words, lines, y, z, mask_x, mask_y, Y, W, BLOCK: tl.constexp
     tl.store(words + (i * Y + j) * W + tl.program_id(1), word, mask=line < lines)
 
 
-@triton.jit(do_not_specialize=["lines", "W", "depth"])
+@triton.jit(do_not_specialize=["lines", "W", "depth"], do_not_specialize_on_alignment=["words", "mask"])
 def unpack_words(words, mask, lines, W, depth, BLOCK: tl.constexpr):
     line = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     word = load_word(words, line * W + tl.program_id(1), line < lines)

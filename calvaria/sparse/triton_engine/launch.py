@@ -79,7 +79,7 @@ def ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def precision(dtype: torch.dtype) -> str:
     """How float32 products are taken: rounded to tf32 where PyTorch is allowed to."""
-    return "tf32" if dtype is torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    return "tf32" if dtype is torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
 @cache
