@@ -6,6 +6,7 @@ Triton, NumPy and pytest; serve and bench need the project's other requirements,
 median of many runs on several fresh inputs.
 """
 
+import math
 import statistics
 import subprocess
 import sys
@@ -48,15 +49,19 @@ def kernels() -> None:
 
 
 def shapes() -> None:
-    """Other sizes of volume and batch run the kernels that are there."""
+    """Other sizes of volume and batch run the kernels that are there, after the first two."""
+    again = []
     for config, dtype in (("ch1", torch.bfloat16), ("ch2", torch.float32)):
         plan, before = random_plan(config, dtype), 0
         for count, (size, batch) in enumerate([(64, 1), (256, 2), (128, 1), (80, 3), (250, 1), (33, 5)]):
             sites = SiteSet.from_masks([shell(size + item, item) for item in range(batch)])
             plan(sites, sites)
             now = sum(len(cache[0]) for kernel in compiled() for cache in kernel.device_caches.values())
-            print(f"shapes {config}: {batch} × {size}³: {now} kernels" + (" COMPILED AGAIN" if count > 1 and now > before else ""))
+            print(f"shapes {config}: {batch} × {size}³: {now} kernels")
+            again += [f"{config}, {batch} × {size}³"] * (count > 1 and now > before)
             before = now
+    if again:
+        raise RuntimeError(f"kernels were compiled again for {'; '.join(again)}")
 
 
 def compiled() -> list[Any]:
@@ -195,6 +200,7 @@ def plan() -> None:
 
 def memory() -> None:
     """The peak known before the launch against the allocator's, kept sites given or left to a network that keeps what it may."""
+    missed = []
     for config, size, batch in PLANS:
         for dtype in (torch.bfloat16, torch.float32):
             run = random_plan(config, dtype)
@@ -211,6 +217,9 @@ def memory() -> None:
                 peak = torch.cuda.max_memory_allocated() - held
                 what = f"memory {config} {str(dtype)[6:]:8s} {batch} × {size}³, {'given sites' if forced else 'at most'}"
                 print(f"{what}: {predicted / 2**20:.1f} MiB predicted, {peak / 2**20:.1f} allocated")
+                missed += [what] * (peak > 1.1 * predicted or (forced and peak < 0.9 * predicted))
+    if missed:
+        raise RuntimeError(f"predicted by more than a tenth wrongly: {'; '.join(missed)}")
 
 
 def train_calls(size: int, batch: int) -> list[Callable[[], float]]:
@@ -235,6 +244,8 @@ def train() -> None:
     for size, batch in ((512, 1), (128, 4)):
         calls = train_calls(size, batch)
         losses = [calls[0]() for _ in range(3)]
+        if not all(map(math.isfinite, losses)):
+            raise RuntimeError(f"losses {losses}")
         held = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         calls[1]()

@@ -85,9 +85,11 @@ def squeezed(handler: Any, bodies: list[bytes]) -> None:
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(1.5 * alone / torch.cuda.get_device_properties(0).total_memory)
     try:
-        _, context = ask(handler, bodies[:8])
+        with patch.object(handler.service, "_infer_together", wraps=handler.service._infer_together) as call:
+            _, context = ask(handler, bodies[:8])
         assert context.statuses == [200] * 8, context.statuses
-        print(f"serve: eight with {1.5 * alone / 2**20:.0f} MiB for all ({held / 2**20:.0f} held): status {context.statuses}")
+        assert call.call_count > 1, "the batch was not split"
+        print(f"serve: eight in {call.call_count} calls with {1.5 * alone / 2**20:.0f} MiB for all ({held / 2**20:.0f} held): status {context.statuses}")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
@@ -187,3 +189,5 @@ def agree(answer: bytes, expected: bytes) -> None:
 
     here, there = decode(answer).volume.mask, decode(expected).volume.mask
     print(f"serve: implant of {here.sum():,} voxels on the GPU, {there.sum():,} on the CPU, {(here != there).sum():,} differ")
+    if (here != there).sum() > 1e-3 * there.sum():
+        raise RuntimeError("the GPU's implant is not the CPU's")

@@ -44,6 +44,8 @@ ROUGHNESS_RAYS = 2.5
 LUMP_RAYS = 10.0
 """The same, beyond which the bone counts as thick there rather than uneven: about 2 cm."""
 MIRROR_MM = 3.0
+WIDTH = 120
+"""Of the table where no terminal says how wide it is."""
 DRAWN = 5
 """Generated skulls in a picture at most."""
 
@@ -274,7 +276,10 @@ def main() -> None:
     skulls = (make_skull(seed, spacing) for seed in track(seeds, "Generating"))
     drawn = list(islice(skulls, DRAWN if words.picture else 0))
     rows = likeness(given, chain(drawn, skulls))
-    Console().print(table(rows, f"{words.file} beside {words.skulls} generated skulls"))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH  # or the figures of a log would be cut short
+    console.print(table(rows, f"{words.file} beside {words.skulls} generated skulls"))
     if words.picture:
         names = [Path(words.file).name, *(f"generated, seed {seed}" for seed in seeds)]
         sheet(dict(zip(names, [given, *drawn], strict=False))).save(words.picture)

@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 class Evaluation:
     """A run over cases: what is compared, how it is scored, and where its rows and pictures go.
 
-    Beside the CSV file lie its arguments (.json), the tables (.txt), the sheet of pictures (.png) and, in a folder, a strip for each case.
+    Beside the CSV file lie its arguments (.json), the tables (.txt), the sheet of pictures (.png) and, in the folder NAME-pictures, a strip for each case.
     """
 
     def __init__(self, scoring: Scoring, methods: Mapping[str, Method], record: Record, pictures: bool = True):
         self.scoring = scoring
         self.methods = methods
         self.record = record
-        self._strips = record.path.with_suffix("") if pictures and scoring.picture else None
+        self._strips = record.path.with_name(f"{record.path.stem}-pictures") if pictures and scoring.picture else None
 
     def run(self, cases: Iterable[Planned]) -> None:
         """Answer and score what the record does not hold yet. An error in one case is a row with its code; the others go on."""

@@ -205,7 +205,7 @@ def test_cases_that_a_goal_is_set_for_have_a_summary_of_their_own(tmp_path: Path
 def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Path) -> None:
     drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)
     drawn.report(planned(3), "three squares", Console(file=(tmp_path / "shown.txt").open("w")))
-    strips = sorted((tmp_path / "scores").iterdir())
+    strips = sorted((tmp_path / "scores-pictures").iterdir())
     assert [strip.name for strip in strips] == ["case-0.png", "case-1.png", "case-2.png"]
     with Image.open(strips[0]) as strip, Image.open(tmp_path / "scores.png") as sheet:
         pixels = np.asarray(strip).astype(int)

@@ -98,4 +98,4 @@ def test_each_row_has_a_summary_and_the_model_is_compared_in_every_figure(tmp_pa
         assert text.count(f"{heading}, {MODEL} less") == 2
     assert "medians" not in text
     assert (tmp_path / "fine.png").exists()
-    assert len(list((tmp_path / "fine").iterdir())) == 4
+    assert len(list((tmp_path / "fine-pictures").iterdir())) == 4
