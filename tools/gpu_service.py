@@ -89,7 +89,8 @@ def squeezed(handler: Any, bodies: list[bytes]) -> None:
             _, context = ask(handler, bodies[:8])
         assert context.statuses == [200] * 8, context.statuses
         assert call.call_count > 1, "the batch was not split"
-        print(f"serve: eight in {call.call_count} calls with {1.5 * alone / 2**20:.0f} MiB for all ({held / 2**20:.0f} held): status {context.statuses}")
+        room = f"{1.5 * alone / 2**20:.0f} MiB for all ({held / 2**20:.0f} held)"
+        print(f"serve: eight in {call.call_count} calls with {room}: status {context.statuses}")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 class Evaluation:
     """A run over cases: what is compared, how it is scored, and where its rows and pictures go.
 
-    Beside the CSV file lie its arguments (.json), the tables (.txt), the sheet of pictures (.png) and, in the folder NAME-pictures, a strip for each case.
+    Beside the CSV file lie its arguments (.json), the tables (.txt), the sheet of pictures (.png) and, in the folder
+    NAME-pictures, a strip for each case.
     """
 
     def __init__(self, scoring: Scoring, methods: Mapping[str, Method], record: Record, pictures: bool = True):
