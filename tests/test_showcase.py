@@ -5,12 +5,13 @@ import pytest
 from rich.console import Console
 
 from calvaria import showcase
+from calvaria.client.codec import Answer
 from calvaria.console import Report
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.metrics import dice
 from calvaria.io import decode_image, read
 from calvaria.showcase import EXHIBITS, show
-from calvaria.tasks import TASKS
+from calvaria.tasks import TASKS, Extras
 
 
 def test_every_task_beside_completion_has_an_exhibit() -> None:
@@ -27,8 +28,9 @@ def test_an_exhibit_leaves_what_was_given_the_answer_a_picture_and_scores(
     case = EXHIBITS["refinement"].case("refinement")
     asked: list[tuple[str, bytes]] = []
 
-    def both_ways(server, model, body, outputs, report, scan, factor):
+    def both_ways(server, model, body, outputs, report, scan, extras):
         asked.append((model, scan))
+        np.testing.assert_array_equal(extras.image, case.extras.image)
         return {outputs[0]: case.truth}
 
     monkeypatch.setattr(showcase, "both_ways", both_ways)
@@ -45,3 +47,16 @@ def test_an_exhibit_leaves_what_was_given_the_answer_a_picture_and_scores(
     assert dice(refined.mask, case.truth.mask) == 1
     assert (tmp_path / "refinement.png").read_bytes().startswith(b"\x89PNG")
     assert "1.000" in capsys.readouterr().out
+
+
+def test_what_a_case_asks_for_is_asked_of_the_server() -> None:
+    asked = []
+
+    class Server:
+        def request(self, model: str, body: bytes, **options: object) -> Answer:
+            asked.append((model, options["factor"], options["spacing_mm"]))
+            return Answer(b"")
+
+    for extras in (Extras(factor=4), Extras(spacing_mm=1.0)):
+        showcase._ask(Server(), "HTTP", "super-resolution", b"", "fine", Report(Console(quiet=True)), None, extras)  # type: ignore[arg-type]
+    assert asked == [("super-resolution", 4, None), ("super-resolution", None, 1.0)]

@@ -3,7 +3,7 @@
 What the interpreter runs, a compiler may still refuse. A first process runs the paper's networks and those in models/ under Triton's
 interpreter, with the channels that a GPU gets, and records which kernels are started with which types and constants; this one compiles
 those for an architecture, with the assembler that Triton brings, and prints registers, spilled bytes and shared memory of each. Exit status
-1 if one cannot be compiled, or if a kernel was started by nobody.
+1 if one cannot be compiled, or if there is a kernel that nothing starts.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def configs(more: Any) -> list[Any]:
 
 
 def never_started(starts: list[Any]) -> list[str]:
-    """Kernels that were not among the starts; what another one calls is none."""
+    """Kernels that are not among the starts; what only other kernels call is none."""
     from triton.runtime.jit import JITFunction
 
     found = {value for module in MODULES for value in vars(import_module(f"{KERNELS}.{module}")).values() if isinstance(value, JITFunction)}
@@ -109,7 +109,11 @@ def compiled(arch: int, module: str, name: str, types: list[str], kinds: list[st
     ]
     runtime = [arg for arg in kernel.arg_names if arg not in constants]
     signature = dict.fromkeys(kernel.arg_names, "constexpr") | dict(zip(runtime, pointers + kinds, strict=True))
-    aligned = {(place,): [["tt.divisibility", 16]] for place, arg in enumerate(kernel.arg_names) if arg in runtime[: len(types)]}
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, arg in enumerate(kernel.arg_names)
+        if arg in runtime[: len(types)] and not kernel.params[place].do_not_specialize_on_alignment
+    }
     source = ASTSource(kernel, signature, {arg: constants[arg] for arg in kernel.arg_names if arg in constants}, aligned)
     built = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     return (*resources(built.asm["ptx"], arch), built.metadata.shared)

@@ -15,9 +15,9 @@ from calvaria.evaluation.sheet import mask_strip
 from calvaria.synthetic.seeds import CHESTS
 from calvaria.synthetic.thorax import ORGANS
 from calvaria.tasks import Extras
+from calvaria.tasks.refinement import REFINED
 from calvaria.volume import BinaryVolume
 
-REFINED = "refined"
 SCAN = "scan"
 """Among the kinds that are wanted: the scan comes with every mask."""
 

@@ -105,7 +105,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     piece = clean(np.asfortranarray(missing[thick]), grid.source_mm, settings)
     for answer in (implant, completed):
         answer[part][box][thick] |= piece
-    return {"completed": completed, "implant": implant}
+    return {"completed": completed, IMPLANT: implant}
 
 
 def look(prepared: Prepared, field: Field, settings: Settings, closer: Settings) -> CloseUp | None:

@@ -169,7 +169,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     refined = mask if unlike_any(prepared) else _redrawn(mask, prepared, inferred, settings)
     if _is_little(refined, prepared) or np.count_nonzero(refined & mask) < LEAST_KEPT * np.count_nonzero(mask):
         refined = mask
-    return {"refined": large_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm), largest=True)}
+    return {REFINED: large_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm), largest=True)}
 
 
 def _is_little(refined: Mask, prepared: Prepared) -> bool:

@@ -22,9 +22,15 @@ class Team:
 
     @classmethod
     def assemble(cls, device: str) -> "Team":
-        """Join the others if `torchrun` started this process (it sets RANK and WORLD_SIZE), else alone."""
+        """Join the others if `torchrun` started this process (it sets RANK and WORLD_SIZE), else alone.
+
+        CalvariaError BAD_OPTION where several would share a GPU that is named.
+        """
         if "WORLD_SIZE" not in os.environ:
             return cls()
+        size = int(os.environ["WORLD_SIZE"])
+        if size > 1 and device.startswith("cuda:"):
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"{size} processes would share {device}. With torchrun say --device cuda.")
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
         return cls(distributed.get_rank(), distributed.get_world_size())
@@ -35,12 +41,7 @@ class Team:
         return self.rank == 0
 
     def device(self, device: str) -> str:
-        """The device of this process: under `torchrun`, "cuda" is the GPU of its local rank.
-
-        CalvariaError BAD_OPTION where several would share one that is named.
-        """
-        if self.size > 1 and device.startswith("cuda:"):
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.size} processes would share {device}. With torchrun say --device cuda.")
+        """The device of this process: under `torchrun`, "cuda" is the GPU of its local rank."""
         return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and self.size > 1 else device
 
     def share(self, start: int, end: int) -> list[int]:

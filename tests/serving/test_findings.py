@@ -10,7 +10,7 @@ from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
 from calvaria.serving.findings import about_answer, about_input, about_questions, implant_facts, merged, reaches_border
-from calvaria.tasks import TASKS, Extras, Settings
+from calvaria.tasks import TASKS, Extras, Settings, Task
 from calvaria.tasks.completion import COMPLETION, prepare
 from calvaria.tasks.refinement import INPUTS, REFINEMENT
 from calvaria.tasks.super_resolution import SUPER_RESOLUTION
@@ -141,3 +141,8 @@ def test_labels_taken_for_one_mask_are_told() -> None:
         notices = list(merged(decoded.merged))
         assert [notice.code for notice in notices] == expected
         assert [notice.message for notice in notices] == [each for each in decoded.remarks if "2, 7" in each]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_lists_the_pieces_of_an_output_that_it_has(task: Task) -> None:
+    assert task.pieces is None or task.pieces in task.outputs

@@ -57,8 +57,9 @@ def test_processes_do_not_share_a_gpu_that_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert Team(1, 2).device("cuda") == "cuda:1"
     assert Team().device("cuda:0") == "cuda:0"
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(CalvariaError, match="say --device cuda"):
-        Team(1, 2).device("cuda:0")
+        Team.assemble("cuda:0")
 
 
 def test_the_gpu_that_is_trained_on_is_made_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
