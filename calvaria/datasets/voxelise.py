@@ -59,8 +59,8 @@ def voxelise(surface: Mesh, grid: Grid, shell: bool = False, name: str = "The me
 
 
 def _filled(points: NDArray[np.float64], faces: Ints, shape: tuple[int, int, int], name: str) -> Mask:
-    fixed, inverse = np.unique(np.rint(points * STEPS).astype(np.int64), axis=0, return_inverse=True)
-    triangles = inverse.reshape(-1)[faces]
+    fixed, number = _distinct(np.rint(points * STEPS).astype(np.int64))
+    triangles = number[faces]
     wound, open_edges = _edges(triangles)
     if wound:
         return np.asarray(_crossed(fixed, triangles, shape, 2)[..., :-1] != 0)
@@ -78,12 +78,21 @@ def _filled(points: NDArray[np.float64], faces: Ints, shape: tuple[int, int, int
     return inside
 
 
+def _distinct(rows: Ints) -> tuple[Ints, Ints]:
+    """The distinct rows, in order, and which of these each row is: `np.unique` along an axis, but that one number a row is sorted."""
+    number, first = rows[:, 0] - rows[:, 0].min(), np.arange(len(rows))
+    for column in rows.T[1:]:
+        low, high = column.min(), column.max()
+        # Below 2⁵⁹ for coordinates in reach, and for edges.
+        _, first, number = np.unique(number * (high - low + 1) + column - low, return_index=True, return_inverse=True)
+    return rows[first], number
+
+
 def _edges(triangles: Ints) -> tuple[bool, int]:
     """Whether every edge is run through as often in one direction as in the other; and how many belong to an odd number of triangles."""
     ends = np.concatenate([triangles[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))])
     ends = ends[ends[:, 0] != ends[:, 1]]
-    _, edge = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
-    edge = edge.reshape(-1)
+    _, edge = _distinct(np.sort(ends, axis=1))
     balance = np.bincount(edge, weights=np.where(ends[:, 0] < ends[:, 1], 1, -1))
     return not balance.any(), int(np.count_nonzero(np.bincount(edge) & 1))
 
