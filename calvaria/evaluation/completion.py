@@ -49,6 +49,7 @@ DEFECTS = Scoring(
         Figure("implant_cm3"),
         Figure("skull_dice", "skull DSC", digits=4),
         Figure("skull_border_dice"),
+        Figure("skull_border_voxels_dice"),
         Figure("skull_hd95_mm"),
         Figure("skull_nsd_1mm"),
         Figure("skull_precision"),

@@ -27,6 +27,7 @@ class Scores:
     implant_cm3: float
     skull_dice: float
     skull_border_dice: float
+    skull_border_voxels_dice: float
     skull_hd95_mm: float
     skull_nsd_1mm: float
     skull_precision: float
@@ -57,6 +58,7 @@ def score(outputs: Mapping[str, BinaryVolume], true_implant: BinaryVolume, defec
         implant_cm3=implant.occupied * implant.voxel_mm3 / 1000,
         skull_dice=dice(completed.mask, whole),
         skull_border_dice=border_dice(completed.mask, whole, bone, spacing),
+        skull_border_voxels_dice=border_dice(completed.mask, whole, bone, VOXELS),
         skull_hd95_mm=between_skulls.percentile(95),
         skull_nsd_1mm=between_skulls.within(TOLERANCE_MM),
         skull_precision=precision(completed.mask, whole),

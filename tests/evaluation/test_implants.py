@@ -45,6 +45,16 @@ def test_too_much_costs_precision_and_too_little_recall() -> None:
     assert much.skull_precision == pytest.approx(800 / 850)
 
 
+def test_ten_millimetres_and_ten_voxels_are_two_borders() -> None:
+    """What was made 7.5 mm away, 15 voxels, lies within the one alone."""
+    defective, truth = (BinaryVolume.on_grid(volume.mask, (0.5, 0.5, 0.5)) for volume in (DEFECTIVE, TRUTH))
+    stray = truth.like(truth.mask | box(SKULL.shape, (0, 5), (0, 5), (16, 17)))
+    scores = score({"completed": defective.like(defective.mask | stray.mask), "implant": stray}, truth, defective)
+    assert scores.border_dice == pytest.approx(100 / 125)
+    assert scores.skull_border_dice == pytest.approx(1600 / 1625)
+    assert scores.border_voxels_dice == scores.skull_border_voxels_dice == 1
+
+
 def test_answers_on_another_grid_are_refused() -> None:
     with pytest.raises(ValueError, match="grid"):
         score({"completed": SKULL, "implant": TRUTH}, BinaryVolume.on_grid(TRUTH.mask, (2, 2, 2)), DEFECTIVE)
