@@ -42,6 +42,7 @@ def stands_for(run: Namespace) -> None:
     save_weights(run.out / (CLOSE_UP if config.second else WEIGHTS), network, TASKS[config.task], config.settings)
 
 
+@pytest.mark.slow
 def test_every_run_begins_where_another_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     configured = set(ROOT.glob("models/*/*.toml"))
