@@ -1,6 +1,6 @@
 """Surfaces from files: STL, OBJ and PLY, read by trimesh, in the patient's millimetres."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -117,7 +117,13 @@ def _checked(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64]
     return Mesh(vertices, faces, tuple(warnings))
 
 
-def box_of(surfaces: Sequence[Mesh]) -> Extent:
-    """The box that holds the triangles of surfaces that belong together; vertices in no triangle do not count."""
-    used = [surface.vertices[surface.faces.reshape(-1)] for surface in surfaces]
-    return np.min([points.min(axis=0) for points in used], axis=0), np.max([points.max(axis=0) for points in used], axis=0)
+def box_of(surface: Mesh) -> Extent:
+    """The box that holds a surface's triangles; vertices in no triangle do not count."""
+    used = surface.vertices[surface.faces.reshape(-1)]
+    return used.min(axis=0), used.max(axis=0)
+
+
+def box_around(boxes: Iterable[Extent]) -> Extent:
+    """The box that holds one or more boxes."""
+    low, high = zip(*boxes, strict=True)
+    return np.min(low, axis=0), np.max(high, axis=0)

@@ -1,13 +1,14 @@
 """A folder of CT, masks and meshes to a data set of masks: one file after the other, going on where it stopped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, tell_unread, walk
 from calvaria.datasets.index import DataSet
 from calvaria.datasets.layouts import cases_in
-from calvaria.datasets.meshes import MESH_SIZES, Extent, Grid, Mesh, box_of, read_mesh
+from calvaria.datasets.meshes import MESH_SIZES, Extent, Grid, Mesh, box_around, box_of, read_mesh
 from calvaria.datasets.series import check_rule, counts_at, own_resolution, resampled
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode
@@ -74,6 +75,7 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
     `layouts.pairs`, lie on one grid.
     """
     groups, first = _meshes_of_skulls(Path(folder)), dict[str, Path]()
+    box = cache(_box)
     dataset.retain((name, job.name) for job in jobs for name in job.outputs.values())
     for job in jobs:
         together = groups.get(job.source, [job.source])
@@ -83,7 +85,7 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
             with dataset.noting(job.name, *missing.values()):
                 if set(owners) != {job.source}:
                     raise CalvariaError(ErrorCode.BAD_OPTION, f"{owners[0]} becomes the same file; rename one of them.")
-                _convert(job, missing, dataset, _subject(job.source, together, recipe))
+                _convert(job, missing, dataset, _subject(job.source, together, recipe, box))
         yield job
 
 
@@ -125,13 +127,16 @@ class _FromMesh:
         return voxelise(self.surface, Grid.cube(self.box, cells), self.shell, self.name)
 
 
-def _subject(path: Path, together: list[Path], recipe: Recipe) -> _FromVolume | _FromMesh:
-    """What a file holds; together with what it must share a grid."""
+def _box(path: Path) -> Extent:
+    return box_of(read_mesh(path))
+
+
+def _subject(path: Path, together: list[Path], recipe: Recipe, box: Callable[[Path], Extent]) -> _FromVolume | _FromMesh:
+    """What a file holds; together with what it must share a grid; how to learn the box of a mesh."""
     if suffix_of(path, MESHES):
         surface = read_mesh(path)
         log_warnings(path, surface.warnings)
-        box = box_of([surface if other == path else read_mesh(other) for other in together])
-        return _FromMesh(surface, box, recipe.shell, str(path))
+        return _FromMesh(surface, box_around(map(box, together)), recipe.shell, str(path))
     image = read_image(path)
     log_warnings(path, image.warnings)
     label = None if image.samples.min() < 0 else recipe.label  # CT beside maps of labels has none

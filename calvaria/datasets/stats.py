@@ -191,7 +191,7 @@ def _at(path: Path, resolutions: Sequence[int], rule: str) -> Iterator[tuple[int
     if suffix_of(path, MESHES):
         mesh = read_mesh(path)
         log_warnings(path, mesh.warnings)
-        yield from ((cells, voxelise(mesh, Grid.cube(box_of([mesh]), cells), name=str(path))) for cells in resolutions)
+        yield from ((cells, voxelise(mesh, Grid.cube(box_of(mesh), cells), name=str(path))) for cells in resolutions)
         return
     decoded = read(path)
     log_warnings(path, decoded.remarks)

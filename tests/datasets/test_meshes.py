@@ -30,7 +30,7 @@ def test_each_format_gives_the_same_voxels(box, tmp_path, name):
         else box.export(file_type="obj").encode()
     )
     mesh = read_mesh(path)
-    low, high = box_of([mesh])
+    low, high = box_of(mesh)
     assert (low.tolist(), high.tolist()) == ([-10, -20, -30], [40, 50, 60])
     filled = voxelise(mesh, Grid.at_spacing((low, high), 2.5))
     assert filled.occupied * filled.voxel_mm3 == pytest.approx(50 * 70 * 90)
@@ -48,7 +48,7 @@ def test_what_the_head_says_about_space_is_honoured(box, tmp_path):
         content[:80] = f"3D Slicer output. SPACE={space}".encode().ljust(80)
         (tmp_path / "a.stl").write_bytes(content)
         mesh = read_mesh(tmp_path / "a.stl")
-        assert box_of([mesh])[0].tolist() == expected
+        assert box_of(mesh)[0].tolist() == expected
         assert not mesh.warnings
 
 

@@ -53,7 +53,7 @@ def test_ct_masks_and_meshes_become_masks_with_an_index(folder, tmp_path, comple
     assert np.array_equal(bone.mask, threshold(read_image(scan), 300).mask)
     assert bone.spacing_mm == (1, 1, 2)
     ball = read_mesh(folder / "ball.stl")
-    assert np.array_equal(read(tmp_path / "out/60/ball.nrrd").volume.mask, voxelise(ball, Grid.cube(box_of([ball]), 60)).mask)
+    assert np.array_equal(read(tmp_path / "out/60/ball.nrrd").volume.mask, voxelise(ball, Grid.cube(box_of(ball), 60)).mask)
     assert {name: row.kind for name, row in rows.items() if "ball" not in name} == {
         "native/scans/a b.nrrd": "ct",
         "native/mask.nrrd": "mask",

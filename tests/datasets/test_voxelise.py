@@ -42,7 +42,7 @@ BALL, TORUS = trimesh.creation.icosphere(5, radius=80.0), trimesh.creation.torus
 @pytest.mark.parametrize(("cells", "tolerance"), [(30, 0.03), (60, 0.01), (90, 0.01), (120, 0.005)])
 def test_the_volume_enclosed_is_the_formulas(made, volume_mm3, cells, tolerance):
     mesh = mesh_of(made)
-    filled = voxelise(mesh, Grid.cube(box_of([mesh]), cells))
+    filled = voxelise(mesh, Grid.cube(box_of(mesh), cells))
     assert filled.shape == (cells,) * 3
     assert filled.occupied * filled.voxel_mm3 == pytest.approx(volume_mm3, rel=tolerance)
     border = filled.mask.copy()
@@ -52,7 +52,7 @@ def test_the_volume_enclosed_is_the_formulas(made, volume_mm3, cells, tolerance)
 
 def test_every_voxel_of_a_ball_is_decided_by_its_centre():
     mesh = mesh_of(BALL)
-    filled = voxelise(mesh, Grid.at_spacing(box_of([mesh]), 4.0))
+    filled = voxelise(mesh, Grid.at_spacing(box_of(mesh), 4.0))
     centres = np.moveaxis(np.indices(filled.shape), 0, -1) @ filled.affine[:3, :3].T + filled.affine[:3, 3]
     radius = np.linalg.norm(centres, axis=-1)
     sagitta = 80 - np.linalg.norm(BALL.triangles_center, axis=1).min()
@@ -138,7 +138,7 @@ def test_triangles_that_disagree_count_as_changes(caplog):
     faces = np.array(BALL.faces)
     faces[::2] = faces[::2, ::-1]
     mesh = mesh_of(BALL)
-    grid = Grid.cube(box_of([mesh]), 40)
+    grid = Grid.cube(box_of(mesh), 40)
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(voxelise(mesh_of(BALL, faces), grid, name="ball.stl").mask, voxelise(mesh, grid).mask)
     assert "ball.stl is closed, but its triangles disagree" in caplog.text
@@ -148,7 +148,7 @@ def test_triangles_that_disagree_count_as_changes(caplog):
 def test_a_mesh_with_holes_is_filled_by_vote_and_said(caplog, lost):
     mesh, rng = mesh_of(BALL), np.random.default_rng(lost)
     kept = np.delete(np.array(BALL.faces), rng.choice(len(BALL.faces), lost, replace=False), axis=0)
-    grid = Grid.cube(box_of([mesh]), 60)
+    grid = Grid.cube(box_of(mesh), 60)
     whole = voxelise(mesh, grid)
     with caplog.at_level(logging.WARNING):
         holed = voxelise(mesh_of(BALL, kept), grid, name="holed.stl")
@@ -159,7 +159,7 @@ def test_a_mesh_with_holes_is_filled_by_vote_and_said(caplog, lost):
 def test_an_open_bowl_is_closed_flat(caplog):
     faces = np.array(BALL.faces)[BALL.triangles_center[:, 2] > -60]
     mesh = mesh_of(BALL, faces)
-    bowl = voxelise(mesh, Grid.at_spacing(box_of([mesh]), 4.0))
+    bowl = voxelise(mesh, Grid.at_spacing(box_of(mesh), 4.0))
     cap = np.pi * 20**2 * (3 * 80 - 20) / 3
     assert bowl.occupied * bowl.voxel_mm3 == pytest.approx(BALL.volume - cap, rel=0.02)
 
@@ -178,7 +178,7 @@ def test_a_sheet_encloses_nothing_and_may_be_a_shell():
 
 def test_a_shell_has_no_holes_and_lies_on_the_surface():
     mesh = mesh_of(BALL)
-    grid = Grid.cube(box_of([mesh]), 60)
+    grid = Grid.cube(box_of(mesh), 60)
     shell, filled = voxelise(mesh, grid, shell=True), voxelise(mesh, grid)
     from scipy import ndimage
 
@@ -194,7 +194,7 @@ def test_the_same_cube_at_every_size():
     mesh = mesh_of(TORUS)
     edges = []
     for cells in (30, 60, 90, 120):
-        grid = Grid.cube(box_of([mesh]), cells)
+        grid = Grid.cube(box_of(mesh), cells)
         first, last = (grid.affine @ [*[at] * 3, 1] for at in (-0.5, cells - 0.5))
         edges.append(np.concatenate([first[:3], last[:3]]))
     np.testing.assert_allclose(edges, edges[:1] * 4, atol=1e-9)
@@ -203,7 +203,7 @@ def test_the_same_cube_at_every_size():
 def test_a_grid_without_end_is_refused():
     mesh = mesh_of(BALL)
     with pytest.raises(CalvariaError) as refusal:
-        Grid.at_spacing(box_of([mesh]), 0.01)
+        Grid.at_spacing(box_of(mesh), 0.01)
     assert refusal.value.code is ErrorCode.TOO_LARGE
     with pytest.raises(CalvariaError) as refusal:
         voxelise(mesh, Grid((4, 4, 4), np.diag([0.001, 0.001, 0.001, 1])))
