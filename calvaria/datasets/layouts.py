@@ -90,8 +90,14 @@ def fingerprint(paths: Iterable[Path]) -> str:
 def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
     """As `pairs`, but none where the folder is in no known layout. BAD_OPTION where two files or folders of one role compete."""
     parallel = _roles(folders(folder), [path.name for path in folders(folder)])
-    found = list(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes)) or list(_flat(folder, suffixes))
-    return sorted(found, key=lambda pair: pair.name)
+    found: dict[str, Pair] = {}
+    for pair in (*(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes)), *_flat(folder, suffixes)):
+        if other := found.get(pair.name):
+            raise CalvariaError(
+                ErrorCode.BAD_OPTION, f"{other.defective} and {pair.defective} are both case {pair.name}; rename one of them."
+            )
+        found[pair.name] = pair
+    return [found[name] for name in sorted(found)]
 
 
 def _parallel(roles: dict[str, Path], suffixes: Sequence[str]) -> Iterator[Pair]:

@@ -72,6 +72,15 @@ def test_all_in_one_folder(lay, implant, pattern, truth):
         assert np.array_equal(pair.read()[1].mask, implant.mask)
 
 
+@pytest.mark.parametrize("others", [("c/defective.nrrd", "c/implant.nrrd"), ("defective/c.nrrd", "implant/c.nrrd")])
+def test_pairs_beside_folders_are_cases_too(lay, others):
+    folder = lay(*others, "a_defective.nrrd", "a_implant.nrrd")
+    assert [pair.name for pair in pairs(folder)] == ["a", "c"]
+    lay("c_defective.nrrd", "c_implant.nrrd")
+    with pytest.raises(CalvariaError, match="are both case c; rename one of them"):
+        pairs(folder)
+
+
 def test_two_files_of_one_role_in_one_folder_are_refused(lay):
     folder = lay("a_defective.nrrd", "defective_a.nrrd")
     with pytest.raises(CalvariaError, match="say the same"):
