@@ -7,6 +7,7 @@ from calvaria.grid import WorkingGrid
 from calvaria.tasks.components import large_components
 from calvaria.tasks.opening import open_by_ball
 from calvaria.vault.continued import Plates, continued
+from calvaria.vault.unrolled import unroll
 from calvaria.volume import BinaryVolume, Mask
 
 CELL_MM = 1.0
@@ -20,7 +21,8 @@ def continuation(defective: BinaryVolume) -> BinaryVolume:
     implant = np.zeros_like(canonical.mask)
     if defective.occupied:
         grid = WorkingGrid.over(canonical.volume, max(CELL_MM, min(defective.spacing_mm)), margin_mm=4 * CELL_MM)
-        for plates in continued(canonical.volume, lambda: grid.coarsen(canonical.mask), grid.affine):
+        unrolled = unroll(canonical.volume, lambda: grid.coarsen(canonical.mask), grid.affine)
+        for plates in continued(unrolled) if unrolled else []:
             _fill(implant, canonical.volume, plates)
     return defective.like(canonical.from_canonical(implant))
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, bounding_box, none_of, to_canonical
 from calvaria.grid import WorkingGrid
+from calvaria.tasks.base import without_openings
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
@@ -95,6 +96,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     if inferred.closeup is not None and inferred.closer is not None:
         part, grid = inferred.closeup.box, inferred.closeup.grid
         field = without_strips(np.maximum(inferred.closer, inferred.closeup.plain), inferred.closeup, settings.threshold)
+        field = without_openings(field, inferred.closeup, settings.threshold)
     else:
         pieces = added_pieces(prepared, inferred.field, settings.threshold, settings.smallest_mm3)
         part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))

@@ -18,6 +18,7 @@ from calvaria.tasks.task import Prepared
 from calvaria.vault.bent import bend
 from calvaria.vault.continued import Plates, continued, depths_mm
 from calvaria.vault.mirrored import between, fit_mirror
+from calvaria.vault.unrolled import Unrolled, unroll
 from calvaria.volume import Mask
 
 CELL_MM = 1.0
@@ -63,12 +64,14 @@ class Hints:
     grid      of cells of about a millimetre over it
     share     gives float32 [x, y, z], how full these are; counted when it is needed, which it is not where there is no vault and nothing
               is looked at closer
-    plates    what continues the vault
+    unrolled  the vault, where there is one
+    plates    what continues it
     """
 
     prepared: Prepared
     grid: WorkingGrid
     share: Callable[[], Field]
+    unrolled: Unrolled | None
     plates: list[Plates]
 
     @classmethod
@@ -79,7 +82,8 @@ class Hints:
         grid = WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM)
         share = cache(lambda: grid.coarsen(prepared.canonical.mask))
         with _one_thread():
-            return cls(prepared, grid, share, continued(prepared.canonical.volume, share, grid.affine))
+            unrolled = unroll(prepared.canonical.volume, share, grid.affine)
+            return cls(prepared, grid, share, unrolled, continued(unrolled) if unrolled else [])
 
     def filled(self, grid: WorkingGrid) -> Field:
         """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""
@@ -91,6 +95,14 @@ class Hints:
         Only `cells` (bool [x, y, z]) of the grid are looked at, here and below; the others are 0.
         """
         return _between(depths_mm([each for each in self.plates if each.plain], grid.affine, cells), grid.spacing_mm / 2)
+
+    def astray(self, grid: WorkingGrid, cells: Mask) -> Mask:
+        """Which cells of a grid lie so far from the vault that they belong to other bone: orbits, base, face; bool [x, y, z]."""
+        astray = np.zeros(grid.shape, np.bool_)
+        if self.unrolled:
+            for index, places in placed(cells, grid.affine):
+                astray[index] = self.unrolled.astray(places.T)
+        return astray
 
     def depth(self, grid: WorkingGrid, cells: Mask) -> Field:
         """How deep the cells of a grid lie in the vault, continued over its holes, float32 [x, y, z]: from 0, 3 mm or more outside and

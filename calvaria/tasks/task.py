@@ -103,6 +103,7 @@ class CloseUp:
     sites     bool [x, y, z]: the cells that are judged, or seen
     features  float32 [N, F]: what comes with each of them; the first is how full it is
     plain     float32 [x, y, z]: how full each cell should be at least, whatever that network says
+    astray    bool [x, y, z]: cells in which nothing that should be filled begins
     """
 
     box: Box
@@ -111,6 +112,7 @@ class CloseUp:
     sites: Mask
     features: Field
     plain: Field
+    astray: Mask
 
     @property
     def occupied_cells(self) -> int:

@@ -1,6 +1,5 @@
 """The vault continued: its holes are found, and its two tables carried on over them as thin plates."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +7,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
-from calvaria.errors import CalvariaError
 from calvaria.geometry import Box, Field
 from calvaria.sampling import placed
-from calvaria.vault.cavity import Cavity, Points, box_around
-from calvaria.vault.unrolled import PIXEL, Plane, Unrolled, on_map
-from calvaria.volume import Affine, BinaryVolume, Mask
+from calvaria.vault.cavity import Points, box_around
+from calvaria.vault.unrolled import Plane, Unrolled, on_map
+from calvaria.volume import Affine, Mask
 
 NARROWEST_MM = 5.0  # a gap below this is a suture, a vessel's hole or a fissure
 SMALLEST_HOLE_MM2 = 60.0
@@ -71,19 +69,9 @@ class Plates:
         return box_around(self.around_mm, affine, shape)
 
 
-def continued(skull: BinaryVolume, share: Callable[[], Field], affine: Affine) -> list[Plates]:
-    """Plates over the holes of a canonical skull's vault; none where no vault or no hole is found, and never an error.
-
-    share   gives float32 [x, y, z], how full the cells of a grid over it are, of a millimetre or so; asked only where there is a vault
-    affine  float64 [4, 4]: cell index to patient mm
-    """
-    try:
-        cavity = Cavity.of(skull)
-        unrolled = Unrolled.of(share(), affine, cavity)
-    except (CalvariaError, np.linalg.LinAlgError):  # nothing like a skull
-        return []
-    mm = PIXEL * cavity.radius_mm
-    found = (_plates(unrolled, hole, mm) for hole in holes(unrolled, mm))
+def continued(unrolled: Unrolled) -> list[Plates]:
+    """Plates over the holes of a vault, the largest first."""
+    found = (_plates(unrolled, hole) for hole in holes(unrolled))
     return [plates for plates in found if plates]
 
 
@@ -100,9 +88,10 @@ def depths_mm(plates: list[Plates], affine: Affine, cells: Mask) -> Field:
     return depths
 
 
-def holes(unrolled: Unrolled, mm: float) -> list[Mask]:
-    """The holes of the vault on the map, [rows, columns] each, largest first; `mm` is the size of a pixel."""
-    missing = unrolled.vault & ~unrolled.bone & ~openings(unrolled, mm)
+def holes(unrolled: Unrolled) -> list[Mask]:
+    """The holes of the vault on the map, [rows, columns] each, largest first."""
+    mm = unrolled.pixel_mm
+    missing = unrolled.vault & ~unrolled.bone & ~openings(unrolled)
     # cells outside the vault count as missing here, so that a hole that reaches the vault's end is not rounded off there
     core = ndimage.distance_transform_edt(missing | ~unrolled.vault) * mm > NARROWEST_MM / 2
     wide = missing & (ndimage.distance_transform_edt(~(core & missing)) * mm <= NARROWEST_MM / 2)
@@ -113,18 +102,18 @@ def holes(unrolled: Unrolled, mm: float) -> list[Mask]:
     return [labels == label for label in largest if sizes[label] * mm**2 >= SMALLEST_HOLE_MM2]
 
 
-def openings(unrolled: Unrolled, mm: float) -> Mask:
+def openings(unrolled: Unrolled) -> Mask:
     """Directions low on the head that lack bone on both sides: orbits and the openings of the base, which are nobody's defect."""
     missing = np.isfinite(unrolled.smooth_mm) & ~unrolled.bone
-    near_mirrored = ndimage.distance_transform_edt(~missing[::-1]) * mm <= MIRROR_MM
+    near_mirrored = ndimage.distance_transform_edt(~missing[::-1]) * unrolled.pixel_mm <= MIRROR_MM
     return np.asarray(missing & near_mirrored & (unrolled.directions[..., 2] < np.sin(np.radians(LOW_DEG))))
 
 
-def _plates(unrolled: Unrolled, hole: Mask, mm: float) -> Plates | None:
+def _plates(unrolled: Unrolled, hole: Mask) -> Plates | None:
     """None without enough bone around."""
-    away = ndimage.distance_transform_edt(~hole) * mm
+    away = ndimage.distance_transform_edt(~hole) * unrolled.pixel_mm
     other = unrolled.vault & ~unrolled.bone & ~hole
-    frayed = ndimage.distance_transform_edt(~other) * mm <= FRAYED_MM / 2
+    frayed = ndimage.distance_transform_edt(~other) * unrolled.pixel_mm <= FRAYED_MM / 2
     ring = unrolled.bone & unrolled.vault & (away > FRAYED_MM) & (away < FRAYED_MM + RING_MM) & ~frayed
     if np.count_nonzero(ring) < FEWEST_POINTS:
         return None
@@ -144,11 +133,12 @@ def _plates(unrolled: Unrolled, hole: Mask, mm: float) -> Plates | None:
     inner[reached] = outer[reached] - np.maximum(thickness, THINNEST_MM)
     ends = (table[reached][:, None] for table in (outer + OUTSIDE_MM, inner - OUTSIDE_MM))
     around = np.concatenate([unrolled.centre_mm + unrolled.directions[reached] * end for end in ends])
-    return Plates(unrolled.centre_mm, outer, inner, reached, around, is_plain(unrolled, hole, away, mm))
+    return Plates(unrolled.centre_mm, outer, inner, reached, around, is_plain(unrolled, hole, away))
 
 
-def is_plain(unrolled: Unrolled, hole: Mask, away_mm: Plane, mm: float) -> bool:
+def is_plain(unrolled: Unrolled, hole: Mask, away_mm: Plane) -> bool:
     """Whether a hole on the map, so far `away_mm` from each direction, is small and round, with bone all around."""
+    mm = unrolled.pixel_mm
     area_mm2 = np.count_nonzero(hole) * mm**2
     if not PLAIN_MM2[0] <= area_mm2 <= PLAIN_MM2[1]:
         return False

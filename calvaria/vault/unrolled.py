@@ -1,5 +1,6 @@
 """The vault unrolled onto a plane: how far its two tables lie from the cavity's middle in every direction, and where bone is missing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations_with_replacement
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from calvaria.errors import CalvariaError
 from calvaria.geometry import Field
 from calvaria.vault.cavity import Cavity, Points
-from calvaria.volume import Affine, Mask
+from calvaria.volume import Affine, BinaryVolume, Mask
 
 Plane = NDArray[np.float64]  # [rows, columns]: one value for each direction
 
@@ -37,6 +39,7 @@ class Unrolled:
     """A map of directions (Lambert's azimuthal equal-area projection, straight up in the middle), with what a ray in each meets.
 
     centre_mm   where the rays start, patient mm [3]
+    pixel_mm    the size of a pixel on the skull
     directions  unit vectors [rows, columns, 3]
     smooth_mm   outer surface of the vault as a smooth function of direction, mm from the centre
     outer_mm    outer table, mm from the centre; nan without bone
@@ -45,6 +48,7 @@ class Unrolled:
     """
 
     centre_mm: Points
+    pixel_mm: float
     directions: NDArray[np.float64]
     smooth_mm: Plane
     outer_mm: Plane
@@ -59,13 +63,26 @@ class Unrolled:
         radii = NEAREST * cavity.radius_mm + SAMPLE_MM * np.arange(GROUP * groups, dtype=np.float64)
         runs = _Runs.of(_along_rays(share, affine, cavity.centre_mm, directions[within], radii), radii)
         smooth, outer, inner = (_on_map(within, values) for values in _follow(runs, directions[within]))
-        unrolled = cls(cavity.centre_mm, directions, smooth, outer, inner, within)
+        unrolled = cls(cavity.centre_mm, PIXEL * cavity.radius_mm, directions, smooth, outer, inner, within)
         return replace(unrolled, vault=within & unrolled._above_openings())
 
     @property
     def bone(self) -> Mask:
         """Directions with bone of the vault."""
         return np.isfinite(self.outer_mm)
+
+    def astray(self, places_mm: Points) -> Mask:
+        """Which points [n, 3] (patient mm) lie so far inside or outside the smooth vault that they belong to other bone: bool [n].
+
+        None of those that the map does not show, which is what lies straight below.
+        """
+        offsets = places_mm - self.centre_mm
+        distance = np.linalg.norm(offsets, axis=1)
+        shown = offsets[:, 2] >= np.cos(np.radians(WIDEST_DEG)) * distance
+        pixels = np.rint(on_map(offsets[shown])).astype(np.intp)
+        astray = np.zeros(len(offsets), np.bool_)
+        astray[shown] = np.abs(distance[shown] - self.smooth_mm[tuple(pixels)]) > ASTRAY_MM
+        return astray
 
     def _above_openings(self) -> Mask:
         """Directions above the plane where the vault ends: above orbits, base, and the end of the scan.
@@ -89,6 +106,19 @@ class Unrolled:
             plane = np.linalg.lstsq(system * weights[:, None], ends[:, 2] * weights, rcond=None)[0]
             weights = 1 / np.sqrt(np.maximum(np.abs(system @ plane - ends[:, 2]), 1.0))
         return np.asarray(places[..., 2] > places[..., :2] @ plane[:2] + plane[2] + ABOVE_END_MM)
+
+
+def unroll(skull: BinaryVolume, share: Callable[[], Field], affine: Affine) -> Unrolled | None:
+    """The vault of a canonical skull; None where none is found, and never an error.
+
+    share   gives float32 [x, y, z], how full the cells of a grid over it are, of a millimetre or so; asked only where there is a vault
+    affine  float64 [4, 4]: cell index to patient mm
+    """
+    try:
+        cavity = Cavity.of(skull)
+        return Unrolled.of(share(), affine, cavity)
+    except (CalvariaError, np.linalg.LinAlgError):  # nothing like a skull
+        return None
 
 
 @cache

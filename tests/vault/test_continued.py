@@ -6,12 +6,18 @@ from shells import HALF_MM, INNER, cut, head
 
 from calvaria.vault import continued as module
 from calvaria.vault.continued import Plates, continued, depths_mm
+from calvaria.vault.unrolled import unroll
 from calvaria.volume import BinaryVolume, Mask
+
+
+def plates_of(skull: BinaryVolume) -> list[Plates]:
+    unrolled = unroll(skull, lambda: skull.mask.astype(np.float32), skull.affine)
+    return continued(unrolled) if unrolled else []
 
 
 def plates_over(skull: BinaryVolume, *missing: Mask) -> tuple[BinaryVolume, list[Plates]]:
     defective = skull.like(skull.mask & ~np.logical_or.reduce(missing)) if missing else skull
-    return defective, continued(defective, lambda: defective.mask.astype(np.float32), defective.affine)
+    return defective, plates_of(defective)
 
 
 def true_depth_mm(skull: BinaryVolume) -> np.ndarray:
@@ -88,5 +94,5 @@ def hostile() -> dict[str, Mask]:
 @pytest.mark.parametrize("mask", hostile().values(), ids=hostile().keys())
 @pytest.mark.filterwarnings("error")
 def test_what_is_no_skull_is_no_error(mask: Mask) -> None:
-    plates = continued(BinaryVolume.on_grid(mask, (3, 3, 3)), lambda: mask.astype(np.float32), np.diag([3.0, 3, 3, 1]))
+    plates = plates_of(BinaryVolume.on_grid(mask, (3, 3, 3)))
     assert len(plates) <= module.MOST_HOLES

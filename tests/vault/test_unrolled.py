@@ -9,7 +9,7 @@ from shells import HALF_MM, cut, head
 
 from calvaria.vault.cavity import Cavity, direction, trimmed_sphere
 from calvaria.vault.continued import holes
-from calvaria.vault.unrolled import GAP_MM, GROUP, PIXEL, SAMPLE_MM, Unrolled, _along_rays, _Runs, lattice, on_map
+from calvaria.vault.unrolled import GAP_MM, GROUP, SAMPLE_MM, Unrolled, _along_rays, _Runs, lattice, on_map
 
 
 def test_the_map_finds_its_own_directions() -> None:
@@ -29,8 +29,22 @@ def test_an_unrolled_skull_shows_its_tables_and_its_hole() -> None:
     levels = np.linalg.norm(places[seen] / HALF_MM, axis=-1)
     assert np.percentile(np.abs(levels - 1), 99) < 0.03  # the rest lies on the hole's frayed edge
     assert np.median((unrolled.outer_mm - unrolled.inner_mm)[seen]) == pytest.approx(6, abs=1)
-    (hole,) = holes(unrolled, PIXEL * cavity.radius_mm)
+    (hole,) = holes(unrolled)
     assert hole[tuple(np.array(hole.shape) // 2)]
+
+
+def test_what_lies_far_inside_or_outside_the_vault_is_astray() -> None:
+    """A head of which a quarter is missing included; what lies straight below is not known."""
+    skull = head()
+    for bone in (skull.mask, skull.mask & ~cut(skull, (60, 10, 35), 40)):
+        unrolled = Unrolled.of(bone.astype(np.float32), skull.affine, Cavity.of(skull))
+        places = np.argwhere(skull.mask)[::50] @ skull.affine[:3, :3].T + skull.affine[:3, 3]
+        offsets = places - unrolled.centre_mm
+        vault = offsets[:, 2] > 0
+        assert not unrolled.astray(places).any()
+        for share in (0.7, 1.3):
+            assert unrolled.astray(unrolled.centre_mm + share * offsets[vault]).all()
+        assert not unrolled.astray(unrolled.centre_mm + np.array([[0, 0, -30], [0, 0, -90]])).any()
 
 
 @given(st.integers(0, 99))
