@@ -89,7 +89,8 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
     Whatever the network added on the working grid forms candidate pieces; only near those is the answer refined, so that the outside of
     intact bone is never touched. There the interpolated probability, of the second look where there was one, less the defective skull,
-    is the implant. Small round holes of the vault are filled whatever the second network says, which takes some for burr holes.
+    is the implant. Small round holes of the vault are filled whatever the second network says, which takes some for burr holes; what it
+    would add away from the vault is left out.
     """
     defective = prepared.canonical.mask
     implant, completed = none_of(defective), defective.copy(order="K")
@@ -175,7 +176,7 @@ def remark(volume: BinaryVolume, outputs: Mapping[str, BinaryVolume], settings: 
     if outputs[IMPLANT].occupied:
         return None
     found = f"No hole of at least {settings.smallest_mm3:g} mm3 is seen with a probability above {settings.threshold:g}"
-    return "no-defect", f"{found} (clefts are none): the implant is empty."
+    return "no-defect", f"{found} (clefts, and openings of orbits and base, are none): the implant is empty."
 
 
 COMPLETION = Task("completion", ("completed", IMPLANT), prepare, finish, look=look, unlike=unlike_heads, remark=remark, pieces=IMPLANT)
