@@ -13,15 +13,16 @@ and at the scan's edge, small and large ones among them) 0.31 does at most.
 
 
 def without_openings(field: Field, closeup: CloseUp, threshold: float) -> Field:
-    """A close-up's field without the pieces that lie in other bone than the vault.
+    """A close-up's field without the pieces that lie in other bone than the vault, and without what is open on the other side, too.
 
-    Bone as thin as the roofs of the orbits is lost to a scan's threshold. Its ragged holes look like defects, but are in every such head.
-    A defect that reaches them from the vault is filled with them.
+    Bone as thin as the roofs of the orbits is lost to a scan's threshold. Its ragged holes look like defects, but are in every such head,
+    and alike on both sides. A defect may reach them from the vault.
     """
     added = (field > threshold) & (closeup.shares <= 0.5)
     if not (added & closeup.astray).any():
         return field
-    pieces, counts = components(added)
-    astray = np.bincount(pieces[added & closeup.astray], minlength=len(counts)) > MOST_ASTRAY * counts
+    openings = added & closeup.open
+    pieces, counts = components(added & ~openings)
+    astray = np.bincount(pieces[closeup.astray], minlength=len(counts)) > MOST_ASTRAY * counts
     astray[0] = False
-    return np.where(astray[pieces], np.float32(0), field)
+    return np.where(openings | astray[pieces], np.float32(0), field)

@@ -103,7 +103,8 @@ class CloseUp:
     sites     bool [x, y, z]: the cells that are judged, or seen
     features  float32 [N, F]: what comes with each of them; the first is how full it is
     plain     float32 [x, y, z]: how full each cell should be at least, whatever that network says
-    astray    bool [x, y, z]: cells in which nothing that should be filled begins
+    astray    bool [x, y, z]: cells away from where anything is missing as a rule
+    open      bool [x, y, z]: those of them that should stay empty
     """
 
     box: Box
@@ -113,6 +114,7 @@ class CloseUp:
     features: Field
     plain: Field
     astray: Mask
+    open: Mask
 
     @property
     def occupied_cells(self) -> int:

@@ -2,23 +2,26 @@
 
 import numpy as np
 import pytest
+from shells import cut, head
 
 from calvaria.grid import WorkingGrid
-from calvaria.tasks import CloseUp
+from calvaria.tasks import CloseUp, Settings
 from calvaria.tasks.base import without_openings
+from calvaria.tasks.completion import finish, look, prepare
+from calvaria.tasks.task import Inferred
 from calvaria.volume import BinaryVolume, Mask
 
 
-def kept(wanted: Mask, astray: Mask) -> Mask:
-    """What stays of what is wanted in a volume with a little bone at its far end."""
+def kept(wanted: Mask, astray: Mask, opened: Mask | None = None) -> Mask:
+    """What stays of what is wanted in a volume with a little bone at its far end; `opened`: what is open on the other side, too."""
     bone = np.zeros(wanted.shape, np.bool_)
     bone[:, :, -1] = True
     grid = WorkingGrid.filling(BinaryVolume.on_grid(bone, (1.0, 1.0, 1.0)), 1.0)
     shares = grid.coarsen(bone)
-    field, away = np.zeros_like(shares), np.zeros(shares.shape, np.bool_)
+    field, away, empty = np.zeros_like(shares), np.zeros(shares.shape, np.bool_), np.zeros(shares.shape, np.bool_)
     part = tuple(map(slice, wanted.shape))
-    field[part], away[part] = wanted * np.float32(0.9), astray
-    closeup = CloseUp(np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), away)
+    field[part], away[part], empty[part] = wanted * np.float32(0.9), astray, False if opened is None else astray & opened
+    closeup = CloseUp(np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), away, empty)
     return np.asarray(without_openings(field, closeup, 0.5)[part] > 0.5)
 
 
@@ -37,5 +40,31 @@ def test_a_piece_that_reaches_the_vault_stays_whole(share: int, stays: bool) -> 
     np.testing.assert_array_equal(kept(PIECE, share + 4 > X), PIECE & stays)
 
 
+def test_what_is_open_on_the_other_side_stays_open_and_the_rest_is_filled() -> None:
+    """Of a piece that reaches away from the vault, and of none in the vault."""
+    np.testing.assert_array_equal(kept(PIECE | OTHER, X < 8, X < 7), PIECE & (X >= 7) | OTHER)
+
+
 def test_where_nothing_is_wanted_nothing_changes() -> None:
     assert not kept(PIECE & False, X >= 0).any()
+
+
+SETTINGS, CLOSER = Settings(spacing_mm=3.0, occupied_share=0.1), Settings(spacing_mm=1.5, occupied_share=0.1)
+
+
+@pytest.mark.parametrize("sides", [(1,), (-1, 1)])
+def test_holes_of_a_floor_inside_a_head_are_left_open_whatever_the_networks_want(sides: tuple[int, ...]) -> None:
+    """On one side or both, and a hole of the vault is filled."""
+    shell = head(orbits=True)
+    x, y, z = np.moveaxis(np.indices(shell.shape).T * shell.spacing_mm + shell.origin_mm, -1, 0).transpose(0, 3, 2, 1)
+    whole = shell.like(shell.mask | (np.hypot(x / 55, y / 70) < 1) & (abs(z + 15) < 4))
+    holes = np.logical_or.reduce([np.hypot(x - 20 * side, y + 40) < 12 for side in sides]) & whole.mask & (z < 0)
+    missing = cut(whole, (60, 10, 35), 22) & (z > 0)
+    prepared = prepare(whole.like(whole.mask & ~missing & ~holes), SETTINGS)
+    closeup = look(prepared, prepared.grid.coarsen(whole.mask), SETTINGS, CLOSER)
+    assert closeup is not None
+    wanted = closeup.grid.coarsen(whole.mask[closeup.box])
+    assert closeup.grid.coarsen(holes[closeup.box])[closeup.sites].sum() > 0.8 * holes[closeup.box].sum() * (2 / 1.5) ** 3
+    implant = finish(prepared, Inferred(prepared.shares, closeup, wanted), SETTINGS)["implant"]
+    assert implant[missing].mean() > 0.9
+    assert not implant[holes].any()
