@@ -5,7 +5,7 @@ import pytest
 from shells import cut, head
 
 from calvaria.grid import WorkingGrid
-from calvaria.tasks import CloseUp, Settings
+from calvaria.tasks import CloseUp, Settings, base
 from calvaria.tasks.base import without_openings
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.task import Inferred
@@ -38,6 +38,11 @@ def test_a_piece_away_from_the_vault_goes_and_another_stays() -> None:
 @pytest.mark.parametrize(("share", "stays"), [(0, True), (5, True), (7, False), (10, False)])
 def test_a_piece_that_reaches_the_vault_stays_whole(share: int, stays: bool) -> None:
     np.testing.assert_array_equal(kept(PIECE, share + 4 > X), PIECE & stays)
+
+
+def test_a_large_piece_stays_wherever_it_seems_to_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "LARGEST_CM3", PIECE.sum() / 1000 - 1e-6)
+    np.testing.assert_array_equal(kept(PIECE, X >= 0), PIECE)
 
 
 def test_what_is_open_on_the_other_side_stays_open_and_the_rest_is_filled() -> None:
