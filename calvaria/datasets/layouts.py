@@ -88,7 +88,10 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
-    """As `pairs`, but none where the folder is in no known layout. BAD_OPTION where two files or folders of one role compete."""
+    """As `pairs`, but none where the folder is in no known layout; pairs beside its folders are cases, too.
+
+    BAD_OPTION where two files or folders of one role compete, or two cases have one name.
+    """
     parallel = _roles(folders(folder), [path.name for path in folders(folder)])
     found: dict[str, Pair] = {}
     for pair in (*(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes)), *_flat(folder, suffixes)):

@@ -9,7 +9,6 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, bounding_box, none_of, to_canonical
 from calvaria.grid import WorkingGrid
-from calvaria.tasks.base import without_openings
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
@@ -17,6 +16,7 @@ from calvaria.tasks.heads import unlike_heads
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import open_by_ball
 from calvaria.tasks.scan_end import clear_beyond
+from calvaria.tasks.skull_base import without_openings
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 

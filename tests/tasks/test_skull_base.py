@@ -5,9 +5,9 @@ import pytest
 from shells import cut, head
 
 from calvaria.grid import WorkingGrid
-from calvaria.tasks import CloseUp, Settings, base
-from calvaria.tasks.base import without_openings
+from calvaria.tasks import CloseUp, Settings, skull_base
 from calvaria.tasks.completion import finish, look, prepare
+from calvaria.tasks.skull_base import without_openings
 from calvaria.tasks.task import Inferred
 from calvaria.volume import BinaryVolume, Mask
 
@@ -41,7 +41,7 @@ def test_a_piece_that_reaches_the_vault_stays_whole(share: int, stays: bool) -> 
 
 
 def test_a_large_piece_stays_wherever_it_seems_to_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "LARGEST_CM3", PIECE.sum() / 1000 - 1e-6)
+    monkeypatch.setattr(skull_base, "LARGEST_CM3", PIECE.sum() / 1000 - 1e-6)
     np.testing.assert_array_equal(kept(PIECE, X >= 0), PIECE)
 
 
