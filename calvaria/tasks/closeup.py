@@ -54,8 +54,8 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     sites = cells & (bone | (first > FAINT) | (depth > CONTINUED) | (mirrored > MIRRORED))
     _check("fills", int(np.count_nonzero(sites)), MOST_SITES)
     features = np.stack([values[sites] for values in (shares, first, depth, mirrored)], axis=1)
-    astray = hints.astray(grid, judged)
-    return CloseUp((x, y, z), grid, shares, sites, features, plain, astray, astray & (mirrored <= MIRRORED))
+    beside, below = hints.astray(grid, judged)
+    return CloseUp((x, y, z), grid, shares, sites, features, plain, beside | below, beside & (mirrored <= MIRRORED))
 
 
 def _check(verb: str, count: int, most: int) -> None:

@@ -96,13 +96,15 @@ class Hints:
         """
         return _between(depths_mm([each for each in self.plates if each.plain], grid.affine, cells), grid.spacing_mm / 2)
 
-    def astray(self, grid: WorkingGrid, cells: Mask) -> Mask:
-        """Which cells of a grid lie so far from the vault that they belong to other bone: orbits, base, face; bool [x, y, z]."""
-        astray = np.zeros(grid.shape, np.bool_)
+    def astray(self, grid: WorkingGrid, cells: Mask) -> tuple[Mask, Mask]:
+        """Which cells of a grid belong to other bone than the vault, orbits, base or face, bool [x, y, z] each: those that lie far inside
+        or outside it, and those straight below.
+        """
+        beside, below = np.zeros((2, *grid.shape), np.bool_)
         if self.unrolled:
             for index, places in placed(cells, grid.affine):
-                astray[index] = self.unrolled.astray(places.T)
-        return astray
+                beside[index], below[index] = self.unrolled.astray(places.T)
+        return beside, below
 
     def depth(self, grid: WorkingGrid, cells: Mask) -> Field:
         """How deep the cells of a grid lie in the vault, continued over its holes, float32 [x, y, z]: from 0, 3 mm or more outside and

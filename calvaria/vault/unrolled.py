@@ -71,18 +71,17 @@ class Unrolled:
         """Directions with bone of the vault."""
         return np.isfinite(self.outer_mm)
 
-    def astray(self, places_mm: Points) -> Mask:
-        """Which points [n, 3] (patient mm) lie so far inside or outside the smooth vault that they belong to other bone: bool [n].
-
-        None of those that the map does not show, which is what lies straight below.
+    def astray(self, places_mm: Points) -> tuple[Mask, Mask]:
+        """Which points [n, 3] (patient mm) belong to other bone than the vault, bool [n] each: those that lie far inside or outside the
+        smooth vault, and those straight below, which the map does not show.
         """
         offsets = places_mm - self.centre_mm
         distance = np.linalg.norm(offsets, axis=1)
-        shown = offsets[:, 2] >= np.cos(np.radians(WIDEST_DEG)) * distance
-        pixels = np.rint(on_map(offsets[shown])).astype(np.intp)
-        astray = np.zeros(len(offsets), np.bool_)
-        astray[shown] = np.abs(distance[shown] - self.smooth_mm[tuple(pixels)]) > ASTRAY_MM
-        return astray
+        below = offsets[:, 2] < np.cos(np.radians(WIDEST_DEG)) * distance
+        pixels = np.rint(on_map(offsets[~below])).astype(np.intp)
+        beside = np.zeros(len(offsets), np.bool_)
+        beside[~below] = np.abs(distance[~below] - self.smooth_mm[tuple(pixels)]) > ASTRAY_MM
+        return beside, below
 
     def _above_openings(self) -> Mask:
         """Directions above the plane where the vault ends: above orbits, base, and the end of the scan.

@@ -34,17 +34,23 @@ def test_an_unrolled_skull_shows_its_tables_and_its_hole() -> None:
 
 
 def test_what_lies_far_inside_or_outside_the_vault_is_astray() -> None:
-    """A head of which a quarter is missing included; what lies straight below is not known."""
+    """A head of which a quarter is missing included; what lies straight below the map does not show."""
     skull = head()
     for bone in (skull.mask, skull.mask & ~cut(skull, (60, 10, 35), 40)):
         unrolled = Unrolled.of(bone.astype(np.float32), skull.affine, Cavity.of(skull))
         places = np.argwhere(skull.mask)[::50] @ skull.affine[:3, :3].T + skull.affine[:3, 3]
         offsets = places - unrolled.centre_mm
         vault = offsets[:, 2] > 0
-        assert not unrolled.astray(places).any()
+        beside, below = unrolled.astray(places)
+        assert not beside.any()
+        assert not below[vault].any()
         for share in (0.7, 1.3):
-            assert unrolled.astray(unrolled.centre_mm + share * offsets[vault]).all()
-        assert not unrolled.astray(unrolled.centre_mm + np.array([[0, 0, -30], [0, 0, -90]])).any()
+            beside, below = unrolled.astray(unrolled.centre_mm + share * offsets[vault])
+            assert beside.all()
+            assert not below.any()
+        beside, below = unrolled.astray(unrolled.centre_mm + np.array([[0, 0, -30], [0, 0, -90], [0, 30, -90]]))
+        assert not beside.any()
+        assert below.all()
 
 
 @given(st.integers(0, 99))
