@@ -3,6 +3,7 @@
 from calvaria.synthetic.clefts import cleave
 from calvaria.synthetic.defects import DEFECT_KINDS, Defect, cut_defect
 from calvaria.synthetic.moulding import mould
+from calvaria.synthetic.openings import perforate
 from calvaria.synthetic.skull import make_skull
 
-__all__ = ["DEFECT_KINDS", "Defect", "cleave", "cut_defect", "make_skull", "mould"]
+__all__ = ["DEFECT_KINDS", "Defect", "cleave", "cut_defect", "make_skull", "mould", "perforate"]

@@ -20,6 +20,7 @@ class Part(IntEnum):
     RELIEF = 9
     CLEFTS = 10
     MOULDING = 11
+    OPENINGS = 12
     THORAX = 20
     ORGAN_RELIEF = 21
     BODY = 22

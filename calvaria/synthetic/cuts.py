@@ -165,6 +165,18 @@ def cleft(on_bone: Points, inside: Points, rng: np.random.Generator, length: flo
     return Cut(on_bone, length / 2 + width + burr_mm + 8, takes)
 
 
+def ragged_ball(
+    middle: Points, rng: np.random.Generator, radius: float, ragged: float, within: Callable[[Points], NDArray[np.bool_]]
+) -> Cut:
+    """A ball whose surface wanders by `ragged` mm over some millimetres; of it, the places `within`, however deep."""
+    rough = _Waves(rng, float(rng.uniform(3, 7)), ragged, count=8)
+
+    def takes(places: Points) -> NDArray[np.bool_]:
+        return np.asarray((np.linalg.norm(places + rough(places - middle) - middle, axis=1) < radius) & within(places))
+
+    return Cut(middle, radius + 4 * ragged, takes, depth_mm=np.inf)
+
+
 def taken(skull: BinaryVolume, vault: VaultMap, cuts: list[Cut]) -> Mask:
     """The bone that the cuts take, bool [X, Y, Z]; only voxels near them are looked at."""
     lost = np.zeros(skull.shape, dtype=np.bool_)

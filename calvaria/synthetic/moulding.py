@@ -21,11 +21,19 @@ from calvaria.volume import BinaryVolume, Mask
 STEP_DEG = 3.0
 WAVES = 8
 WAVELENGTH_RAD = 0.9, 2.0
+PATCHES_RAD = 0.33, 1.0
 DENT_MM = 1.0, 0.3
 """Deviation of the outer surface, of what both sides share and of what they do not."""
 
 THICKNESS = 0.16, 0.06
 """The same of the logarithm of the bone's thickness."""
+
+OVERALL = -0.35, 0.1
+"""The logarithm of how many times as thick all bone becomes: generated bone is thicker than a real head's nearly everywhere
+(`calvaria.datasets.likeness`)."""
+
+PATCHES = 0.1
+"""Of smaller patches of thicker and thinner bone, as THICKNESS."""
 
 TEMPLES = 0.9
 """By how much at most that is less at the temples."""
@@ -64,19 +72,25 @@ class _Moulding:
         from_front = np.minimum(azimuth, 360 - azimuth)
         lowest = -30 + 25 * np.exp(-np.square(from_front / 45))  # the orbits reach higher than the base does elsewhere
         kept = ((elevation - lowest) / 15).clip(0, 1)
-        dent, thickness = (_waves(rng, ways, shared, True) + _waves(rng, ways, own, False) for shared, own in (DENT_MM, THICKNESS))
+        dent, thickness = (
+            _waves(rng, ways, WAVELENGTH_RAD, shared, True) + _waves(rng, ways, WAVELENGTH_RAD, own, False)
+            for shared, own in (DENT_MM, THICKNESS)
+        )
+        thickness += rng.uniform(*OVERALL) + _waves(rng, ways, PATCHES_RAD, PATCHES, False)
         middle, height, width = rng.uniform(65, 105), rng.uniform(-8, 10), rng.uniform(18, 40)
         temples = np.exp(-np.square((from_front - middle) / width) - np.square((elevation - height) / (0.6 * width)))
         thickness -= rng.uniform(0, TEMPLES) * temples
         return cls((kept * (dent.max() - dent)).astype(np.float32), np.exp(kept * thickness).clip(*FACTORS).astype(np.float32))
 
 
-def _waves(rng: np.random.Generator, ways: NDArray[np.float64], size: float, shared: bool) -> NDArray[np.float64]:
+def _waves(
+    rng: np.random.Generator, ways: NDArray[np.float64], lengths_rad: tuple[float, float], size: float, shared: bool
+) -> NDArray[np.float64]:
     """A smooth function of direction, of deviation `size`, the same on both sides if `shared`."""
     total = np.zeros(ways.shape[:-1])
     for _ in range(WAVES):
         vector = rng.standard_normal(3)
-        vector *= 2 * np.pi / rng.uniform(*WAVELENGTH_RAD) / np.linalg.norm(vector)
+        vector *= 2 * np.pi / rng.uniform(*lengths_rad) / np.linalg.norm(vector)
         across, phases = vector[0] * ways[..., 0], rng.uniform(0, 2 * np.pi, 2)
         total += np.cos(across + (0 if shared else phases[0])) * np.cos(ways[..., 1:] @ vector[1:] + phases[1])
     return np.asarray(total * size * 2 / np.sqrt(WAVES))

@@ -98,7 +98,7 @@ class Hints:
 
     def astray(self, grid: WorkingGrid, cells: Mask) -> tuple[Mask, Mask]:
         """Which cells of a grid belong to other bone than the vault, orbits, base or face, bool [x, y, z] each: those that lie far inside
-        or outside it, and those straight below.
+        or outside it, and those straight below in front.
         """
         beside, below = np.zeros((2, *grid.shape), np.bool_)
         if self.unrolled:

@@ -28,6 +28,7 @@ class DataConfig:
     intact  share of the examples from which nothing is missing, so that nothing should be added
     stretch  each axis of a skull is stretched or shrunk by up to this share
     cleft   share of the examples whose skull has wide clefts (`calvaria.synthetic.cleave`), which should stay open
+    openings  share of the examples whose skull has ragged openings in its base (`calvaria.synthetic.perforate`), which should stay so
     mould   share of the examples whose skull has its vault dented, thinned and thickened anew (`calvaria.synthetic.mould`)
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
@@ -47,6 +48,7 @@ class DataConfig:
     stretch: float = 0.0
     cleft: float = 0.0
     mould: float = 0.0
+    openings: float = 0.0
     without: tuple[str, ...] = ()
     often: tuple[str, ...] = ()
     distinct: int = 0
@@ -63,7 +65,7 @@ class DataConfig:
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
         if set(self.without) >= set(DEFECT_KINDS):
             raise ValueError("without names every kind of defect: there would be none to learn from")
-        shares = ("intact", "cleft", "mould", "segmented", "bodies", "anew")
+        shares = ("intact", "cleft", "mould", "openings", "segmented", "bodies", "anew")
         _check_range(0, 1, **{name: getattr(self, name) for name in shares})
         _check_range(0, 0.5, stretch=self.stretch)
         _check_range(0, skulls=self.skulls, distinct=self.distinct)

@@ -73,15 +73,15 @@ class Unrolled:
 
     def astray(self, places_mm: Points) -> tuple[Mask, Mask]:
         """Which points [n, 3] (patient mm) belong to other bone than the vault, bool [n] each: those that lie far inside or outside the
-        smooth vault, and those straight below, which the map does not show.
+        smooth vault; and of those straight below, which the map does not show, the front half, since the back of a head reaches there.
         """
         offsets = places_mm - self.centre_mm
         distance = np.linalg.norm(offsets, axis=1)
-        below = offsets[:, 2] < np.cos(np.radians(WIDEST_DEG)) * distance
-        pixels = np.rint(on_map(offsets[~below])).astype(np.intp)
+        shown = offsets[:, 2] >= np.cos(np.radians(WIDEST_DEG)) * distance
+        pixels = np.rint(on_map(offsets[shown])).astype(np.intp)
         beside = np.zeros(len(offsets), np.bool_)
-        beside[~below] = np.abs(distance[~below] - self.smooth_mm[tuple(pixels)]) > ASTRAY_MM
-        return beside, below
+        beside[shown] = np.abs(distance[shown] - self.smooth_mm[tuple(pixels)]) > ASTRAY_MM
+        return beside, ~shown & (offsets[:, 1] < 0)
 
     def _above_openings(self) -> Mask:
         """Directions above the plane where the vault ends: above orbits, base, and the end of the scan.

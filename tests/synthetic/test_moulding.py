@@ -44,7 +44,7 @@ def test_a_shell_is_dented_inwards_and_its_thickness_stays_within_bounds_and_thi
     centre = VaultMap.of(shell).centre_mm.astype(np.float64)
     thickness: dict[str, list[float]] = {"temple": [], "vertex": []}
     dents = []
-    for seed in range(6):
+    for seed in range(16):
         moulded = mould(shell, seed)
         for name, elevation in (("temple", 2.0), ("vertex", 60.0)):
             for azimuth in (-95.0, -70.0, 70.0, 95.0):
@@ -54,7 +54,7 @@ def test_a_shell_is_dented_inwards_and_its_thickness_stays_within_bounds_and_thi
                 assert FACTORS[0] * was - TOLERANCE_MM < outer - inner < FACTORS[1] * was + TOLERANCE_MM
                 thickness[name].append((outer - inner) / was)
                 dents.append(before[1] - outer)
-    assert np.mean(thickness["temple"]) < np.mean(thickness["vertex"]) - 0.1
+    assert np.mean(thickness["temple"]) < np.mean(thickness["vertex"]) - 0.05
     assert np.mean(dents) > 1
     assert np.std(dents) > 0.5
 
