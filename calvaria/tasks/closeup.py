@@ -50,12 +50,12 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     cells = judged | nearby & bone
     plain = hints.plain(grid, cells)
     first = np.maximum(sampled(guess, prepared.grid, grid), plain)
-    depth, mirrored = hints.depth(grid, cells), hints.mirrored(grid, cells)
+    depth, (mirrored, opposite) = hints.depth(grid, cells), hints.mirrored(grid, cells)
     sites = cells & (bone | (first > FAINT) | (depth > CONTINUED) | (mirrored > MIRRORED))
     _check("fills", int(np.count_nonzero(sites)), MOST_SITES)
     features = np.stack([values[sites] for values in (shares, first, depth, mirrored)], axis=1)
     beside, below = hints.astray(grid, judged)
-    return CloseUp((x, y, z), grid, shares, sites, features, plain, beside | below, beside & (mirrored <= MIRRORED))
+    return CloseUp((x, y, z), grid, shares, sites, features, plain, beside | below, beside & (mirrored <= MIRRORED), opposite)
 
 
 def _check(verb: str, count: int, most: int) -> None:

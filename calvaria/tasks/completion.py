@@ -15,6 +15,7 @@ from calvaria.tasks.components import boxes, components, large_components, wide_
 from calvaria.tasks.heads import unlike_heads
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import open_by_ball
+from calvaria.tasks.other_side import as_opposite
 from calvaria.tasks.scan_end import clear_beyond
 from calvaria.tasks.skull_base import without_openings
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
@@ -90,13 +91,14 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     Whatever the network added on the working grid forms candidate pieces; only near those is the answer refined, so that the outside of
     intact bone is never touched. There the interpolated probability, of the second look where there was one, less the defective skull,
     is the implant. Small round holes of the vault are filled whatever the second network says, which takes some for burr holes; what it
-    would add away from the vault is left out.
+    would add away from the vault, or against the other side, is left out.
     """
     defective = prepared.canonical.mask
     implant, completed = none_of(defective), defective.copy(order="K")
     if inferred.closeup is not None and inferred.closer is not None:
         part, grid = inferred.closeup.box, inferred.closeup.grid
-        field = without_strips(np.maximum(inferred.closer, inferred.closeup.plain), inferred.closeup, settings.threshold)
+        field = as_opposite(np.maximum(inferred.closer, inferred.closeup.plain), inferred.closeup, settings.threshold)
+        field = without_strips(field, inferred.closeup, settings.threshold)
         field = without_openings(field, inferred.closeup, settings.threshold)
     else:
         pieces = added_pieces(prepared, inferred.field, settings.threshold, settings.smallest_mm3)

@@ -8,13 +8,14 @@ from math import prod
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from threadpoolctl import ThreadpoolController
 
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
-from calvaria.sampling import placed
-from calvaria.tasks.task import Prepared
+from calvaria.sampling import placed, transformed
+from calvaria.tasks.task import Opposite, Prepared
 from calvaria.vault.bent import bend
 from calvaria.vault.continued import Plates, continued, depths_mm
 from calvaria.vault.mirrored import between, fit_mirror
@@ -112,17 +113,26 @@ class Hints:
         """
         return _between(depths_mm(self.plates, grid.affine, cells), DEEP_MM)
 
-    def mirrored(self, grid: WorkingGrid, cells: Mask) -> Field:
-        """How full the cells of a grid are in the skull's mirror image, bent to lie on the skull, float32 [x, y, z]."""
+    def mirrored(self, grid: WorkingGrid, cells: Mask) -> tuple[Field, Opposite]:
+        """How full the cells of a grid are in the skull's mirror image, bent to lie on the skull, float32 [x, y, z]; and where in the grid
+        lies what is opposite its cells.
+        """
         cell_mm = self.grid.spacing_mm
         with _one_thread():
             fitted = fit_mirror(self.prepared.shares, self.prepared.grid.spacing_mm, MIRROR_POINTS)
             image = bend(self.share(), cell_mm, between(fitted, self.prepared.grid, self.grid))
+        to_hints = np.asarray(np.linalg.inv(self.grid.affine) @ grid.affine, np.float64)
+        back = np.asarray(np.linalg.inv(to_hints), np.float64)
         seen = np.zeros(grid.shape, np.float32)
-        for index, places in placed(cells, np.linalg.inv(self.grid.affine) @ grid.affine):
+        for index, places in placed(cells, to_hints):
             opposite = image.opposite(places * cell_mm) / cell_mm
             seen[index] = ndimage.map_coordinates(self.share(), opposite, order=1, prefilter=False)
-        return seen
+
+        def opposite_cells(places: NDArray[np.float64]) -> NDArray[np.float64]:
+            there = image.opposite(transformed(to_hints[:3, :3], to_hints[:3, 3], places) * cell_mm) / cell_mm
+            return transformed(back[:3, :3], back[:3, 3], there)
+
+        return seen, opposite_cells
 
 
 def _between(depths_mm: Field, reach_mm: float) -> Field:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
@@ -93,6 +94,10 @@ class Prepared:
         return len(self.features)
 
 
+Opposite = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""From cells to other places in a grid: float64 [3, n] in cells, both."""
+
+
 @dataclass(frozen=True, eq=False)
 class CloseUp:
     """A box of a volume on a finer grid, for a second look by another network.
@@ -105,6 +110,7 @@ class CloseUp:
     plain     float32 [x, y, z]: how full each cell should be at least, whatever that network says
     astray    bool [x, y, z]: cells away from where anything is missing as a rule
     open      bool [x, y, z]: those of them that should stay empty
+    opposite  where in the grid lies what is opposite its cells, in the skull's mirror image
     """
 
     box: Box
@@ -115,6 +121,7 @@ class CloseUp:
     plain: Field
     astray: Mask
     open: Mask
+    opposite: Opposite
 
     @property
     def occupied_cells(self) -> int:

@@ -19,7 +19,9 @@ def judged(opening: Mask, wanted: Mask | None = None) -> tuple[Mask, Mask]:
     shares = grid.coarsen(plate)
     field = np.zeros_like(shares)
     field[:80, :80, :6] = wanted[..., None] * np.float32(0.9)
-    closeup = CloseUp(np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), shares > 1, shares > 1)
+    closeup = CloseUp(
+        np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), shares > 1, shares > 1, np.array
+    )
     kept = without_strips(field, closeup, 0.5) > 0.5
     return field > 0.5, kept
 

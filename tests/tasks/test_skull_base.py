@@ -21,7 +21,7 @@ def kept(wanted: Mask, astray: Mask, opened: Mask | None = None) -> Mask:
     field, away, empty = np.zeros_like(shares), np.zeros(shares.shape, np.bool_), np.zeros(shares.shape, np.bool_)
     part = tuple(map(slice, wanted.shape))
     field[part], away[part], empty[part] = wanted * np.float32(0.9), astray, False if opened is None else astray & opened
-    closeup = CloseUp(np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), away, empty)
+    closeup = CloseUp(np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), away, empty, np.array)
     return np.asarray(without_openings(field, closeup, 0.5)[part] > 0.5)
 
 

@@ -1,0 +1,39 @@
+"""What of an answer the head's other side speaks against: openings that both sides have, such as an orbit's."""
+
+import numpy as np
+from scipy import ndimage
+
+from calvaria.geometry import Field
+from calvaria.sampling import placed
+from calvaria.tasks.task import CloseUp
+
+EMPTY = 0.15
+"""A cell is open on the other side where at most so much of it is full."""
+
+CONTINUED = 0.5
+"""Depth in the continued vault (`Hints.depth`) from which on it is as good a witness as the other side."""
+
+SKIN = np.ones((3, 3, 3), np.bool_)
+"""What holds no such cube is a skin on bone: there the sides may differ by a cell or two, and nothing is said."""
+
+AROUND = 2
+"""Cells around what is thicker that go with it, as far as they are open on the other side, too."""
+
+
+def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
+    """A close-up's field without what the mirror image of the answer itself leaves open, unless the vault goes on there.
+
+    Of the answer, not of the skull: a hole on both sides is filled on both, but an orbit that is open on one side is on the other. Networks
+    close part of it where the brow above is missing and its roof was lost to the scan's threshold.
+    """
+    added = (field > threshold) & (closeup.shares <= 0.5)
+    depth, mirrored = np.zeros((2, *field.shape), np.float32)
+    depth[closeup.sites], mirrored[closeup.sites] = closeup.features[:, 2], closeup.features[:, 3]
+    answer, opposite = (field > threshold).astype(np.float32), np.zeros_like(mirrored)
+    opened = added & (mirrored <= EMPTY) & (depth < CONTINUED)
+    for index, places in placed(opened, np.eye(4)):
+        opposite[index] = ndimage.map_coordinates(answer, closeup.opposite(places), order=1, prefilter=False)
+    opened &= opposite <= EMPTY
+    thick = ndimage.binary_opening(opened, SKIN)
+    gone = opened & ndimage.binary_dilation(thick, iterations=AROUND)
+    return np.where(gone, np.float32(0), field)

@@ -1,0 +1,84 @@
+"""What the mirror image of an answer leaves open stays open, unless the vault is continued there."""
+
+import numpy as np
+import pytest
+from shells import cut, head
+
+from calvaria.geometry import Field
+from calvaria.grid import WorkingGrid
+from calvaria.tasks import CloseUp, Settings
+from calvaria.tasks.closeup import INPUTS
+from calvaria.tasks.completion import finish, look, prepare
+from calvaria.tasks.other_side import AROUND, CONTINUED, EMPTY, as_opposite
+from calvaria.tasks.task import Inferred
+from calvaria.volume import BinaryVolume, Mask
+
+SHAPE = (40, 20, 20)
+
+
+def opposite(places: np.ndarray) -> np.ndarray:
+    return np.stack([SHAPE[0] - 1 - places[0], *places[1:]])
+
+
+def kept(wanted: Mask, mirrored: Field, depth: float = 0.0) -> Mask:
+    """What stays of what is wanted in air, its other side as full as `mirrored`, its depth in the continued vault the same everywhere."""
+    grid = WorkingGrid.filling(BinaryVolume.on_grid(np.ones(SHAPE, np.bool_), (1.0, 1.0, 1.0)), 1.0)
+    features = np.zeros((wanted.size, INPUTS), np.float32)
+    features[:, 2], features[:, 3] = depth, mirrored.ravel()
+    nothing, no_cell = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.bool_)
+    closeup = CloseUp(np.s_[:, :, :], grid, nothing, ~no_cell, features, nothing, no_cell, no_cell, opposite)
+    return np.asarray(as_opposite(wanted * np.float32(0.9), closeup, 0.5) > 0.5)
+
+
+OPEN = np.zeros(SHAPE, np.float32)
+BLOCK = np.zeros(SHAPE, np.bool_)
+BLOCK[4:12, 4:14, 4:14] = True
+
+
+@pytest.mark.parametrize(("full", "stays"), [(0.0, False), (EMPTY - 0.01, False), (EMPTY + 0.01, True), (1.0, True)])
+def test_a_block_stays_where_the_other_side_has_bone(full: float, stays: bool) -> None:
+    np.testing.assert_array_equal(kept(BLOCK, OPEN + np.float32(full)), BLOCK & stays)
+
+
+def test_a_hole_on_both_sides_is_filled_on_both() -> None:
+    both = BLOCK | BLOCK[::-1]
+    np.testing.assert_array_equal(kept(both, OPEN), both)
+
+
+@pytest.mark.parametrize(("depth", "stays"), [(CONTINUED - 0.01, False), (CONTINUED, True)])
+def test_where_the_vault_is_continued_the_other_side_is_not_asked(depth: float, stays: bool) -> None:
+    np.testing.assert_array_equal(kept(BLOCK, OPEN, depth), BLOCK & stays)
+
+
+@pytest.mark.parametrize(("cells", "stays"), [(1, True), (2, True), (3, False)])
+def test_sides_may_differ_by_a_skin(cells: int, stays: bool) -> None:
+    """What is open on the other side lies on what is not."""
+    mirrored = np.where(np.indices(SHAPE)[2] < 14 - cells, np.float32(1), np.float32(0))
+    skin = BLOCK & (mirrored == 0)
+    np.testing.assert_array_equal(kept(BLOCK, mirrored), BLOCK if stays else BLOCK & ~skin)
+
+
+def test_what_lies_around_goes_with_it_as_far_as_it_is_open() -> None:
+    thread = np.zeros(SHAPE, np.bool_)
+    thread[8, 8, 14:19] = True
+    left = kept(BLOCK | thread, OPEN)
+    assert not left[:, :, : 14 + AROUND].any()
+    np.testing.assert_array_equal(left[:, :, 14 + AROUND :], thread[:, :, 14 + AROUND :])
+
+
+SETTINGS, CLOSER = Settings(spacing_mm=3.0, occupied_share=0.1), Settings(spacing_mm=1.5, occupied_share=0.1)
+
+
+def test_a_networks_block_in_an_orbit_is_left_out_and_the_wall_beside_it_filled() -> None:
+    whole = head(orbits=True)
+    x, y, z = np.moveaxis(np.indices(whole.shape).T * whole.spacing_mm + whole.origin_mm, -1, 0).transpose(0, 3, 2, 1)
+    missing = cut(whole, (60, 10, 35), 22) & (z > 0)
+    prepared = prepare(whole.like(whole.mask & ~missing), SETTINGS)
+    block = (np.hypot(x - 30, z + 25) < 14) & (y < -40) & (y > -95) & ~whole.mask
+    wrong = whole.like(whole.mask | block)
+    closeup = look(prepared, prepared.grid.coarsen(wrong.mask), SETTINGS, CLOSER)
+    assert closeup is not None
+    said = closeup.grid.coarsen(wrong.mask[closeup.box])
+    implant = finish(prepared, Inferred(prepared.shares, closeup, said), SETTINGS)["implant"]
+    assert implant[missing].mean() > 0.9
+    assert implant[block].mean() < 0.1
