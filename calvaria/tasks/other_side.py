@@ -5,10 +5,8 @@ from scipy import ndimage
 
 from calvaria.geometry import Field
 from calvaria.sampling import placed
+from calvaria.tasks.closeup import MIRRORED
 from calvaria.tasks.task import CloseUp
-
-EMPTY = 0.15
-"""A cell is open on the other side where at most so much of it is full."""
 
 CONTINUED = 0.5
 """Depth in the continued vault (`Hints.depth`) from which on it is as good a witness as the other side."""
@@ -30,10 +28,10 @@ def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
     depth, mirrored = np.zeros((2, *field.shape), np.float32)
     depth[closeup.sites], mirrored[closeup.sites] = closeup.features[:, 2], closeup.features[:, 3]
     answer, opposite = (field > threshold).astype(np.float32), np.zeros_like(mirrored)
-    opened = added & (mirrored <= EMPTY) & (depth < CONTINUED)
+    opened = added & (mirrored <= MIRRORED) & (depth < CONTINUED)
     for index, places in placed(opened, np.eye(4)):
         opposite[index] = ndimage.map_coordinates(answer, closeup.opposite(places), order=1, prefilter=False)
-    opened &= opposite <= EMPTY
+    opened &= opposite <= MIRRORED
     thick = ndimage.binary_opening(opened, SKIN)
     gone = opened & ndimage.binary_dilation(thick, iterations=AROUND)
     return np.where(gone, np.float32(0), field)

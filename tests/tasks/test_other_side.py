@@ -7,9 +7,9 @@ from shells import cut, head
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
 from calvaria.tasks import CloseUp, Settings
-from calvaria.tasks.closeup import INPUTS
+from calvaria.tasks.closeup import INPUTS, MIRRORED
 from calvaria.tasks.completion import finish, look, prepare
-from calvaria.tasks.other_side import AROUND, CONTINUED, EMPTY, as_opposite
+from calvaria.tasks.other_side import AROUND, CONTINUED, as_opposite
 from calvaria.tasks.task import Inferred
 from calvaria.volume import BinaryVolume, Mask
 
@@ -35,7 +35,7 @@ BLOCK = np.zeros(SHAPE, np.bool_)
 BLOCK[4:12, 4:14, 4:14] = True
 
 
-@pytest.mark.parametrize(("full", "stays"), [(0.0, False), (EMPTY - 0.01, False), (EMPTY + 0.01, True), (1.0, True)])
+@pytest.mark.parametrize(("full", "stays"), [(0.0, False), (MIRRORED - 0.01, False), (MIRRORED + 0.01, True), (1.0, True)])
 def test_a_block_stays_where_the_other_side_has_bone(full: float, stays: bool) -> None:
     np.testing.assert_array_equal(kept(BLOCK, OPEN + np.float32(full)), BLOCK & stays)
 
