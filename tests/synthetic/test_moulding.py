@@ -73,8 +73,8 @@ def test_skulls_stay_whole_and_their_base_as_it_was(skull: BinaryVolume, seed: i
     moulded = mould(skull, seed)
     assert moulded.shape == skull.shape
     assert np.array_equal(moulded.affine, skull.affine)
-    lost = np.abs(moulded.occupied - skull.occupied) / skull.occupied
-    assert 0.002 < lost < 0.5
+    assert np.count_nonzero(moulded.mask ^ skull.mask) > 0.05 * skull.occupied
+    assert abs(moulded.occupied - skull.occupied) < 0.5 * skull.occupied
     low = int((VaultMap.of(skull).centre_mm[2] - 75 - skull.affine[2, 3]) / SPACING_MM)  # below 30 degrees, everywhere
     assert np.array_equal(moulded.mask[:, :, :low], skull.mask[:, :, :low])
     sizes = [np.sort(cc3d.statistics(cc3d.connected_components(each.mask))["voxel_counts"][1:]) for each in (skull, moulded)]
