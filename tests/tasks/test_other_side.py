@@ -1,5 +1,7 @@
 """What the mirror image of an answer leaves open stays open, unless the vault is continued there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from shells import cut, head
@@ -20,13 +22,19 @@ def opposite(places: np.ndarray) -> np.ndarray:
     return np.stack([SHAPE[0] - 1 - places[0], *places[1:]])
 
 
-def kept(wanted: Mask, mirrored: Field, depth: float = 0.0) -> Mask:
-    """What stays of what is wanted in air, its other side as full as `mirrored`, its depth in the continued vault the same everywhere."""
+def kept(wanted: Mask, mirrored: Field, depth: float = 0.0, seen: float = 1.0) -> Mask:
+    """What stays of what is wanted in air, its other side as full as `mirrored`, its depth in the continued vault the same everywhere.
+
+    Beside it lies bone, which the other side has as far as it is `seen`.
+    """
+    bone = np.zeros(SHAPE, np.bool_)
+    bone[:, :, -1] = True
+    mirrored = np.where(bone, np.float32(seen), mirrored)
     grid = WorkingGrid.filling(BinaryVolume.on_grid(np.ones(SHAPE, np.bool_), (1.0, 1.0, 1.0)), 1.0)
     features = np.zeros((wanted.size, INPUTS), np.float32)
     features[:, 2], features[:, 3] = depth, mirrored.ravel()
     nothing, no_cell = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.bool_)
-    closeup = CloseUp(np.s_[:, :, :], grid, nothing, ~no_cell, features, nothing, no_cell, no_cell, opposite)
+    closeup = CloseUp(np.s_[:, :, :], grid, bone.astype(np.float32), ~no_cell, features, nothing, no_cell, no_cell, opposite)
     return np.asarray(as_opposite(wanted * np.float32(0.9), closeup, 0.5) > 0.5)
 
 
@@ -38,6 +46,25 @@ BLOCK[4:12, 4:14, 4:14] = True
 @pytest.mark.parametrize(("full", "stays"), [(0.0, False), (MIRRORED - 0.01, False), (MIRRORED + 0.01, True), (1.0, True)])
 def test_a_block_stays_where_the_other_side_has_bone(full: float, stays: bool) -> None:
     np.testing.assert_array_equal(kept(BLOCK, OPEN + np.float32(full)), BLOCK & stays)
+
+
+@pytest.mark.parametrize(("seen", "stays"), [(1.0, False), (0.0, True)])
+def test_a_side_that_does_not_have_what_this_one_has_is_no_witness(seen: float, stays: bool) -> None:
+    np.testing.assert_array_equal(kept(BLOCK, OPEN, seen=seen), BLOCK & stays)
+
+
+def test_half_a_head_is_completed_as_if_there_were_no_rule() -> None:
+    whole = head()
+    missing = cut(whole, (60, 10, 35), 22)
+    half = whole.cropped((slice(whole.shape[0] // 2 - 5, None), slice(0, whole.shape[1]), slice(0, whole.shape[2])))
+    lost = missing[whole.shape[0] // 2 - 5 :]
+    assert lost.sum() > 0.9 * missing.sum()
+    prepared = prepare(half.like(half.mask & ~lost), SETTINGS)
+    closeup = look(prepared, prepared.grid.coarsen(half.mask), SETTINGS, CLOSER)
+    assert closeup is not None
+    unsure = replace(closeup, features=closeup.features * np.float32([1, 1, 0, 1]))  # nothing is continued
+    implant = finish(prepared, Inferred(prepared.shares, unsure, closeup.grid.coarsen(half.mask[closeup.box])), SETTINGS)["implant"]
+    assert implant[lost].mean() > 0.9
 
 
 def test_a_hole_on_both_sides_is_filled_on_both() -> None:
@@ -60,7 +87,7 @@ def test_sides_may_differ_by_a_skin(cells: int, stays: bool) -> None:
 
 def test_what_lies_around_goes_with_it_as_far_as_it_is_open() -> None:
     thread = np.zeros(SHAPE, np.bool_)
-    thread[8, 8, 14:19] = True
+    thread[8, 8, 14:18] = True
     left = kept(BLOCK | thread, OPEN)
     assert not left[:, :, : 14 + AROUND].any()
     np.testing.assert_array_equal(left[:, :, 14 + AROUND :], thread[:, :, 14 + AROUND :])
