@@ -1,7 +1,5 @@
 """What the mirror image of an answer leaves open stays open, unless the vault is continued there."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from shells import cut, head
@@ -51,20 +49,6 @@ def test_a_block_stays_where_the_other_side_has_bone(full: float, stays: bool) -
 @pytest.mark.parametrize(("seen", "stays"), [(1.0, False), (0.0, True)])
 def test_a_side_that_does_not_have_what_this_one_has_is_no_witness(seen: float, stays: bool) -> None:
     np.testing.assert_array_equal(kept(BLOCK, OPEN, seen=seen), BLOCK & stays)
-
-
-def test_half_a_head_is_completed_as_if_there_were_no_rule() -> None:
-    whole = head()
-    missing = cut(whole, (60, 10, 35), 22)
-    half = whole.cropped((slice(whole.shape[0] // 2 - 5, None), slice(0, whole.shape[1]), slice(0, whole.shape[2])))
-    lost = missing[whole.shape[0] // 2 - 5 :]
-    assert lost.sum() > 0.9 * missing.sum()
-    prepared = prepare(half.like(half.mask & ~lost), SETTINGS)
-    closeup = look(prepared, prepared.grid.coarsen(half.mask), SETTINGS, CLOSER)
-    assert closeup is not None
-    unsure = replace(closeup, features=closeup.features * np.float32([1, 1, 0, 1]))  # nothing is continued
-    implant = finish(prepared, Inferred(prepared.shares, unsure, closeup.grid.coarsen(half.mask[closeup.box])), SETTINGS)["implant"]
-    assert implant[lost].mean() > 0.9
 
 
 def test_a_hole_on_both_sides_is_filled_on_both() -> None:
