@@ -21,8 +21,8 @@ AROUND = 2
 WITNESS = 0.8
 AROUND_CELLS = 8.0
 """The other side is asked only where it has so much of the bone that this side has around (a Gaussian of that deviation): not where a scan
-shows half a head, or the mirror image does not fit. Around what the rule took from whole heads it had 0.51 to 0.99 (medians 0.85 to 0.97),
-around what it would have taken from halves of the same medians of up to 0.34.
+shows half a head, or the mirror image does not fit. Around what the rule took from whole real heads it had 0.51 to 0.99 (medians 0.85 to
+0.97), around what it would have taken from halves of the same medians of up to 0.34.
 """
 
 
@@ -38,6 +38,8 @@ def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
     depth[closeup.sites], mirrored[closeup.sites] = closeup.features[:, 2], closeup.features[:, 3]
     answer, opposite = (field > threshold).astype(np.float32), np.zeros_like(mirrored)
     opened = added & (mirrored <= MIRRORED) & (depth < CONTINUED)
+    if not opened.any():
+        return field
     for index, places in placed(opened, np.eye(4)):
         opposite[index] = ndimage.map_coordinates(answer, closeup.opposite(places), order=1, prefilter=False)
     opened &= (opposite <= MIRRORED) & (_witnessed(closeup, mirrored) >= WITNESS)
