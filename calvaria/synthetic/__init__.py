@@ -5,5 +5,6 @@ from calvaria.synthetic.defects import DEFECT_KINDS, Defect, cut_defect
 from calvaria.synthetic.moulding import mould
 from calvaria.synthetic.openings import perforate
 from calvaria.synthetic.skull import make_skull
+from calvaria.synthetic.symmetry import symmetrise
 
-__all__ = ["DEFECT_KINDS", "Defect", "cleave", "cut_defect", "make_skull", "mould", "perforate"]
+__all__ = ["DEFECT_KINDS", "Defect", "cleave", "cut_defect", "make_skull", "mould", "perforate", "symmetrise"]

@@ -21,6 +21,7 @@ class Part(IntEnum):
     CLEFTS = 10
     MOULDING = 11
     OPENINGS = 12
+    SYMMETRY = 13
     THORAX = 20
     ORGAN_RELIEF = 21
     BODY = 22

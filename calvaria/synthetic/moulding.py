@@ -32,8 +32,11 @@ OVERALL = -0.35, 0.1
 """The logarithm of how many times as thick all bone becomes: generated bone is thicker than a real head's nearly everywhere
 (`calvaria.datasets.likeness`)."""
 
-PATCHES = 0.1
+PATCHES = 0.07, 0.07
 """Of smaller patches of thicker and thinner bone, as THICKNESS."""
+
+APART = 0.0, 1.0
+"""What the sides do not share is so many times as large, by heads: in some nothing, in others as much as stands above."""
 
 TEMPLES = 0.9
 """By how much at most that is less at the temples."""
@@ -72,11 +75,12 @@ class _Moulding:
         from_front = np.minimum(azimuth, 360 - azimuth)
         lowest = -30 + 25 * np.exp(-np.square(from_front / 45))  # the orbits reach higher than the base does elsewhere
         kept = ((elevation - lowest) / 15).clip(0, 1)
-        dent, thickness = (
-            _waves(rng, ways, WAVELENGTH_RAD, shared, True) + _waves(rng, ways, WAVELENGTH_RAD, own, False)
-            for shared, own in (DENT_MM, THICKNESS)
+        apart = rng.uniform(*APART)
+        dent, thickness, patches = (
+            _waves(rng, ways, lengths_rad, shared, True) + _waves(rng, ways, lengths_rad, apart * own, False)
+            for lengths_rad, (shared, own) in ((WAVELENGTH_RAD, DENT_MM), (WAVELENGTH_RAD, THICKNESS), (PATCHES_RAD, PATCHES))
         )
-        thickness += rng.uniform(*OVERALL) + _waves(rng, ways, PATCHES_RAD, PATCHES, False)
+        thickness += rng.uniform(*OVERALL) + patches
         middle, height, width = rng.uniform(65, 105), rng.uniform(-8, 10), rng.uniform(18, 40)
         temples = np.exp(-np.square((from_front - middle) / width) - np.square((elevation - height) / (0.6 * width)))
         thickness -= rng.uniform(0, TEMPLES) * temples

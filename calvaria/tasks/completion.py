@@ -14,7 +14,7 @@ from calvaria.tasks.closeup import close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
 from calvaria.tasks.heads import unlike_heads
 from calvaria.tasks.hints import Hints
-from calvaria.tasks.opening import open_by_ball
+from calvaria.tasks.opening import grown_by_ball, open_by_ball
 from calvaria.tasks.other_side import as_opposite
 from calvaria.tasks.scan_end import clear_beyond
 from calvaria.tasks.skull_base import without_openings
@@ -132,7 +132,7 @@ def added_pieces(prepared: Prepared, field: Field, above: float, smallest_mm3: f
 
 
 def thick_box(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Box:
-    """A box that holds whatever an opening by a ball leaves of a mask [X, Y, Z], and its surroundings as far as they matter.
+    """A box that holds whatever an opening by a ball leaves of a mask [X, Y, Z], and what lies within another radius of that.
 
     The centre of such a ball has occupied voxels on both sides along every axis, nearly a radius away: soon found, and rare where a
     large mask is mostly film.
@@ -144,7 +144,9 @@ def thick_box(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, floa
         for start in (0, 2 * cells):
             moved = slice(start, start + thick.shape[axis])
             thick &= mask[(*inner[:axis], moved, *inner[axis + 1 :])]
-    x, y, z = (slice(max(found.start - 1, 0), found.stop + 2 * cells + 1) for found, cells in zip(bounding_box(thick), reach, strict=True))
+    x, y, z = (
+        slice(max(found.start - cells - 1, 0), found.stop + 3 * cells + 1) for found, cells in zip(bounding_box(thick), reach, strict=True)
+    )
     return x, y, z
 
 
@@ -156,7 +158,8 @@ def _grown(mask: Mask, cells: int) -> Mask:
 def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Settings) -> Mask:
     """An implant without films, threads, crumbs and what would fill clefts: opened by a ball, then components of a sensible size and width.
 
-    Piece by piece, each in its own box, since pieces may lie far apart and a ball lies in one alone.
+    Piece by piece, each in its own box, since pieces may lie far apart and a ball lies in one alone. What the ball rounds off is put
+    back, as far as its radius reaches: where implant and bone meet, an edge is no corner.
     """
     cleaned = np.zeros_like(implant)
     if not implant.any():
@@ -169,7 +172,8 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
         piece = labels[box] == label
         thick = thick_box(piece, OPENING_MM, spacing_mm)
         opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)
-        cleaned[box][thick] |= wide_components(large_components(opened, smallest), spacing_mm, NARROWEST_MM)
+        kept = wide_components(large_components(opened, smallest), spacing_mm, NARROWEST_MM)
+        cleaned[box][thick] |= grown_by_ball(kept, OPENING_MM, spacing_mm) & piece[thick]
     return cleaned
 
 

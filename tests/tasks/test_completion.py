@@ -15,7 +15,7 @@ from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.tasks.clefts import NARROWEST_MM
 from calvaria.tasks.completion import MOST_SITES, OPENING_MM, clean, prepare
 from calvaria.tasks.components import boxes, components, large_components, wide_components, width_mm
-from calvaria.tasks.opening import open_by_ball
+from calvaria.tasks.opening import grown_by_ball, open_by_ball
 from calvaria.tasks.task import Prepared
 from calvaria.volume import BinaryVolume, Mask
 
@@ -133,12 +133,27 @@ def test_an_opening_keeps_plates_and_drops_films() -> None:
     spacing=st.tuples(*[st.sampled_from([0.2, 0.4, 0.5, 0.7, 1.0, 2.5])] * 3),
 )
 def test_cleaning_by_pieces_is_opening_the_whole(seed: int, count: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
-    """Blobs of all sizes, at the border too."""
+    """Blobs of all sizes, at the border too; and of each what lies within the ball's radius of what stays of it."""
     noise = np.random.default_rng(seed).random(count)
     mask = ndimage.gaussian_filter(noise, [0.6 / mm for mm in spacing], mode="nearest") > np.median(noise) - 0.02
     kept = clean(mask, spacing, Settings(spacing_mm=3.0, smallest_mm3=3.0))
     opened = large_components(open_by_ball(mask, OPENING_MM, spacing), 3.0 / prod(spacing))
-    assert np.array_equal(kept, wide_components(opened, spacing, NARROWEST_MM))
+    expected = wide_components(opened, spacing, NARROWEST_MM)
+    labels, counts = components(mask)
+    for label in range(1, len(counts)):
+        expected |= (labels == label) & grown_by_ball(expected & (labels == label), OPENING_MM, spacing)
+    assert np.array_equal(kept, expected)
+
+
+def test_a_plate_keeps_its_edges_and_loses_the_film_around_it() -> None:
+    plate = np.zeros((40, 40, 30), np.bool_, order="F")
+    plate[8:32, 8:32, 10:18] = True
+    with_film = plate.copy(order="F")
+    with_film[2:38, 2:38, 17] = True
+    for mask in (plate, with_film):
+        kept = clean(mask, (0.8, 0.8, 0.8), Settings(spacing_mm=3.0, smallest_mm3=3.0))
+        assert np.count_nonzero(plate & ~kept) <= 8, "the corners at most"
+        assert np.count_nonzero(kept & ~plate) <= 4 * 24, "a voxel's breadth of film at most"
 
 
 def test_holes_are_filled_and_clefts_are_not() -> None:

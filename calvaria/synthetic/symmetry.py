@@ -1,0 +1,75 @@
+"""Heads whose two sides are alike: one side of any skull in the place of the other, and all of it bent smoothly.
+
+Most real heads, once their mirror image is bent to lie on them, differ less from it than generated ones do, and networks that learn what the
+other side is worth from these trust it too little.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from calvaria.geometry import to_canonical
+from calvaria.grid import WorkingGrid
+from calvaria.sampling import nearest, placed, transformed
+from calvaria.synthetic.chance import Part, generator
+from calvaria.vault.mirrored import fit_mirror, in_patient
+from calvaria.volume import BinaryVolume, Mask
+
+CELL_MM = 3.0
+"""Of the grid on which the plane between the sides is found, and bending computed."""
+
+POINTS = 8_000
+
+BENT_MM = 0.0, 1.5
+"""Deviation of how far places move, along each axis: differences that a smooth bending undoes."""
+
+WAVES = 6
+WAVELENGTH_MM = 80.0, 240.0
+
+NEAR_CELLS = 2
+"""Nothing comes to lie further from where bone was, on either side."""
+
+
+def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
+    """A whole skull of at least one voxel, its left or its right, after a seed, replaced by the other's mirror image, then gently bent."""
+    rng = generator(seed, Part.SYMMETRY)
+    canonical = to_canonical(skull.mask, skull.affine)
+    volume = canonical.volume
+    grid = WorkingGrid.filling(volume, CELL_MM)
+    share = grid.coarsen(volume.mask)
+    mirror = in_patient(fit_mirror(share, CELL_MM, POINTS), grid.affine)
+    normal = np.linalg.eigh(mirror[:3, :3])[1][:, 0]  # what is turned about, whose value is -1
+    normal *= np.sign(normal[0]) * rng.choice([-1, 1])  # from the side that stays to the other
+    shift = _bending(grid, rng)
+    to_cells, to_voxels = np.linalg.inv(grid.affine), np.linalg.inv(volume.affine)
+    bone, made = volume.mask.astype(np.float32), np.zeros_like(volume.mask)
+    for index, places in placed(nearest(_near(share, grid, mirror), grid, volume), volume.affine):
+        cells = transformed(to_cells[:3, :3], to_cells[:3, 3], places)
+        places = places + [ndimage.map_coordinates(each, cells, order=1, mode="nearest", prefilter=False) for each in shift]
+        opposite = transformed(mirror[:3, :3], mirror[:3, 3], places)
+        source = np.where(normal @ (places - opposite) > 0, opposite, places)
+        voxels = transformed(to_voxels[:3, :3], to_voxels[:3, 3], source)
+        made[index] = ndimage.map_coordinates(bone, voxels, order=1, prefilter=False) > 0.5
+    return skull.like(canonical.from_canonical(made))
+
+
+def _bending(grid: WorkingGrid, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How far to look from every cell of a grid, patient mm [3, x, y, z]: sums of waves."""
+    at = transformed(grid.affine[:3, :3], grid.affine[:3, 3], np.indices(grid.shape).reshape(3, -1))
+    size = rng.uniform(*BENT_MM) * np.sqrt(2 / WAVES)
+    shift = np.zeros((3, at.shape[1]))
+    for along in shift:
+        for _ in range(WAVES):
+            way = rng.standard_normal(3)
+            way *= 2 * np.pi / rng.uniform(*WAVELENGTH_MM) / np.linalg.norm(way)
+            along += size * np.cos(way @ at + rng.uniform(0, 2 * np.pi))
+    return shift.reshape(3, *grid.shape)
+
+
+def _near(share: NDArray[np.float32], grid: WorkingGrid, mirror: NDArray[np.float64]) -> Mask:
+    """Cells with bone, or with bone opposite, and those around."""
+    near: Mask = ndimage.maximum_filter(share > 0, 2 * NEAR_CELLS + 1)
+    turned = np.linalg.inv(grid.affine) @ mirror @ grid.affine
+    for index, opposite in placed(~near, turned):
+        near[index] = ndimage.map_coordinates(share > 0, opposite, order=0, prefilter=False)
+    return near
