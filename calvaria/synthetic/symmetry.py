@@ -1,19 +1,19 @@
 """Heads whose two sides are alike: one side of any skull in the place of the other, and all of it bent smoothly.
 
-Most real heads, once their mirror image is bent to lie on them, differ less from it than generated ones do, and networks that learn what the
-other side is worth from these trust it too little.
+Most real heads, once their mirror image is bent to lie on them, differ less from it than generated ones do, and networks that learn from
+these what the other side is worth trust it too little.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from calvaria.geometry import to_canonical
+from calvaria.geometry import Field, to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.sampling import nearest, placed, transformed
 from calvaria.synthetic.chance import Part, generator
 from calvaria.vault.mirrored import fit_mirror, in_patient
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.volume import Affine, BinaryVolume, Mask
 
 CELL_MM = 3.0
 """Of the grid on which the plane between the sides is found, and bending computed."""
@@ -41,7 +41,7 @@ def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
     normal = np.linalg.eigh(mirror[:3, :3])[1][:, 0]  # what is turned about, whose value is -1
     normal *= np.sign(normal[0]) * rng.choice([-1, 1])  # from the side that stays to the other
     shift = _bending(grid, rng)
-    to_cells, to_voxels = np.linalg.inv(grid.affine), np.linalg.inv(volume.affine)
+    to_cells, to_voxels = (np.asarray(np.linalg.inv(each.affine), np.float64) for each in (grid, volume))
     bone, made = volume.mask.astype(np.float32), np.zeros_like(volume.mask)
     for index, places in placed(nearest(_near(share, grid, mirror), grid, volume), volume.affine):
         cells = transformed(to_cells[:3, :3], to_cells[:3, 3], places)
@@ -55,7 +55,7 @@ def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
 
 def _bending(grid: WorkingGrid, rng: np.random.Generator) -> NDArray[np.float64]:
     """How far to look from every cell of a grid, patient mm [3, x, y, z]: sums of waves."""
-    at = transformed(grid.affine[:3, :3], grid.affine[:3, 3], np.indices(grid.shape).reshape(3, -1))
+    at = transformed(grid.affine[:3, :3], grid.affine[:3, 3], np.indices(grid.shape, np.float64).reshape(3, -1))
     size = rng.uniform(*BENT_MM) * np.sqrt(2 / WAVES)
     shift = np.zeros((3, at.shape[1]))
     for along in shift:
@@ -66,7 +66,7 @@ def _bending(grid: WorkingGrid, rng: np.random.Generator) -> NDArray[np.float64]
     return shift.reshape(3, *grid.shape)
 
 
-def _near(share: NDArray[np.float32], grid: WorkingGrid, mirror: NDArray[np.float64]) -> Mask:
+def _near(share: Field, grid: WorkingGrid, mirror: Affine) -> Mask:
     """Cells with bone, or with bone opposite, and those around."""
     near: Mask = ndimage.maximum_filter(share > 0, 2 * NEAR_CELLS + 1)
     turned = np.linalg.inv(grid.affine) @ mirror @ grid.affine

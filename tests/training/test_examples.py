@@ -19,7 +19,9 @@ def test_examples_may_be_intact(runs: Path) -> None:
     assert all(np.array_equal(e.sites, e.wanted > 0) for e in (training_examples(intact, runs / "any")[i] for i in range(3)))
 
 
-@pytest.mark.parametrize(("share", "change"), [("cleft", "cleave"), ("mould", "mould"), ("openings", "perforate"), ("symmetric", "symmetrise")])
+@pytest.mark.parametrize(
+    ("share", "change"), [("cleft", "cleave"), ("mould", "mould"), ("openings", "perforate"), ("symmetric", "symmetrise")]
+)
 def test_some_skulls_may_be_changed_before_they_are_learned_from(
     runs: Path, monkeypatch: pytest.MonkeyPatch, share: str, change: str
 ) -> None:
