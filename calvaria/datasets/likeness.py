@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from calvaria.datasets.stats import STRIDES, sites_by_stride
 from calvaria.geometry import to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.synthetic.vault_map import VaultMap
-from calvaria.vault.mirrored import fit_mirror, in_patient
+from calvaria.vault.bent import ALIKE, bend, surface
+from calvaria.vault.mirrored import between, fit_mirror, in_patient
 from calvaria.volume import Affine, BinaryVolume
 
 Reals = NDArray[np.float64]
@@ -44,6 +46,7 @@ ROUGHNESS_RAYS = 2.5
 LUMP_RAYS = 10.0
 """The same, beyond which the bone counts as thick there rather than uneven: about 2 cm."""
 MIRROR_MM = 3.0
+BENT_MM = 1.0
 WIDTH = 120
 """Of the table where no terminal says how wide it is."""
 DRAWN = 5
@@ -225,7 +228,25 @@ def _asymmetry(skull: BinaryVolume) -> dict[str, float]:
     other = radius[-np.arange(len(radius))]  # azimuths run from -180 degrees: the first is its own mirror image
     apart = (radius - other)[:, level]
     apart -= across[:, level] * (apart * across[:, level]).sum() / np.square(across[:, level]).sum()  # the rays start beside the plane
-    return {"asymmetry of the vault, mm": float(1.4826 * np.median(np.abs(apart)))}
+    return {"asymmetry of the vault, mm": float(1.4826 * np.median(np.abs(apart)))} | _bent(skull, grid)
+
+
+def _bent(skull: BinaryVolume, coarse: WorkingGrid) -> dict[str, float]:
+    """How far both tables of the vault lie from the skull's mirror image, bent to lie on it, as completion's second network sees it."""
+    grid = WorkingGrid.over(skull, BENT_MM, MIRROR_MM)
+    share = grid.coarsen(skull.mask)
+    image = bend(share, BENT_MM, between(fit_mirror(coarse.coarsen(skull.mask), MIRROR_MM), coarse, grid))
+    points, normals = surface(share, BENT_MM)
+    outwards = points / BENT_MM @ grid.affine[:3, :3].T + grid.affine[:3, 3] - VaultMap.of(skull).centre_mm
+    vault = outwards[:, 2] > np.tan(np.radians(10)) * np.hypot(*outwards[:, :2].T)
+    opposite = image.opposite(points[vault].T).T
+    nearest = KDTree(points).query(opposite)[1]
+    paired = ((normals[vault] @ image.reflection[0].T) * normals[nearest]).sum(axis=1) > ALIKE
+    apart = np.abs(((opposite - points[nearest]) * normals[nearest]).sum(axis=1))
+    outer = (normals[vault] * outwards[vault]).sum(axis=1) > 0
+    tables = {"outer": outer, "inner": ~outer}
+    found = {name: apart[paired & chosen] for name, chosen in tables.items()}
+    return {f"{name} table from its bent mirror image, mm": float(each.mean()) if len(each) else np.nan for name, each in found.items()}
 
 
 def _upright(reflection: Affine) -> Affine:
@@ -259,13 +280,14 @@ def main() -> None:
 
     from calvaria.datasets.likeness_picture import sheet
     from calvaria.io import read
-    from calvaria.synthetic import make_skull
+    from calvaria.synthetic import make_skull, mould, symmetrise
     from calvaria.synthetic.seeds import EVALUATION
 
     parser = ArgumentParser(description=main.__doc__)
     parser.add_argument("file", help="a whole skull: .nrrd, .nii or .nii.gz")
     parser.add_argument("--skulls", type=int, default=20, help="how many to generate")
     parser.add_argument("--seed", type=int, default=EVALUATION[0], help="of the first of them")
+    parser.add_argument("--changed", action="store_true", help="as training changes many of them: both sides alike, then moulded")
     parser.add_argument("--picture", type=Path, help=f"a .png to draw the skull in, above the first {DRAWN} generated ones")
     words = parser.parse_args()
     if words.picture and words.picture.suffix.lower() != ".png":
@@ -273,7 +295,12 @@ def main() -> None:
     given = read(words.file).volume
     spacing = to_canonical(given.mask, given.affine).volume.spacing_mm
     seeds = range(words.seed, words.seed + words.skulls)
-    skulls = (make_skull(seed, spacing) for seed in track(seeds, "Generating"))
+
+    def made(seed: int) -> BinaryVolume:
+        skull = make_skull(seed, spacing)
+        return mould(symmetrise(skull, seed), seed) if words.changed else skull
+
+    skulls = (made(seed) for seed in track(seeds, "Generating"))
     drawn = list(islice(skulls, DRAWN if words.picture else 0))
     rows = likeness(given, chain(drawn, skulls))
     console = Console()

@@ -32,10 +32,10 @@ OVERALL = -0.35, 0.1
 """The logarithm of how many times as thick all bone becomes: generated bone is thicker than a real head's nearly everywhere
 (`calvaria.datasets.likeness`)."""
 
-PATCHES = 0.07, 0.07
+PATCHES = 0.07, 0.1
 """Of smaller patches of thicker and thinner bone, as THICKNESS."""
 
-APART = 0.0, 1.0
+APART = 0.3, 1.6
 """What the sides do not share is so many times as large, by heads: in some nothing, in others as much as stands above."""
 
 TEMPLES = 0.9

@@ -20,11 +20,11 @@ CELL_MM = 3.0
 
 POINTS = 8_000
 
-BENT_MM = 0.0, 1.5
+BENT_MM = 0.3, 2.2
 """Deviation of how far places move, along each axis: differences that a smooth bending undoes."""
 
 WAVES = 6
-WAVELENGTH_MM = 80.0, 240.0
+WAVELENGTH_MM = 110.0, 300.0
 
 NEAR_CELLS = 2
 """Nothing comes to lie further from where bone was, on either side."""

@@ -46,6 +46,8 @@ def test_a_shell_is_one_closed_even_piece(of_shell: dict[str, float]) -> None:
     assert of_shell["roughness, mm"] < 0.6
     assert of_shell["lumps, mm"] < 0.2
     assert of_shell["asymmetry of the vault, mm"] < 0.2
+    assert of_shell["outer table from its bent mirror image, mm"] < 0.2
+    assert of_shell["inner table from its bent mirror image, mm"] < 0.2
     assert of_shell["length of the brain case, mm"] == pytest.approx(2 * RADIUS_MM, abs=4)
     assert of_shell["width over length"] == pytest.approx(1, abs=0.02)
     assert of_shell["height of the scan's bone, mm"] == pytest.approx(RADIUS_MM + 50, abs=3)
@@ -66,6 +68,14 @@ def test_lumps_within_are_no_roughness(of_shell: dict[str, float]) -> None:
     lumpy = measurements(shell(lumps_mm=3.0))
     assert lumpy["lumps, mm"] > of_shell["lumps, mm"] + 0.2
     assert lumpy["roughness, mm"] == pytest.approx(of_shell["roughness, mm"], abs=0.1)
+
+
+def test_a_thick_side_is_found_where_bending_cannot_undo_it() -> None:
+    """Lumps within on one side alone: the inner tables differ, the outer ones do not."""
+    even, lumpy = shell(), shell(lumps_mm=3.0)
+    left = np.arange(even.shape[0])[:, None, None] < even.shape[0] // 2
+    found = measurements(even.like(np.where(left, lumpy.mask, even.mask)))
+    assert found["inner table from its bent mirror image, mm"] > 2 * found["outer table from its bent mirror image, mm"]
 
 
 def test_axis_order_does_not_matter(of_shell: dict[str, float]) -> None:
