@@ -36,7 +36,7 @@ PATCHES = 0.07, 0.1
 """Of smaller patches of thicker and thinner bone, as THICKNESS."""
 
 APART = 0.3, 1.6
-"""What the sides do not share is so many times as large, by heads: in some nothing, in others as much as stands above."""
+"""What the sides do not share is, head by head, so many times as large as stands above."""
 
 TEMPLES = 0.9
 """By how much at most that is less at the temples."""

@@ -1,7 +1,10 @@
 """Heads whose two sides are alike: one side of any skull in the place of the other, and all of it bent smoothly.
 
 Most real heads, once their mirror image is bent to lie on them, differ less from it than generated ones do, and networks that learn from
-these what the other side is worth trust it too little.
+these what the other side is worth trust it too little. By `calvaria.datasets.likeness` the outer tables of eight real heads lie 0.22 to
+0.42 mm from that image and the inner ones 0.45 to 0.66 mm; those of generated heads 0.44 and 0.72 mm (medians), made alike and then moulded
+0.32 and 0.45 mm. A ninth, an average of many, has 0.06 mm. What is drawn here, and in `moulding` of what the sides do not share, was set by
+these figures.
 """
 
 import numpy as np
