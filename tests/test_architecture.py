@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "serving": {"volume", "geometry", "companion", "io", "tasks", "predictor"},
     "client": {"volume", "io", "predictor", "serving"},
     "server": {"cores", "client", "weights"},
-    "synthetic": {"volume", "geometry", "grid", "sampling"},
+    "synthetic": {"volume", "geometry", "grid", "sampling", "vault"},
     "segmenter": {"volume", "geometry", "synthetic"},
     "training": {
         *(
