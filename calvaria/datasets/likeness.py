@@ -19,7 +19,7 @@ from calvaria.geometry import to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.synthetic.vault_map import VaultMap
 from calvaria.vault.bent import ALIKE, bend, surface
-from calvaria.vault.mirrored import between, fit_mirror, in_patient
+from calvaria.vault.mirrored import Reflection, between, fit_mirror, in_patient, normal_of
 from calvaria.volume import Affine, BinaryVolume
 
 Reals = NDArray[np.float64]
@@ -47,6 +47,8 @@ LUMP_RAYS = 10.0
 """The same, beyond which the bone counts as thick there rather than uneven: about 2 cm."""
 MIRROR_MM = 3.0
 BENT_MM = 1.0
+LOWEST_DEG = 10.0
+"""Where the vault is compared with its mirror image, above the level of the brain case's middle."""
 WIDTH = 120
 """Of the table where no terminal says how wide it is."""
 DRAWN = 5
@@ -218,27 +220,32 @@ def _lumps(rays: _Rays) -> dict[str, float]:
 
 
 def _asymmetry(skull: BinaryVolume) -> dict[str, float]:
-    """How far the vault's outer surface lies from its mirror image about the plane that lays the skull best upon itself."""
+    """How far the vault lies from its mirror image about the plane that lays the skull best upon itself."""
     grid = WorkingGrid.over(skull, MIRROR_MM, MIRROR_MM)
-    reflection = in_patient(fit_mirror(grid.coarsen(skull.mask), MIRROR_MM), grid.affine)
+    fitted = fit_mirror(grid.coarsen(skull.mask), MIRROR_MM)
+    return _straight(skull, in_patient(fitted, grid.affine)) | _bent(skull, fitted, grid)
+
+
+def _straight(skull: BinaryVolume, reflection: Affine) -> dict[str, float]:
+    """Of its outer surface, from the image as it is."""
     rays = _Rays.through(BinaryVolume(skull.mask, _upright(reflection) @ skull.affine))
-    level = (rays.elevation > 10) & (rays.elevation < 65)
+    level = (rays.elevation > LOWEST_DEG) & (rays.elevation < 65)
     radius = _smoothed(rays.outermost)
     across = np.sin(np.radians(rays.azimuth))[:, None] * np.cos(np.radians(rays.elevation))
     other = radius[-np.arange(len(radius))]  # azimuths run from -180 degrees: the first is its own mirror image
     apart = (radius - other)[:, level]
     apart -= across[:, level] * (apart * across[:, level]).sum() / np.square(across[:, level]).sum()  # the rays start beside the plane
-    return {"asymmetry of the vault, mm": float(1.4826 * np.median(np.abs(apart)))} | _bent(skull, grid)
+    return {"asymmetry of the vault, mm": float(1.4826 * np.median(np.abs(apart)))}
 
 
-def _bent(skull: BinaryVolume, coarse: WorkingGrid) -> dict[str, float]:
-    """How far both tables of the vault lie from the skull's mirror image, bent to lie on it, as completion's second network sees it."""
+def _bent(skull: BinaryVolume, fitted: Reflection, coarse: WorkingGrid) -> dict[str, float]:
+    """Of both tables, from the image bent to lie on the skull, as completion's second network sees it. `fitted` is of `coarse` cells."""
     grid = WorkingGrid.over(skull, BENT_MM, MIRROR_MM)
     share = grid.coarsen(skull.mask)
-    image = bend(share, BENT_MM, between(fit_mirror(coarse.coarsen(skull.mask), MIRROR_MM), coarse, grid))
+    image = bend(share, BENT_MM, between(fitted, coarse, grid))
     points, normals = surface(share, BENT_MM)
     outwards = points / BENT_MM @ grid.affine[:3, :3].T + grid.affine[:3, 3] - VaultMap.of(skull).centre_mm
-    vault = outwards[:, 2] > np.tan(np.radians(10)) * np.hypot(*outwards[:, :2].T)
+    vault = outwards[:, 2] > np.tan(np.radians(LOWEST_DEG)) * np.hypot(*outwards[:, :2].T)
     opposite = image.opposite(points[vault].T).T
     nearest = KDTree(points).query(opposite)[1]
     paired = ((normals[vault] @ image.reflection[0].T) * normals[nearest]).sum(axis=1) > ALIKE
@@ -251,8 +258,7 @@ def _bent(skull: BinaryVolume, coarse: WorkingGrid) -> dict[str, float]:
 
 def _upright(reflection: Affine) -> Affine:
     """The rotation of patient space that lays the normal of a reflection's plane along x, float64 [4, 4]."""
-    normal = np.linalg.eigh(reflection[:3, :3])[1][:, 0]  # of the eigenvalue -1
-    normal = normal * np.sign(normal[0])
+    normal = normal_of(reflection[:3, :3])
     back = np.cross([0.0, 0.0, 1.0], normal)
     back /= np.linalg.norm(back)
     turned = np.eye(4)

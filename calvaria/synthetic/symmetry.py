@@ -15,7 +15,7 @@ from calvaria.geometry import Field, to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.sampling import nearest, placed, transformed
 from calvaria.synthetic.chance import Part, generator
-from calvaria.vault.mirrored import fit_mirror, in_patient
+from calvaria.vault.mirrored import fit_mirror, in_patient, normal_of
 from calvaria.volume import Affine, BinaryVolume, Mask
 
 CELL_MM = 3.0
@@ -41,8 +41,7 @@ def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
     grid = WorkingGrid.filling(volume, CELL_MM)
     share = grid.coarsen(volume.mask)
     mirror = in_patient(fit_mirror(share, CELL_MM, POINTS), grid.affine)
-    normal = np.linalg.eigh(mirror[:3, :3])[1][:, 0]  # what is turned about, whose value is -1
-    normal *= np.sign(normal[0]) * rng.choice([-1, 1])  # from the side that stays to the other
+    outwards = normal_of(mirror[:3, :3]) * rng.choice([-1, 1])  # from the side that stays to the other
     shift = _bending(grid, rng)
     to_cells, to_voxels = (np.asarray(np.linalg.inv(each.affine), np.float64) for each in (grid, volume))
     bone, made = volume.mask.astype(np.float32), np.zeros_like(volume.mask)
@@ -50,7 +49,7 @@ def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
         cells = transformed(to_cells[:3, :3], to_cells[:3, 3], places)
         places = places + [ndimage.map_coordinates(each, cells, order=1, mode="nearest", prefilter=False) for each in shift]
         opposite = transformed(mirror[:3, :3], mirror[:3, 3], places)
-        source = np.where(normal @ (places - opposite) > 0, opposite, places)
+        source = np.where(outwards @ (places - opposite) > 0, opposite, places)
         voxels = transformed(to_voxels[:3, :3], to_voxels[:3, 3], source)
         made[index] = ndimage.map_coordinates(bone, voxels, order=1, prefilter=False) > 0.5
     return skull.like(canonical.from_canonical(made))
@@ -70,9 +69,7 @@ def _bending(grid: WorkingGrid, rng: np.random.Generator) -> NDArray[np.float64]
 
 
 def _near(share: Field, grid: WorkingGrid, mirror: Affine) -> Mask:
-    """Cells with bone, or with bone opposite, and those around."""
+    """Cells with bone, those around, and those opposite."""
     near: Mask = ndimage.maximum_filter(share > 0, 2 * NEAR_CELLS + 1)
-    turned = np.linalg.inv(grid.affine) @ mirror @ grid.affine
-    for index, opposite in placed(~near, turned):
-        near[index] = ndimage.map_coordinates(share > 0, opposite, order=0, prefilter=False)
-    return near
+    opposite = np.linalg.inv(grid.affine) @ mirror @ grid.affine
+    return np.asarray(near | ndimage.affine_transform(near, opposite[:3, :3], opposite[:3, 3], order=0))

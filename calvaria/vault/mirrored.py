@@ -66,6 +66,12 @@ def in_patient(reflection: Reflection, affine: Affine) -> Affine:
     return np.asarray(affine @ of_cells @ np.linalg.inv(affine))
 
 
+def normal_of(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The unit normal [3] of the plane of a reflection with this matrix [3, 3], its first component positive."""
+    normal = np.linalg.eigh(matrix)[1][:, 0]  # of the eigenvalue -1
+    return np.asarray(normal * np.sign(normal[0]))
+
+
 def _normals(tilts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Unit vectors [..., 3] along (1, tilts [..., 2])."""
     normals = np.concatenate([np.ones_like(tilts[..., :1]), tilts], axis=-1)

@@ -9,7 +9,7 @@ from PIL import Image
 from calvaria.datasets.likeness import DRAWN, main
 from calvaria.datasets.likeness_picture import CAPTION, FOOT, HEADING, PIXELS_PER_MM, VIEWS, sheet
 from calvaria.io import write
-from calvaria.synthetic import make_skull
+from calvaria.synthetic import make_skull, mould, symmetrise
 from calvaria.volume import BinaryVolume
 
 LIT = 70
@@ -107,6 +107,21 @@ def test_the_command_draws_the_given_skull_and_the_first_generated_ones(
     assert len(others) == DRAWN - 1
     np.testing.assert_array_equal(given[1], first[1])
     assert not any(np.array_equal(given[1], other[1]) for other in others)
+
+
+def test_generated_skulls_may_be_changed_as_training_changes_them(
+    skull: BinaryVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "skull.nrrd", skull)
+    measured: list[int] = []
+    monkeypatch.setattr("calvaria.synthetic.make_skull", lambda seed, spacing_mm: skull)
+    monkeypatch.setattr("calvaria.datasets.likeness.measurements", lambda one: measured.append(one.occupied) or {"voxels": 0.0})
+    for more in ([], ["--changed"]):
+        monkeypatch.setattr("sys.argv", ["likeness", str(tmp_path / "skull.nrrd"), "--skulls", "1", "--seed", "3", *more])
+        main()
+    changed = mould(symmetrise(skull, 3), 3).occupied
+    assert sorted(measured) == sorted([skull.occupied, skull.occupied, skull.occupied, changed])
+    assert changed != skull.occupied
 
 
 def test_a_picture_of_another_format_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from turned_skulls import changes_the_same_whatever_the_axes
 
 from calvaria.synthetic import make_skull, mould
 from calvaria.synthetic.moulding import FACTORS
@@ -85,13 +84,3 @@ def test_the_seed_decides(skull: BinaryVolume) -> None:
     once, again, other = (mould(skull, seed).mask for seed in (1, 1, 2))
     assert np.array_equal(once, again)
     assert not np.array_equal(once, other)
-
-
-def test_axis_order_and_flips_do_not_matter(skull: BinaryVolume) -> None:
-    assert changes_the_same_whatever_the_axes(lambda turned: mould(turned, 3), skull)
-
-
-def test_a_single_voxel_may_be_moulded() -> None:
-    mask = np.zeros((4, 5, 6), np.bool_)
-    mask[2, 2, 2] = True
-    assert mould(BinaryVolume.on_grid(mask, (1.0, 1.0, 1.0)), 0).shape == (4, 5, 6)
