@@ -39,10 +39,21 @@ def test_the_fields_of_a_logged_request_are_documented(predictor):
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} >= {*fields, "failure"}
 
 
-def test_links_between_documents_lead_somewhere():
-    for document in [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+DOCUMENTS = [*ROOT.glob("docs/*.md"), *ROOT.glob("models/*/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+def anchors(document: Path) -> set[str]:
+    """What a link may name in a document: its headings, as GitHub makes anchors of them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", document.read_text()):
+        named = document.parent / target if target else document
+        assert named.exists(), target
+        assert not anchor or anchor in anchors(named), f"{target}#{anchor}"
 
 
 TRAINED = r"calvaria train \S+ --config (\S+)(?: |\\\n)+[^\n]*(?:\\\n[^\n]*)?--start (models/\S+)"
