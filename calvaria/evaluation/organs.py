@@ -36,7 +36,7 @@ def _asked(seed: int, organs: Sequence[str], sources: Sequence[str]) -> list[tup
 
 def _planned(seed: int, organ: str, source: str, imaged: bool) -> Planned:
     chest, kind = f"chest {seed}", f"{organ}, {source}"
-    name = f"{chest}, {kind}"
+    name = f"{chest}, {kind}{', with scan' if imaged else ''}"  # another case: its row is no other's
 
     def make() -> Case:
         scene = draw_scene(seed, organ, MOST_VOXELS, imaged=imaged)

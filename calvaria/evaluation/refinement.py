@@ -80,7 +80,7 @@ def _check(volume: BinaryVolume, name: str, drawn: Drawn) -> None:
 
 def _untouched(planned: Planned) -> Planned:
     organ = planned.kind.removesuffix(f", {DRAWN}")
-    name = f"{planned.skull}, {organ}, {RIGHT}"
+    name = planned.name.replace(f", {DRAWN}", f", {RIGHT}")
 
     def make() -> Case:
         case = planned.make()

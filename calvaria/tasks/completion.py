@@ -15,7 +15,7 @@ from calvaria.tasks.components import boxes, components, large_components, wide_
 from calvaria.tasks.heads import unlike_heads
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import grown_by_ball, open_by_ball
-from calvaria.tasks.other_side import as_opposite
+from calvaria.tasks.other_side import as_opposite, lacked
 from calvaria.tasks.scan_end import clear_beyond
 from calvaria.tasks.skull_base import without_openings
 from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
@@ -114,12 +114,15 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 
 def look(prepared: Prepared, field: Field, settings: Settings, closer: Settings) -> CloseUp | None:
-    """Around what the first network or the continued vault may add, were it little or doubtful; None where neither adds anything."""
+    """Around what the first network, the continued vault or the other side may add, were it little or doubtful; None where none adds
+    anything."""
     hints = Hints.of(prepared)
     pieces = added_pieces(prepared, np.maximum(field, hints.filled(prepared.grid)), LOOK_ABOVE, LOOK_SMALLEST_MM3)
-    if not pieces.any():
+    around = _grown(pieces, LOOK_CELLS)
+    around |= _grown(lacked(prepared, hints, around), LOOK_CELLS)
+    if not around.any():
         return None
-    return close_up(prepared, field, _grown(pieces, LOOK_CELLS), hints, closer)
+    return close_up(prepared, field, around, hints, closer)
 
 
 def added_pieces(prepared: Prepared, field: Field, above: float, smallest_mm3: float) -> Mask:

@@ -16,7 +16,7 @@ from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
 from calvaria.sampling import placed, transformed
 from calvaria.tasks.task import Opposite, Prepared
-from calvaria.vault.bent import bend
+from calvaria.vault.bent import Bent, bend
 from calvaria.vault.continued import Plates, continued, depths_mm
 from calvaria.vault.mirrored import between, fit_mirror
 from calvaria.vault.unrolled import Unrolled, unroll
@@ -65,6 +65,7 @@ class Hints:
     grid      of cells of about a millimetre over it
     share     gives float32 [x, y, z], how full these are; counted when it is needed, which it is not where there is no vault and nothing
               is looked at closer
+    image     gives the skull's mirror image, bent to lie on it; fitted when it is needed, once
     unrolled  the vault, where there is one
     plates    what continues it
     """
@@ -72,6 +73,7 @@ class Hints:
     prepared: Prepared
     grid: WorkingGrid
     share: Callable[[], Field]
+    image: Callable[[], Bent]
     unrolled: Unrolled | None
     plates: list[Plates]
 
@@ -82,9 +84,15 @@ class Hints:
         cell_mm = max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3))
         grid = WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM)
         share = cache(lambda: grid.coarsen(prepared.canonical.mask))
+
+        def image() -> Bent:
+            with _one_thread():
+                fitted = fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS)
+                return bend(share(), grid.spacing_mm, between(fitted, prepared.grid, grid))
+
         with _one_thread():
             unrolled = unroll(prepared.canonical.volume, share, grid.affine)
-            return cls(prepared, grid, share, unrolled, continued(unrolled) if unrolled else [])
+            return cls(prepared, grid, share, cache(image), unrolled, continued(unrolled) if unrolled else [])
 
     def filled(self, grid: WorkingGrid) -> Field:
         """How full the cells of a grid are if the vault goes on over its holes, float32 [x, y, z]; 0 away from them."""
@@ -118,9 +126,7 @@ class Hints:
         lies what is opposite its cells.
         """
         cell_mm = self.grid.spacing_mm
-        with _one_thread():
-            fitted = fit_mirror(self.prepared.shares, self.prepared.grid.spacing_mm, MIRROR_POINTS)
-            image = bend(self.share(), cell_mm, between(fitted, self.prepared.grid, self.grid))
+        image = self.image()
         to_hints = np.asarray(np.linalg.inv(self.grid.affine) @ grid.affine, np.float64)
         back = np.asarray(np.linalg.inv(to_hints), np.float64)
         seen = np.zeros(grid.shape, np.float32)

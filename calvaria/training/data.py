@@ -70,7 +70,7 @@ class Batch:
         )
 
 
-EXAMPLES = 8
+EXAMPLES = 9
 """To be raised with every change to what examples are, beside the generator's own: how skulls are changed and cut, what a network is given
 of them, how tasks lay their grids. Those kept by an earlier version are then not taken for this one's.
 """

@@ -57,6 +57,8 @@ def test_organs_of_every_chest_have_both_kinds_of_mistakes_and_half_are_the_netw
 
 def test_the_scan_comes_where_it_is_wanted_and_changes_nothing_else() -> None:
     (without,), (seen,) = (generated(Drawn(range(1), ("oesophagus", "drawn", *more))) for more in ((), (SCAN,)))
+    assert without.name != seen.name  # or a record of the one would pass for the other's
+    assert [each.name for each in right(Drawn(range(1), ("oesophagus", SCAN)))] == ["chest 0, oesophagus, right, with scan"]
     cases = without.make(), seen.make()
     assert cases[0].extras.image is None
     assert cases[1].extras.image is not None

@@ -1,4 +1,4 @@
-"""What the mirror image of an answer leaves open stays open, unless the vault is continued there."""
+"""What the mirror image alone has is looked at; what that of an answer leaves open stays open, unless the vault is continued there."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from calvaria.grid import WorkingGrid
 from calvaria.tasks import CloseUp, Settings
 from calvaria.tasks.closeup import INPUTS, MIRRORED
 from calvaria.tasks.completion import finish, look, prepare
-from calvaria.tasks.other_side import AROUND, CONTINUED, as_opposite
+from calvaria.tasks.hints import Hints
+from calvaria.tasks.other_side import AROUND, CONTINUED, as_opposite, lacked
 from calvaria.tasks.task import Inferred
 from calvaria.volume import BinaryVolume, Mask
 
@@ -93,3 +94,48 @@ def test_a_networks_block_in_an_orbit_is_left_out_and_the_wall_beside_it_filled(
     implant = finish(prepared, Inferred(prepared.shares, closeup, said), SETTINGS)["implant"]
     assert implant[missing].mean() > 0.9
     assert implant[block].mean() < 0.1
+
+
+LOW, SETTINGS = (45.0, 50.0, -38.0), Settings(spacing_mm=3.0, occupied_share=0.1)
+"""Beside the end of the scan, behind the ear."""
+
+
+def lacking(*gone: Mask, looked: Mask | None = None) -> Mask:
+    """What a head without some of its bone lacks by its other side."""
+    prepared = prepare(head().like(head().mask & ~np.logical_or.reduce(gone)), SETTINGS)
+    return lacked(prepared, Hints.of(prepared), np.zeros_like(prepared.sites) if looked is None else looked)
+
+
+def test_bone_that_only_the_other_side_has_is_lacking() -> None:
+    missing = cut(head(), LOW, 22.0)
+    found = lacking(missing)
+    grid = prepare(head().like(head().mask & ~missing), SETTINGS).grid
+    share = grid.coarsen(missing)
+    assert (share[found] > 0).mean() > 0.9
+    assert found[share > 0.9].mean() > 0.5  # but for what touches bone
+    assert not lacking(missing, looked=share > 0).any()
+
+
+def test_what_both_sides_or_neither_have_is_not_lacking() -> None:
+    left, right = (cut(head(), (side * LOW[0], *LOW[1:]), 22.0) for side in (1, -1))
+    assert not lacking(left, right).any()
+    assert not lacking(np.zeros_like(left)).any()
+
+
+def test_a_piece_is_not_lacking_where_the_sides_differ_otherwise() -> None:
+    """The other side has bone there, and none of what is around it here."""
+    missing = cut(head(), LOW, 22.0)
+    mirrored = (-LOW[0], *LOW[1:])
+    around = cut(head(), mirrored, 60.0) & ~cut(head(), mirrored, 22.0)
+    found = lacking(missing, around)
+    grid = prepare(head().like(head().mask & ~(missing | around)), SETTINGS).grid
+    assert not found[grid.coarsen(missing) > 0].any()
+    assert found[grid.coarsen(around) > 0].any()  # it is that side which lacks something
+
+
+def test_what_has_no_vault_lacks_nothing() -> None:
+    mask = np.zeros((60, 60, 60), np.bool_)
+    mask[10:50, 20:40, 30:33] = True
+    mask[12:24, 22:38, 30:33] = False
+    prepared = prepare(BinaryVolume.on_grid(mask, (2, 2, 2)), SETTINGS)
+    assert not lacked(prepared, Hints.of(prepared), np.zeros_like(prepared.sites)).any()
