@@ -36,3 +36,13 @@ def test_a_header_that_says_so_turns_it_back(head: BinaryVolume) -> None:
 
 def test_what_is_half_as_large_is_no_head(head: BinaryVolume) -> None:
     assert "spans" in (unlike_heads(prepared(BinaryVolume(head.mask, head.affine @ np.diag([0.5, 0.5, 0.5, 1])))) or "")
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_closed_shell_does_not_tell_which_end_is_up(side: int) -> None:
+    """With a step at one end that a vault has not."""
+    axis = np.arange(-100.0, 100.0, 2.0)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    size = np.sqrt((x / 72) ** 2 + (y / 90) ** 2 + (z / 75) ** 2)
+    step = (np.hypot(x, y) < 25) & (side * z > 60) & (side * z < 90)
+    assert unlike_heads(prepared(BinaryVolume.on_grid((size < 1) & (size > 0.92) | step, (2.0, 2.0, 2.0)))) is None
