@@ -61,7 +61,9 @@ def predict(
     volume: Annotated[Path, typer.Argument(help="A binary volume: .nrrd, .nii or .nii.gz; or a folder of them.")],
     out: Annotated[
         Path,
-        typer.Option(help="Where the answer goes; its suffix chooses the format, .zip for several outputs. For a folder of volumes: a folder."),
+        typer.Option(
+            help="Where the answer goes; its suffix chooses the format, .zip for several outputs. For a folder of volumes: a folder."
+        ),
     ],
     output: Annotated[
         str | None, typer.Option(help="The task's outputs, with commas; of completion: completed (default), implant.")
@@ -200,7 +202,8 @@ def evaluate(
     cases: Annotated[int | None, typer.Option(min=1, help="How many seeds, of each head; default: 20, or all pairs.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The first; the next ones count up.")] = 0,
     kinds: Annotated[
-        str | None, typer.Option(help="With commas: defects that take turns, grids such as 64-128; organs such as heart, drawn or network, scan.")
+        str | None,
+        typer.Option(help="With commas: defects that take turns, grids such as 64-128; organs such as heart, drawn or network, scan."),
     ] = None,
     spacing_mm: Annotated[
         float | None, typer.Option(min=0.2, help="For completion: voxel size of generated skulls, about: each has its own. Default: 1.0.")
@@ -208,7 +211,9 @@ def evaluate(
     working: Annotated[bool, typer.Option("--working", help="For completion: score on the model's working grid.")] = False,
     baselines: Annotated[bool, typer.Option(help="Also score plain ways to do the task.")] = True,
     pictures: Annotated[bool, typer.Option(help="Draw every case, and all on one sheet.")] = True,
-    out: Annotated[Path, typer.Option(help="CSV file with a row per case and method; an existing one is continued.")] = Path("out/evaluation.csv"),
+    out: Annotated[Path, typer.Option(help="CSV file with a row per case and method; an existing one is continued.")] = Path(
+        "out/evaluation.csv"
+    ),
     models: Models = None,
     device: Device = "cpu",
     engine: Engine = "auto",

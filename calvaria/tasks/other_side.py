@@ -28,22 +28,22 @@ shows half a head, or the mirror image does not fit. Around what the rule took f
 """
 
 LACKED_MM3 = 500.0
-"""A piece that only the other side has is looked at from this size on. Chosen on 190 validation heads (seeds from 900,800), defective and
-intact: of their ten such pieces with bone around as on the other side nine are missing in truth, of 19 with other bone around none.
-"""
+"""A piece that only the other side has is looked at from this size on; see `models/completion/decisions.md`."""
 
 
 def lacked(prepared: Prepared, hints: Hints, looked: Mask) -> Mask:
     """Bone that the mirror image has, apart from all that is here and from what is `looked` at already, bool [x, y, z] on the working grid.
 
-    The first network and the continued vault overlook what is missing low on the head. Near the vault alone, and where the other side is
-    a witness: no two faces are alike.
+    The first network and the continued vault overlook what is missing low on the head. Near the vault alone, where the other side is a
+    witness, and behind the middle of the head: no two faces are alike.
     """
     if hints.unrolled is None:
         return np.zeros_like(looked)
     grid = prepared.grid
     beside, below = hints.astray(grid, np.ones_like(looked))
     near = ~(beside | below)
+    for index, places in placed(near, grid.affine):
+        near[index] = places[1] > hints.unrolled.centre_mm[1]
     mirrored, _ = hints.mirrored(grid, near)
     apart: Mask = (mirrored > 0.5) & ~(ndimage.binary_dilation(prepared.sites) | looked)
     if not apart.any():

@@ -133,6 +133,11 @@ def test_a_piece_is_not_lacking_where_the_sides_differ_otherwise() -> None:
     assert found[grid.coarsen(around) > 0].any()  # it is that side which lacks something
 
 
+def test_in_front_no_two_sides_are_alike() -> None:
+    x, y, z = LOW
+    assert not lacking(cut(head(), (x, -y, z), 22.0)).any()
+
+
 def test_what_has_no_vault_lacks_nothing() -> None:
     mask = np.zeros((60, 60, 60), np.bool_)
     mask[10:50, 20:40, 30:33] = True
