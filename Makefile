@@ -45,7 +45,7 @@ serve: setup archive ## start the server on this machine, and say how to call it
 stop: setup ## end the server
 	$(BIN)/calvaria stop
 
-LOAD ?= --rate 0.8 --requests 80 --mix "64:5,128:3,256:1,bad:garbage:0.5,bad:nrrd-bomb:0.5"
+LOAD ?= --rate 0.4 --requests 48 --mix "64:5,128:3,256:1,bad:garbage:0.5,bad:nrrd-bomb:0.5"
 
 loadtest: setup archive ## load a server of its own for two minutes, compare every answer, report; LOAD="--clients 4 --duration-s 20" for another load
 	$(BIN)/python -m loadtest run --start --compare $(LOAD)
