@@ -41,8 +41,8 @@ def lacked(prepared: Prepared, hints: Hints, looked: Mask) -> Mask:
         return np.zeros_like(looked)
     grid = prepared.grid
     beside, below = hints.astray(grid, np.ones_like(looked))
-    near = ~(beside | below)
-    for index, places in placed(near, grid.affine):
+    near = np.zeros_like(looked)
+    for index, places in placed(~(beside | below), grid.affine):
         near[index] = places[1] > hints.unrolled.centre_mm[1]
     mirrored, _ = hints.mirrored(grid, near)
     apart: Mask = (mirrored > 0.5) & ~(ndimage.binary_dilation(prepared.sites) | looked)
