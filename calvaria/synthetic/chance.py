@@ -22,6 +22,7 @@ class Part(IntEnum):
     MOULDING = 11
     OPENINGS = 12
     SYMMETRY = 13
+    SINUSES = 14
     THORAX = 20
     ORGAN_RELIEF = 21
     BODY = 22

@@ -39,19 +39,19 @@ class VaultMap:
         centre = np.array([*sides, top - BELOW_TOP_MM], dtype=np.float32)
         reach = np.zeros(BINS, dtype=np.float32)
         offsets = places - centre
-        np.maximum.at(reach, _bins(offsets), np.linalg.norm(offsets, axis=1))
+        np.maximum.at(reach, bins(offsets), np.linalg.norm(offsets, axis=1))
         return cls(centre, _filled(reach, reach > 0), float(bottom))
 
     def outermost(self, azimuth: float, elevation: float) -> Points:
         """The outermost bone in a direction (degrees), patient mm [3]."""
         a, e = np.radians([azimuth, elevation])
         along = np.array([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)], dtype=np.float32)
-        return np.asarray(self.centre_mm + along * self.reach_mm[_bins(along[None])][0])
+        return np.asarray(self.centre_mm + along * self.reach_mm[bins(along[None])][0])
 
     def depth_mm(self, places: Points) -> Points:
         """How far below the outermost bone of their direction points [n, 3] lie, mm."""
         offsets = places - self.centre_mm
-        return np.asarray(self.reach_mm[_bins(offsets)] - np.linalg.norm(offsets, axis=1))
+        return np.asarray(self.reach_mm[bins(offsets)] - np.linalg.norm(offsets, axis=1))
 
     def surface_mm(self, offsets: Points) -> Points:
         """The distance of the outermost bone in the directions of offsets [n, 3] from the centre, mm, without steps between directions."""
@@ -81,10 +81,10 @@ def angles(offsets: Points) -> tuple[Points, Points]:
     return np.asarray(azimuth), np.asarray(elevation)
 
 
-def _bins(offsets: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    azimuth, elevation = angles(offsets)
-    columns, rows = (azimuth * BINS[0]).astype(np.int64), (elevation * BINS[1]).astype(np.int64)
-    return columns.clip(0, BINS[0] - 1), rows.clip(0, BINS[1] - 1)
+def bins(offsets: Points, counts: tuple[int, int] = BINS) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """In which of so many bins of azimuth and elevation directions [n, 3] lie."""
+    columns, rows = ((angle * count).astype(np.int64).clip(0, count - 1) for angle, count in zip(angles(offsets), counts, strict=True))
+    return columns, rows
 
 
 def _filled(reach: Points, seen: NDArray[np.bool_]) -> Points:

@@ -9,7 +9,7 @@ import numpy as np
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.predictor import Predictor
-from calvaria.synthetic import DEFECT_KINDS, cleave, cut_defect, mould, perforate, symmetrise
+from calvaria.synthetic import DEFECT_KINDS, cleave, cut_defect, mould, perforate, pneumatise, symmetrise
 from calvaria.tasks import Settings
 from calvaria.tasks.completion import prepare
 from calvaria.training.config import DataConfig, TrainConfig
@@ -34,7 +34,14 @@ class Defective:
 
     def __call__(self, rng: np.random.Generator) -> Example:
         subject = self.skulls(rng)
-        changes = (self.data.symmetric, symmetrise), (self.data.mould, mould), (self.data.openings, perforate), (self.data.cleft, cleave)
+        data = self.data
+        changes = (
+            (data.symmetric, symmetrise),
+            (data.mould, mould),
+            (data.sinuses, pneumatise),
+            (data.openings, perforate),
+            (data.cleft, cleave),
+        )
         for share, change in changes:  # where there is none, no chance is taken, so that a run without any of these stays the run it was
             if subject.defective is None and share and share > rng.random():
                 subject = Subject(change(subject.whole, int(rng.integers(2**31))))

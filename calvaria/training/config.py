@@ -30,6 +30,7 @@ class DataConfig:
     cleft   share of the examples whose skull has wide clefts (`calvaria.synthetic.cleave`), which should stay open
     openings  share of the examples whose skull has ragged openings in its base (`calvaria.synthetic.perforate`), which should stay so
     mould   share of the examples whose skull has its vault dented, thinned and thickened anew (`calvaria.synthetic.mould`)
+    sinuses  share of the examples whose skull has large frontal sinuses (`calvaria.synthetic.pneumatise`)
     symmetric  share of the examples whose skull has sides alike (`calvaria.synthetic.symmetrise`), before it is moulded
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
@@ -50,6 +51,7 @@ class DataConfig:
     cleft: float = 0.0
     mould: float = 0.0
     openings: float = 0.0
+    sinuses: float = 0.0
     symmetric: float = 0.0
     without: tuple[str, ...] = ()
     often: tuple[str, ...] = ()
@@ -67,7 +69,7 @@ class DataConfig:
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
         if set(self.without) >= set(DEFECT_KINDS):
             raise ValueError("without names every kind of defect: there would be none to learn from")
-        shares = ("intact", "cleft", "mould", "openings", "symmetric", "segmented", "bodies", "anew")
+        shares = ("intact", "cleft", "mould", "openings", "sinuses", "symmetric", "segmented", "bodies", "anew")
         _check_range(0, 1, **{name: getattr(self, name) for name in shares})
         _check_range(0, 0.5, stretch=self.stretch)
         _check_range(0, skulls=self.skulls, distinct=self.distinct)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from turned_skulls import changes_the_same_whatever_the_axes
 
-from calvaria.synthetic import cleave, make_skull, mould, perforate, symmetrise
+from calvaria.synthetic import cleave, make_skull, mould, perforate, pneumatise, symmetrise
 from calvaria.volume import BinaryVolume
 
 Change = Callable[[BinaryVolume, int], BinaryVolume]
 
-every_change = pytest.mark.parametrize("change", [cleave, mould, perforate, symmetrise])
+every_change = pytest.mark.parametrize("change", [cleave, mould, perforate, pneumatise, symmetrise])
 
 
 @every_change

@@ -20,7 +20,8 @@ def test_examples_may_be_intact(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "change"), [("cleft", "cleave"), ("mould", "mould"), ("openings", "perforate"), ("symmetric", "symmetrise")]
+    ("share", "change"),
+    [("cleft", "cleave"), ("mould", "mould"), ("openings", "perforate"), ("sinuses", "pneumatise"), ("symmetric", "symmetrise")],
 )
 def test_some_skulls_may_be_changed_before_they_are_learned_from(
     runs: Path, monkeypatch: pytest.MonkeyPatch, share: str, change: str
