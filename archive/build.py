@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from calvaria.errors import CalvariaError
 from calvaria.server.archive import build_archives
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,8 +20,8 @@ def build(
 ) -> None:
     try:
         archives = build_archives(models, ROOT / "handlers" / "calvaria_handler.py", store, shipped=ROOT / "models")
-    except ValueError as error:
-        sys.exit(str(error))
+    except CalvariaError as error:
+        sys.exit(error.message)
     for archive in archives:
         typer.echo(f"{archive} ({archive.stat().st_size / 2**20:.1f} MiB)")
 

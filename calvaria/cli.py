@@ -97,6 +97,8 @@ def predict(
             raise CalvariaError(ErrorCode.BAD_OPTION, "For a folder, index.csv says what to mind: leave out --report.")
         answer_folder(task, volume, out, models, device, engine, image, **options, **extras)
         return
+    if report and not report.parent.is_dir():
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{report} cannot be written: there is no folder {report.parent}.")
     found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)
     if report:
         write_report(report, found)

@@ -25,7 +25,7 @@ BUDGET_BYTES = 2**31
 """For the tensors of a network call that several grids share. A head takes about 100 MB, and what alone takes more goes alone."""
 
 
-class Grid(Protocol):
+class NetworkInput(Protocol):
     """What a network is asked about.
 
     sites     bool [x, y, z]: the occupied cells
@@ -59,18 +59,18 @@ class Inference:
         self.budget_bytes = budget_bytes
         self.decide: Callable[..., list[Level]] = MinkowskiNetwork(self.network) if engine == MINKOWSKI else Plan(self.network)
 
-    def __call__(self, batch: Sequence[Grid]) -> list[Field]:
+    def __call__(self, batch: Sequence[NetworkInput]) -> list[Field]:
         """The probability of each cell, float32 [x, y, z]: in as few network calls as memory allows; each as it would be alone."""
         return [answer for shared in self._calls(batch) for answer in self._call(shared)]
 
-    def _calls(self, batch: Sequence[Grid]) -> list[list[Grid]]:
+    def _calls(self, batch: Sequence[NetworkInput]) -> list[list[NetworkInput]]:
         """A batch in pieces whose predicted memory is within the budget; a grid that alone is not is a piece of its own."""
         if len(batch) < 2:
             return [list(batch)] if batch else []
         config, copies = self.network.config, 1 + self.mirrored
         return split_to_fit(batch, lambda item: torch.from_numpy(item.sites), config, self.engine, self.device, self.budget_bytes, copies)
 
-    def _call(self, batch: Sequence[Grid]) -> list[Field]:
+    def _call(self, batch: Sequence[NetworkInput]) -> list[Field]:
         seen = [(item.sites, item.features) for item in batch]
         if self.mirrored:
             seen += [mirror_image(*item) for item in seen]

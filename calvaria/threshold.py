@@ -1,5 +1,7 @@
 """Bone from CT: what must be done before a scan can be sent to a network over masks."""
 
+from math import isfinite
+
 import cc3d
 
 from calvaria.errors import CalvariaError, ErrorCode
@@ -12,8 +14,11 @@ def threshold(image: Image, hu: float, offset_hu: float = 0.0) -> BinaryVolume:
     """The largest 26-connected component at or above `hu` Hounsfield units, on the image's grid; table and headrest fall away.
 
     `offset_hu` is what must be added to the samples to make them Hounsfield units: -1024 for many a scan stored without a sign.
-    Raises EMPTY_MASK where nothing reaches `hu`, NOT_HOUNSFIELD where the samples cannot be Hounsfield units; NaN counts as air.
+    Raises BAD_OPTION for numbers that are not finite, EMPTY_MASK where nothing reaches `hu`, NOT_HOUNSFIELD where the samples cannot be
+    Hounsfield units; NaN counts as air.
     """
+    if not (isfinite(hu) and isfinite(offset_hu)):
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"Hounsfield units are finite numbers, not {hu:g} or {offset_hu:g}.")
     _, high = finite_range(image.samples)
     if high + offset_hu < hu:
         raise CalvariaError(

@@ -14,6 +14,10 @@ SAME_PLACE_MM = 0.01
 """How far apart the grids of several files may lie and count as one: headers of some formats are rounded to single precision."""
 
 
+SPACING_MM = 0.001, 100.0
+"""Of voxels that are read or made: outside, the unit is not the millimetre."""
+
+
 @dataclass(frozen=True, eq=False)
 class BinaryVolume:
     """A mask on a regular grid in patient space.

@@ -23,7 +23,7 @@ def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Sett
 
 
 def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
-    """CalvariaError BAD_OPTION where there is no file; ValueError naming the file where it is not weights of this project."""
+    """CalvariaError BAD_OPTION where there is no file, or one that holds no weights of this project."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -33,14 +33,22 @@ def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
         hint = f"They are in {inside}" if inside else "Name another folder, or make them with `calvaria train`"
         message = f"There are no weights at {path}. {hint}."
         raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    except (OSError, SafetensorError) as error:
+        raise _no_weights(path, f"is not a safetensors file ({error})") from error
     if header.get("task") not in TASKS:
-        raise ValueError(f"{path} holds no weights for any of the tasks {', '.join(TASKS)}")
+        raise _no_weights(path, f"holds no weights for any of the tasks {', '.join(TASKS)}")
     task = TASKS[header["task"]]
-    network = EncoderDecoder(NetworkConfig(**json.loads(header["network"])))
-    network.load_state_dict(state)
-    return network, task, Settings(**json.loads(header["settings"]))
+    try:
+        network = EncoderDecoder(NetworkConfig(**json.loads(header["network"])))
+        network.load_state_dict(state)
+        settings = Settings(**json.loads(header["settings"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _no_weights(path, f"holds weights of another version of Calvaria ({error})") from error
+    return network, task, settings
+
+
+def _no_weights(path: Path, reason: str) -> CalvariaError:
+    return CalvariaError(ErrorCode.BAD_OPTION, f"{path} {reason}. Copy it again, or make it with `calvaria train`.")
 
 
 def weights_sha256(folder: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from loadtest.charts import Axis, Chart, Curve, svg
 from loadtest.record import Recording, Request
 from loadtest.statistics import DEFINITION
 from loadtest.summary import Series, Summary
-from loadtest.tables import MIB, Grid
+from loadtest.tables import MIB, TextTable
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SECONDS = Axis("s since the start")
@@ -23,7 +23,7 @@ LEAST_S = 1e-4
 """What is drawn of a shorter latency, on an axis that has no zero."""
 
 
-def page(recording: Recording, summary: Summary, remarks: Sequence[str], grids: Sequence[Grid]) -> str:
+def page(recording: Recording, summary: Summary, remarks: Sequence[str], grids: Sequence[TextTable]) -> str:
     """Everything from the recording is escaped."""
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text())
     plots = [Markup(svg(chart)) for chart in charts(recording, summary)]  # escaped by svg

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,8 @@ class Recording:
     @classmethod
     def read(cls, path: Path) -> "Recording":
         """CalvariaError BAD_OPTION where a file is none; a last line that was being written when the run died is left out."""
-        try:
+        with reading(path):
             lines = path.read_text().split("\n")
-        except OSError as error:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read: {error.strerror}.") from error
         entries = [_parse(path, number, line) for number, line in enumerate(lines[:-1], 1)]
         if not entries or not isinstance(entries[0], Run):
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} does not begin with a run. Name a file that `loadtest run` wrote.")

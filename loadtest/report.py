@@ -12,7 +12,7 @@ from loadtest.record import Recording
 from loadtest.remarks import remarks
 from loadtest.statistics import DEFINITION
 from loadtest.summary import Summary, summarise
-from loadtest.tables import Grid, tables
+from loadtest.tables import TextTable, tables
 
 
 def report(path: Path, console: Console, warmup_s: float | None = None) -> Summary:
@@ -32,7 +32,7 @@ def report(path: Path, console: Console, warmup_s: float | None = None) -> Summa
     return summary
 
 
-def _rich(grid: Grid) -> Table:
+def _rich(grid: TextTable) -> Table:
     table = Table(title=grid.title, show_header=any(grid.header))
     for number, name in enumerate(grid.header):
         table.add_column(name, justify="right" if number else "left")

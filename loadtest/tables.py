@@ -10,7 +10,7 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """Rows of text under a header; the first column names the row."""
 
     title: str
@@ -18,11 +18,11 @@ class Grid:
     rows: Sequence[Sequence[str]]
 
 
-def tables(summary: Summary) -> list[Grid]:
+def tables(summary: Summary) -> list[TextTable]:
     return [latencies(summary), stages(summary), outcomes(summary), server(summary)]
 
 
-def latencies(summary: Summary) -> Grid:
+def latencies(summary: Summary) -> TextTable:
     names = list(summary.groups[0].latency_s)
     header = ["", "sent", "right", "per s", *names, "max", "rest"]
     cells: list[Callable[[Group], str]] = [
@@ -35,23 +35,23 @@ def latencies(summary: Summary) -> Grid:
         lambda group: milliseconds(group.beside_network_s["p50"]),
     ]
     rows = [[cell(group) for cell in cells] for group in summary.groups]
-    return Grid("Latency from the scheduled time, ms; rest: p50 of what was not the network's call", header, rows)
+    return TextTable("Latency from the scheduled time, ms; rest: p50 of what was not the network's call", header, rows)
 
 
-def stages(summary: Summary) -> Grid:
+def stages(summary: Summary) -> TextTable:
     timed = [group for group in summary.groups if group.stages_s]
     names = list(dict.fromkeys(stage for group in timed for stage in group.stages_s))
     rows = [[group.name, *(milliseconds(group.stages_s.get(stage)) for stage in names)] for group in timed]
-    return Grid("The server's own stages, mean ms", ["", *names], rows)
+    return TextTable("The server's own stages, mean ms", ["", *names], rows)
 
 
-def outcomes(summary: Summary) -> Grid:
+def outcomes(summary: Summary) -> TextTable:
     codes = sorted({code for group in summary.groups for code in group.codes})
     rows = [[group.name, *(str(group.codes.get(code) or NONE) for code in codes)] for group in summary.groups]
-    return Grid("Answers by code", ["", *codes], rows)
+    return TextTable("Answers by code", ["", *codes], rows)
 
 
-def server(summary: Summary) -> Grid:
+def server(summary: Summary) -> TextTable:
     rows = [["requests per batch", NONE if summary.occupancy is None else f"{summary.occupancy:.2f}"]]
     for pid, series in summary.worker_bytes.items():
         sizes = [size / MIB for _, size in series]
@@ -63,7 +63,7 @@ def server(summary: Summary) -> Grid:
     late = [f"{name} {milliseconds(value)}" for name, value in summary.lateness_s.items()]
     rows.append(["generator late by, ms", ", ".join(late)])
     rows += [[f"status and code {code}", str(count)] for code, count in sorted(summary.codes.items())]
-    return Grid("The server and the generator", ["", ""], rows)
+    return TextTable("The server and the generator", ["", ""], rows)
 
 
 def milliseconds(seconds: float | None) -> str:

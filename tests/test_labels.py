@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,3 +102,14 @@ def test_one_label_is_a_mask(labels: list[int]) -> None:
     samples = np.array(labels, np.uint8).reshape(-1, 1, 1)
     body = encode(label_map(samples), "nrrd")
     assert not isinstance(decode(body, keep_labels=True).volume, LabelMap)
+
+
+def test_a_map_is_redrawn_in_a_few_bytes_a_voxel() -> None:
+    labels = np.zeros((128, 128, 64), np.uint8)
+    labels[40:60, 40:60, 20:40] = 3
+    given = LabelMap.of(labels, BinaryVolume.on_grid(labels > 0, (1.0, 1.0, 1.0)))
+    parts = list(given.parts(5.0))
+    tracemalloc.start()
+    given.redrawn(parts)
+    assert tracemalloc.get_traced_memory()[1] < 7 * labels.size
+    tracemalloc.stop()

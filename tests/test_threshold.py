@@ -78,3 +78,11 @@ def test_a_padded_float_scan_is_thresholded_and_nan_is_air(ct_file):
     assert threshold(Image(padded, image.affine, "nrrd"), 300).occupied > 1000
     with pytest.raises(CalvariaError, match="No sample is a finite number"):
         threshold(Image(np.full((3, 3, 3), np.nan), image.affine, "nrrd"), 300)
+
+
+@pytest.mark.parametrize(("hu", "offset_hu"), [(np.nan, 0.0), (300.0, np.nan), (-np.inf, 0.0)])
+def test_numbers_that_are_not_finite_are_refused(hu, offset_hu):
+    scan = Image(np.full((3, 3, 3), -1000, np.int16), np.eye(4), "nrrd", ())
+    with pytest.raises(CalvariaError, match="finite") as refused:
+        threshold(scan, hu, offset_hu)
+    assert refused.value.code is ErrorCode.BAD_OPTION

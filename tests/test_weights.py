@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from calvaria.errors import CalvariaError
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.tasks import TASKS, Settings
 from calvaria.weights import load_weights, model_folder, save_weights
@@ -23,14 +23,22 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(b"not weights at all")
-    with pytest.raises(ValueError, match="not a safetensors file"):
+    with pytest.raises(CalvariaError, match="not a safetensors file"):
         load_weights(tmp_path / "w")
 
 
 def test_weights_of_another_project_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "w")
-    with pytest.raises(ValueError, match="no weights for any of the tasks completion"):
+    with pytest.raises(CalvariaError, match="no weights for any of the tasks completion"):
         load_weights(tmp_path / "w")
+
+
+@pytest.mark.parametrize("header", ["{}", '{"channels": [3, 4, 5]}', '{"depth": 3}', "not JSON"])
+def test_weights_of_another_version_are_refused(tmp_path: Path, header: str) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "w", metadata={"task": "completion", "network": header, "settings": "{}"})
+    with pytest.raises(CalvariaError, match="another version of Calvaria") as refused:
+        load_weights(tmp_path / "w")
+    assert refused.value.code is ErrorCode.BAD_OPTION
 
 
 def test_an_unknown_task_is_refused() -> None:

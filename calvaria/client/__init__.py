@@ -3,7 +3,7 @@
 from calvaria.client.codec import Answer, Caller, Prediction
 from calvaria.client.grpc_client import GrpcClient
 from calvaria.client.http_client import Client
-from calvaria.client.retry import NEVER, Busy, Progress, Retry
+from calvaria.client.retry import NEVER, Busy, Retry, Transfer
 from calvaria.serving.report import Report
 
-__all__ = ["NEVER", "Answer", "Busy", "Caller", "Client", "GrpcClient", "Prediction", "Progress", "Report", "Retry"]
+__all__ = ["NEVER", "Answer", "Busy", "Caller", "Client", "GrpcClient", "Prediction", "Report", "Retry", "Transfer"]

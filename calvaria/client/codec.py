@@ -12,6 +12,7 @@ from typing import Self, Unpack
 from calvaria.client.retry import Busy, Retry, Watch
 from calvaria.client.tokens import find_token
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading
 from calvaria.io import decode, encode
 from calvaria.serving.options import AnswerOptions, Options, encode_options
 from calvaria.serving.report import REPORT_FILE, Report
@@ -84,11 +85,13 @@ class Caller(ABC):
     token      instead of a key file
     ca_file    certificates (PEM) to trust a server with that speaks TLS: its own, or that of whoever signed it; by default those that
                this machine trusts
-    timeout_s  for the whole answer, queue included; each attempt has it anew
+    timeout_s  for the whole answer, queue included; each attempt has it anew; inf for no limit
     retry      what to do while the server is busy; NEVER to be told at once
     """
 
     def __init__(self, key_file: Path | str | None, token: str | None, timeout_s: float, retry: Retry):
+        if not timeout_s > 0:
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"timeout_s must be a number of seconds above zero, not {timeout_s}.")
         self.key_file = Path(key_file) if key_file else None
         self.token = token
         self.timeout_s = timeout_s
@@ -148,7 +151,7 @@ class Caller(ABC):
 
     @abstractmethod
     def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
-        """Once."""
+        """Send once; raises Busy or another CalvariaError."""
 
     @abstractmethod
     def close(self) -> None:
@@ -167,10 +170,8 @@ def encode_source(source: Source) -> bytes:
         return encode(source, "nrrd")
     if isinstance(source, bytes):
         return source
-    try:
+    with reading(source):
         return Path(source).read_bytes()
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{source} cannot be read: {error.strerror}.") from error
 
 
 def trusted_pem() -> bytes | None:
@@ -183,10 +184,8 @@ def trusted_pem() -> bytes | None:
 
 def readable(ca_file: Path | str) -> Path:
     """The same file; BAD_OPTION unless it can be read and may hold certificates."""
-    try:
+    with reading(ca_file):
         ok = b"-----BEGIN CERTIFICATE-----" in Path(ca_file).read_bytes()
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{ca_file} cannot be read: {error.strerror}.") from error
     if not ok:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{ca_file} holds no certificate (PEM).")
     return Path(ca_file)

@@ -1,6 +1,7 @@
 """The client for gRPC."""
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 
 import grpc
@@ -8,7 +9,7 @@ import grpc
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable, trusted_pem
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
-from calvaria.client.retry import Progress, Retry, Watch
+from calvaria.client.retry import Retry, Transfer, Watch
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 
@@ -19,6 +20,10 @@ OPTIONS = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_messag
 
 UNREACHED = "connect", "resol"
 """What gRPC says of a server that is not there, or whose name nobody knows ("resolving", "DNS resolution")."""
+
+
+BROKEN_OFF = "Socket closed", "Stream removed", "onnection reset", "Broken pipe", "GOAWAY", "End of TCP stream"
+"""What it says where a connection ended amid a call, which the server may have taken."""
 
 
 class GrpcClient(Caller):
@@ -56,21 +61,24 @@ class GrpcClient(Caller):
         parts |= {} if image is None else {IMAGE_PART: image}
         token = self.read_token()
         metadata = [("authorization", f"Bearer {token}")] if token else []
+        timeout_s = self.timeout_s if isfinite(self.timeout_s) else None
         if progress:
-            progress(Progress("sending", 0, len(body)))
+            progress(Transfer("sending", 0, len(body)))
         try:
-            response = self._predictions(PredictionsRequest(model_name=model, input=parts), timeout=self.timeout_s, metadata=metadata)
+            response = self._predictions(PredictionsRequest(model_name=model, input=parts), timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise self._translated(error) from error
         if progress:
-            progress(Progress("sending", len(body), len(body)))
-            progress(Progress("receiving", len(response.prediction), len(response.prediction)))
+            progress(Transfer("sending", len(body), len(body)))
+            progress(Transfer("receiving", len(response.prediction), len(response.prediction)))
         return accept(Answer(response.prediction))
 
     def _translated(self, error: grpc.RpcError) -> Exception:
         status, details = error.code(), error.details() or ""
         if status is grpc.StatusCode.UNAVAILABLE and any(word in details for word in UNREACHED):
             return refusals.unreachable(self.target, details)
+        if status is grpc.StatusCode.UNAVAILABLE and any(word in details for word in BROKEN_OFF):
+            return refusals.broken_off(self.target, details)
         return refusals.from_grpc(status, details)
 
     def close(self) -> None:

@@ -2,14 +2,16 @@
 
 import ssl
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
+from time import monotonic
 from urllib.parse import quote
 
 import httpx
 
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable
-from calvaria.client.retry import Progress, Retry, Watch
+from calvaria.client.retry import Retry, Transfer, Watch
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import IMAGE_PART, TIMING_HEADER, VOLUME_PART, WARNING_HEADER, header_of, stage_seconds
 
@@ -37,11 +39,16 @@ class Client(Caller):
         transport: httpx.BaseTransport | None = None,
     ):
         super().__init__(key_file, token, timeout_s, retry)
-        if not url.lower().startswith(("http://", "https://")):
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"An address begins with http:// or https://, unlike {url}.")
+        if not _is_address(url):
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"An address is http:// or https:// and a host, unlike {url}.")
         self.url = url.rstrip("/")
         trust = ssl.create_default_context(cafile=readable(ca_file) if ca_file else None)
-        self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), verify=trust, transport=transport, trust_env=False)
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(timeout_s if isfinite(timeout_s) else None, connect=10.0),
+            verify=trust,
+            transport=transport,
+            trust_env=False,
+        )
 
     def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
         token = self.read_token()
@@ -50,9 +57,10 @@ class Client(Caller):
         headers |= {b"authorization": f"Bearer {token}".encode()} if token else {}
         headers |= {header_of(name).encode(): text.encode() for name, text in options.items()}
         content = _sent(body, progress) if progress else body
+        start = monotonic()
         try:
             with self._http.stream("POST", f"{self.url}/predictions/{quote(model, safe='')}", content=content, headers=headers) as response:
-                received = _received(response, progress)
+                received = _received(response, progress, self.timeout_s - (monotonic() - start))
         except httpx.TimeoutException as error:
             raise refusals.timed_out() from error
         except httpx.ConnectError as error:
@@ -76,17 +84,28 @@ def _form(files: Mapping[str, bytes]) -> tuple[bytes, bytes]:
 
 def _sent(body: bytes, progress: Watch) -> Iterator[bytes]:
     for start in range(0, len(body), CHUNK_BYTES):
-        progress(Progress("sending", start, len(body)))
+        progress(Transfer("sending", start, len(body)))
         yield body[start : start + CHUNK_BYTES]
-    progress(Progress("sending", len(body), len(body)))
+    progress(Transfer("sending", len(body), len(body)))
 
 
-def _received(response: httpx.Response, progress: Watch | None) -> bytes:
-    if progress is None:
-        return response.read()
+def _received(response: httpx.Response, progress: Watch | None, timeout_s: float) -> bytes:
+    """All of the answer. CalvariaError TIMEOUT where it takes longer, however steadily it comes."""
+    end = monotonic() + timeout_s
     total = int(response.headers["content-length"]) if "content-length" in response.headers else None
     content = bytearray()
     for chunk in response.iter_bytes():
+        if monotonic() > end:
+            raise refusals.timed_out()
         content += chunk
-        progress(Progress("receiving", len(content), total))
+        if progress:
+            progress(Transfer("receiving", len(content), total))
     return bytes(content)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)

@@ -52,6 +52,9 @@ def from_http(status: int, body: bytes) -> CalvariaError:
     """From an answer that is no volume and no refusal of ours."""
     if b"only accepts HTTPS" in body:
         return CalvariaError(ErrorCode.UNAVAILABLE, "The server speaks TLS alone: give the client an address that begins with https.")
+    if status == 502:
+        message = "A proxy before the server got no answer from it: it may be starting, or down. Try again in a moment."
+        return CalvariaError(ErrorCode.UNAVAILABLE, f"{message} (HTTP 502: {_message(body)})")
     return _refusal(_by_words(_message(body)) or BY_HTTP_STATUS.get(status, ErrorCode.INTERNAL), f"HTTP {status}: {_message(body)}")
 
 

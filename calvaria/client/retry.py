@@ -15,7 +15,7 @@ class Busy(CalvariaError):
     """A server answered that it cannot take the request now (503): the same request may be sent again."""
 
 
-class Progress(NamedTuple):
+class Transfer(NamedTuple):
     """How far a request has come: `done` of `total` bytes sent or received; `total` is None where the server does not say."""
 
     stage: Literal["sending", "receiving"]
@@ -23,7 +23,7 @@ class Progress(NamedTuple):
     total: int | None
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[Transfer], None]
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Wanted:
         if test is None:
             raise _refused(f"{assessment.task} has no test with nothing to change: leave out --intact.")
         if self.folder and not assessment.usual.of_folder:
-            raise _refused(f"{assessment.task} is scored on no pairs: name whole skulls, a file or a folder, with --whole.")
+            raise _refused(f"{assessment.task} cannot be scored on pairs: name whole skulls, a file or a folder, with --whole.")
         if self.folder and (self.whole or self.intact or self.kinds):
             raise _refused("--cases-from brings its own cases: leave out --whole, --intact and --kinds.")
         if self.folder and self.seed:

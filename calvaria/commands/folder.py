@@ -66,15 +66,11 @@ def answer_folder(
 def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, images: Path | None) -> list[Question]:
     """What is to be answered. BAD_OPTION where there is nothing, or where answers would lie among the questions."""
     if Path(out).resolve().is_relative_to(Path(folder).resolve()):
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"{out} lies within {folder}: its answers would be asked about next. Choose another --out."
-        )
+        raise _refused(f"{out} lies within {folder}: its answers would be asked about next. Choose another --out.")
     if images and not images.is_dir():
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"{images} is no folder: for a folder of masks, --image names one with scans of the same paths."
-        )
+        raise _refused(f"{images} is no folder: for a folder of masks, --image names one with scans of the same paths.")
     if format and format not in VOLUME_FORMATS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"Answers for a folder cannot be {format!r}. Choose one of: {', '.join(VOLUME_FORMATS)}.")
+        raise _refused(f"Answers for a folder cannot be {format!r}. Choose one of: {', '.join(VOLUME_FORMATS)}.")
     tell_unread(folder)
     questions = []
     for path in walk(folder, VOLUMES):
@@ -82,21 +78,26 @@ def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, 
         wanted = _answer_to(name, format)
         answers = {each: str(Path(each) / wanted if len(outputs) > 1 else wanted) for each in outputs}
         questions.append(Question(path, str(name), images / name if images else None, answers))
+    if not questions:
+        raise _refused(f"{folder} holds no volume: no file ends in {', '.join(VOLUMES)}.")
+    _check_answers(questions, out)
+    return questions
+
+
+def _check_answers(questions: list[Question], out: Path) -> None:
+    """BAD_OPTION where an answer would overwrite what is asked about, or another answer."""
     asked_about = {path.resolve() for each in questions for path in (each.source, each.image) if path}
     taken: dict[str, str] = {}
     for each in questions:
         for answer in each.answers.values():
             if (out / answer).resolve() in asked_about:
-                raise CalvariaError(
-                    ErrorCode.BAD_OPTION, f"{out / answer} is asked about, and its answer would overwrite it. Choose another --out."
-                )
+                raise _refused(f"{out / answer} is asked about, and its answer would overwrite it. Choose another --out.")
             if taken.setdefault(answer, each.name) != each.name:
-                raise CalvariaError(
-                    ErrorCode.BAD_OPTION, f"{taken[answer]} and {each.name} would both be answered in {answer}; rename one."
-                )
-    if not questions:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no volume: no file ends in {', '.join(VOLUMES)}.")
-    return questions
+                raise _refused(f"{taken[answer]} and {each.name} would both be answered in {answer}; rename one.")
+
+
+def _refused(message: str) -> CalvariaError:
+    return CalvariaError(ErrorCode.BAD_OPTION, message)
 
 
 def _answer_to(name: Path, format: str | None) -> Path:
@@ -115,5 +116,5 @@ def _answered(client: LocalClient, task: str, made: DataSet, questions: list[Que
                 found = client.predict_several(task, question.source, list(question.answers), image=question.image, **options)
                 minded = " ".join(notice.message for notice in found.report.warnings)
                 for output, name in question.answers.items():
-                    made.add(found.volumes[output], name, question.name, output, minded)
+                    made.add(found.volumes[output], name, question.name, output, minded, files)
         yield question

@@ -7,6 +7,7 @@ import typer
 from calvaria.client.local import LocalClient
 from calvaria.console import warn
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import writing
 from calvaria.io import format_of
 from calvaria.predictor import Predictor
 from calvaria.serving.options import Options
@@ -33,7 +34,8 @@ def answer_file(
     answer = client.request(task, volume, image=image, **asked)
     assert answer.report is not None
     assert answer.files is not None
-    _write(out, answer.body if out.suffix.lower() == ZIP else answer.files[next(iter(answer.report.files.values()))])
+    with writing(out):
+        out.write_bytes(answer.body if out.suffix.lower() == ZIP else answer.files[next(iter(answer.report.files.values()))])
     warn(volume, tuple(notice.message for notice in answer.report.warnings))
     for output, occupied in answer.report.occupied_out.items():
         typer.echo(f"{out}: {output}, {occupied} voxels, {answer.report.volume_mm3[output] / 1000:.1f} cm³")
@@ -41,7 +43,8 @@ def answer_file(
 
 
 def write_report(path: Path, report: Report) -> None:
-    _write(path, report.to_json())
+    with writing(path):
+        path.write_bytes(report.to_json())
 
 
 def _format(out: Path, options: dict[str, object]) -> object:
@@ -53,10 +56,3 @@ def _format(out: Path, options: dict[str, object]) -> object:
     if options.get("format"):
         raise CalvariaError(ErrorCode.BAD_OPTION, f"The suffix of {out} chooses the format; --format is for the files of a ZIP.")
     return format_of(out)
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error

@@ -1,6 +1,7 @@
 """The users' own data: folders of skulls in the layouts there are, converted, resampled, counted and split."""
 
-from calvaria.datasets.layouts import Pair, fingerprint, pairs
+from calvaria.datasets.files import fingerprint
+from calvaria.datasets.layouts import Pair, pairs
 from calvaria.datasets.masks import MaskPair, mask_pairs
 from calvaria.datasets.splits import split
 

@@ -1,10 +1,12 @@
 """What lies in a folder: files by their suffix, told apart from what systems leave beside them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading
 from calvaria.io import VOLUME_FORMATS
 
 VOLUMES = (*(f".{name}" for name in VOLUME_FORMATS), ".nrrd.gz")
@@ -71,10 +73,14 @@ def folders(folder: Path) -> list[Path]:
 
 def listed(folder: Path) -> list[Path]:
     """What a folder holds, by name, nothing hidden; BAD_OPTION where it cannot be read."""
-    try:
+    with reading(folder, "Name a folder."):
         return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} cannot be read as a folder: {error.strerror}.") from error
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """SHA-256 of paths, sizes and times of files: another one where any of them was changed, or took another's place."""
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return sha256(repr(files).encode(errors="surrogateescape")).hexdigest()
 
 
 def log_warnings(path: Path, warnings: Sequence[str]) -> None:

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
+from calvaria.datasets.files import fingerprint
 from calvaria.errors import CalvariaError, ErrorCode, error_code
+from calvaria.files import replacing, writing
 from calvaria.io import encode, format_of
 from calvaria.volume import BinaryVolume
 
@@ -30,6 +32,7 @@ class Row:
     occupied  voxels
     error     code of what went wrong; "" where the file is there
     message   the same as a sentence; of a file that is there, what to mind
+    made_of   fingerprint of the files that it was made from; "" where there are none
     """
 
     name: str
@@ -40,11 +43,12 @@ class Row:
     occupied: int = 0
     error: str = ""
     message: str = ""
+    made_of: str = ""
 
     @classmethod
-    def of(cls, name: str, source: str, kind: str, volume: BinaryVolume, message: str = "") -> "Row":
+    def of(cls, name: str, source: str, kind: str, volume: BinaryVolume, message: str = "", made_of: str = "") -> "Row":
         shape, spacing = (" ".join(f"{value:.9g}" for value in values) for values in (volume.shape, volume.spacing_mm))
-        return cls(name, source, kind, shape, spacing, volume.occupied, message=message)
+        return cls(name, source, kind, shape, spacing, volume.occupied, message=message, made_of=made_of)
 
     @classmethod
     def failed(cls, name: str, source: str, error: Exception) -> "Row":
@@ -62,37 +66,37 @@ class DataSet:
         """BAD_OPTION where the folder cannot be written, or holds a data set of other settings."""
         self.folder = Path(folder)
         wanted = json.dumps(settings, indent=1, sort_keys=True) + "\n"
-        with refusing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             known = self.folder / SETTINGS
             if known.exists() and known.read_text() != wanted:
                 raise CalvariaError(
                     ErrorCode.BAD_OPTION, f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out."
                 )
-            _replace(known, wanted.encode())
+            with replacing(known) as unfinished:
+                unfinished.write_text(wanted)
         earlier = read_index(self.folder) if (self.folder / INDEX).exists() else []
         self.rows = {(row.name, row.source): row for row in earlier if not row.error}
         self.sort()
 
     def has(self, name: str, source: str, files: Sequence[Path] = ()) -> bool:
-        """Whether a file is there, of this source, whole, and not older than the files it was made from."""
-        path = self.folder / name
-        if (name, source) not in self.rows or not path.is_file():
-            return False
-        return all(file.exists() and path.stat().st_mtime_ns >= file.stat().st_mtime_ns for file in files)
+        """Whether a file is there, whole, and made from these files as they are now."""
+        row = self.rows.get((name, source))
+        return row is not None and (self.folder / name).is_file() and row.made_of == _made_of(files)
 
-    def add(self, volume: BinaryVolume, name: str, source: str, kind: str, message: str = "") -> None:
-        """Write a volume, then its row."""
+    def add(self, volume: BinaryVolume, name: str, source: str, kind: str, message: str = "", files: Sequence[Path] = ()) -> None:
+        """Write a volume that was made from these files, then its row."""
         path = self.folder / name
-        with refusing(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, encode(volume, format_of(path)))
-        self.note(Row.of(name, source, kind, volume, message))
+            with replacing(path) as unfinished:
+                unfinished.write_bytes(encode(volume, format_of(path)))
+        self.note(Row.of(name, source, kind, volume, message, _made_of(files)))
 
     def note(self, row: Row) -> None:
         """Add a row; a later one of the same name and source counts instead of it."""
         self.rows[row.name, row.source] = row
-        with refusing(self.folder), (self.folder / INDEX).open("a", newline="", errors="surrogateescape") as file:
+        with writing(self.folder), (self.folder / INDEX).open("a", newline="", errors="surrogateescape") as file:
             _writer(file).writerow(asdict(row))
 
     def retain(self, keys: Iterable[tuple[str, str]]) -> None:
@@ -111,7 +115,7 @@ class DataSet:
 
     def sort(self) -> None:
         """Write the index anew: by name, one row for each file."""
-        with refusing(self.folder), _replacing(self.folder / INDEX) as path, path.open("w", newline="", errors="surrogateescape") as file:
+        with writing(self.folder), replacing(self.folder / INDEX) as path, path.open("w", newline="", errors="surrogateescape") as file:
             writer = _writer(file)
             writer.writeheader()
             writer.writerows(asdict(self.rows[key]) for key in sorted(self.rows))
@@ -119,6 +123,10 @@ class DataSet:
     @property
     def failures(self) -> list[Row]:
         return [self.rows[key] for key in sorted(self.rows) if self.rows[key].error]
+
+
+def _made_of(files: Sequence[Path]) -> str:
+    return fingerprint(files) if files and all(file.exists() for file in files) else ""
 
 
 def read_index(folder: Path | str) -> list[Row]:
@@ -137,28 +145,3 @@ def read_index(folder: Path | str) -> list[Row]:
 
 def _writer(file: TextIO) -> "csv.DictWriter[str]":
     return csv.DictWriter(file, [field.name for field in fields(Row)])
-
-
-@contextmanager
-def refusing(path: Path) -> Iterator[None]:
-    """Turn a system's refusal to write into BAD_OPTION."""
-    try:
-        yield
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with _replacing(path) as unfinished:
-        unfinished.write_bytes(content)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name to write to beside a file, whose place it takes when it is whole."""
-    unfinished = path.with_name(f".{path.name[:200]}.part")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

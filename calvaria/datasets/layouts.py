@@ -5,9 +5,8 @@ SkullBreak, SkullFix: Kodym et al., Data in Brief 35 (2021), doi 10.1016/j.dib.2
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from calvaria.datasets.files import VOLUMES, by_stem, folders
@@ -79,12 +78,6 @@ def pairs(folder: Path | str, suffixes: Sequence[str] = VOLUMES) -> list[Pair]:
     inside = [path for path in folders(Path(folder)) if cases_in(path, suffixes)]
     hint = f" Inside it, these are: {', '.join(map(str, inside))}." if inside else ""
     raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
-
-
-def fingerprint(paths: Iterable[Path]) -> str:
-    """SHA-256 of names, sizes and times of files: another one where any of them was changed."""
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return sha256(repr(files).encode(errors="surrogateescape")).hexdigest()
 
 
 def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from calvaria.datasets.files import MESHES, suffix_of
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading
 from calvaria.io import DEFAULT_MAX_VOXELS
 from calvaria.volume import Affine
 
@@ -88,10 +89,8 @@ def read_mesh(path: Path | str) -> Mesh:
     suffix = suffix_of(path, MESHES)
     if not suffix:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is no mesh that is read; the name must end in {', '.join(MESHES)}.")
-    try:
+    with reading(path):
         content = path.read_bytes()
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read: {error.strerror}.") from error
     try:
         mesh = trimesh.load_mesh(BytesIO(content), file_type=suffix[1:], process=False)
         vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
@@ -102,7 +101,9 @@ def read_mesh(path: Path | str) -> Mesh:
 
 def _checked(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], head: bytes) -> Mesh:
     if not len(faces) or faces.min() < 0 or faces.max() >= len(vertices):
-        raise CalvariaError(ErrorCode.NOT_A_VOLUME, f"{path.name} holds no triangles, or such as lack their corners; save the mesh again.")
+        raise CalvariaError(
+            ErrorCode.NOT_A_VOLUME, f"{path.name} holds no triangles, or triangles with missing vertices; save the mesh again."
+        )
     corners = vertices[faces.reshape(-1)]
     width = float(np.ptp(corners, axis=0).max()) if np.isfinite(corners).all() and abs(corners).max() < 1e6 else 0.0
     if width <= 0:

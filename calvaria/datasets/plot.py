@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from calvaria.datasets.index import refusing
 from calvaria.datasets.stats import Statistics, levels, mean_exponents
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import writing
 
 FORMATS = (".png", ".svg", ".pdf")
 ALL, OCCUPIED = "#8a8f98", "#0b5fa5"
@@ -49,6 +49,6 @@ def plot(path: Path, found: Sequence[Statistics], title: str) -> None:
         axes.set_xticks(across, [level.label for level in levels(found)])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    with refusing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)

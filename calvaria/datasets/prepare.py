@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, tell_unread, walk
 from calvaria.datasets.index import DataSet
@@ -43,6 +47,13 @@ class Recipe:
     shell: bool = False
 
 
+MOST_LABELS = 256
+"""Of a map, air among them."""
+
+SEEN = 2**20
+"""So many voxels show how much samples differ."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One file to convert, and the files of its data set that come of it, by resolution; 0 is its own."""
@@ -60,6 +71,8 @@ def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
     check_rule(recipe.rule)
     tell_unread(Path(folder))
     out = Path(out).resolve()
+    if out == Path(folder).resolve():
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{out} is the folder that is converted. Choose another --out.")
     found = [path for path in walk(Path(folder), VOLUMES + MESHES) if out not in path.resolve().parents]
     if not found:
         raise CalvariaError(
@@ -85,15 +98,15 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
             with dataset.noting(job.name, *missing.values()):
                 if set(owners) != {job.source}:
                     raise CalvariaError(ErrorCode.BAD_OPTION, f"{owners[0]} becomes the same file; rename one of them.")
-                _convert(job, missing, dataset, _subject(job.source, together, recipe, box))
+                _convert(job, missing, dataset, _subject(job.source, together, recipe, box), together)
         yield job
 
 
-def _convert(job: Job, missing: dict[int, str], dataset: DataSet, subject: "_FromVolume | _FromMesh") -> None:
+def _convert(job: Job, missing: dict[int, str], dataset: DataSet, subject: "_FromVolume | _FromMesh", together: list[Path]) -> None:
     """Write what is missing of a job. Its subject is held here alone, so that it is gone when the next is read."""
     for size, name in missing.items():
         with dataset.noting(job.name, name):
-            dataset.add(subject.at(size), name, job.name, subject.kind)
+            dataset.add(subject.at(size), name, job.name, subject.kind, files=together)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +152,19 @@ def _subject(path: Path, together: list[Path], recipe: Recipe, box: Callable[[Pa
         return _FromMesh(surface, box_around(map(box, together)), recipe.shell, str(path))
     image = read_image(path)
     log_warnings(path, image.warnings)
-    label = None if image.samples.min() < 0 else recipe.label  # CT beside maps of labels has none
+    label = None if _is_scan(image.samples) else recipe.label  # CT beside maps of labels has none
     try:
         return _FromVolume(BinaryVolume(to_mask(image.samples, label), image.affine), "mask", recipe.rule)
     except CalvariaError as error:
         if error.code is not ErrorCode.NOT_BINARY:
             raise
     return _FromVolume(threshold(image, recipe.hu, recipe.offset_hu), "ct", recipe.rule)
+
+
+def _is_scan(samples: NDArray[Any]) -> bool:
+    """Whether samples are none of a map of labels: some lie below zero, or they differ more than labels can."""
+    some = samples.reshape(-1, order="A")[:: max(1, samples.size // SEEN)]
+    return bool(samples.min() < 0 or len(np.unique(some)) > MOST_LABELS)
 
 
 def _meshes_of_skulls(folder: Path) -> dict[Path, list[Path]]:

@@ -15,11 +15,11 @@ import torch
 from rich.table import Table
 
 from calvaria.datasets.files import MESHES, VOLUMES, log_warnings, suffix_of, walk
-from calvaria.datasets.index import refusing
 from calvaria.datasets.meshes import MESH_SIZES, Grid, box_of, read_mesh
 from calvaria.datasets.series import RESOLUTIONS, own_resolution, series
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import writing
 from calvaria.io import read
 from calvaria.sparse.sites import SiteSet
 from calvaria.volume import BinaryVolume, Mask
@@ -163,7 +163,7 @@ def sentence(found: Sequence[Statistics], rule: str) -> str:
 
 def write_csv(path: Path, found: Sequence[Statistics]) -> None:
     """A row for each volume and resolution."""
-    with refusing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", errors="surrogateescape") as file:
             writer = csv.writer(file)
@@ -177,7 +177,7 @@ def write_json(path: Path, found: Sequence[Statistics], rule: str) -> None:
     """Everything: counts, sites by stride and exponents of each volume, and the means."""
     each = [asdict(statistics) | {"exponents": _numbers(statistics.exponents())} for statistics in found]
     content = {"rule": rule, "strides": STRIDES, "volumes": each, "mean_exponents": _numbers(mean_exponents(found))}
-    with refusing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n")
 

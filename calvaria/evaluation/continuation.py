@@ -4,6 +4,7 @@ import numpy as np
 
 from calvaria.geometry import to_canonical
 from calvaria.grid import WorkingGrid
+from calvaria.sampling import placed
 from calvaria.tasks.components import large_components
 from calvaria.tasks.opening import open_by_ball
 from calvaria.vault.continued import Plates, continued
@@ -30,11 +31,8 @@ def continuation(defective: BinaryVolume) -> BinaryVolume:
 def _fill(implant: Mask, skull: BinaryVolume, plates: Plates) -> None:
     """Add what lies between two tables and is no bone yet to an implant [X, Y, Z]."""
     box = plates.box(skull.affine, skull.shape)
-    added = np.zeros(skull.mask[box].shape, dtype=np.bool_)
-    start = np.array([span.start for span in box])
-    for plane in range(box[2].stop - box[2].start):  # plane by plane, so that a large head needs no more memory than a small one
-        voxels = np.stack(np.nonzero(~skull.mask[box][:, :, plane]), axis=1)
-        at = np.column_stack([voxels, np.full(len(voxels), plane)]) + start
-        added[*voxels.T, plane] = plates.depth_mm(at @ skull.affine[:3, :3].T + skull.affine[:3, 3]) >= 0
-    opened = open_by_ball(added, OPENING_MM, skull.spacing_mm)
+    added = np.zeros_like(skull.mask)
+    for index, places in placed(~skull.mask, skull.affine, box):
+        added[index] = plates.depth_mm(places.T) >= 0
+    opened = open_by_ball(np.asfortranarray(added[box]), OPENING_MM, skull.spacing_mm)
     implant[box] |= large_components(opened, SMALLEST_MM3 / skull.voxel_mm3)

@@ -30,7 +30,7 @@ SCAN_MM = 4.0  # any voxel tells a generated scan's field of view
 
 
 @dataclass(frozen=True)
-class Grid:
+class Resolutions:
     """A row of the test.
 
     fine    voxels along each axis of the truth's cube
@@ -84,7 +84,7 @@ def placed_in_cube(skull: BinaryVolume, count: int, seed: int) -> BinaryVolume:
     return BinaryVolume(WorkingGrid((x, y, z), affine, cell_mm).coarsen(in_air) > HALF, affine)
 
 
-def question(name: str, kind: str, head: str, fine: BinaryVolume, grid: Grid, seed: int) -> Case:
+def question(name: str, kind: str, head: str, fine: BinaryVolume, grid: Resolutions, seed: int) -> Case:
     """A case of a row: a skull on its cube, coarsened, and what the task is asked for."""
     if grid.coarse:
         factor = grid.fine // grid.coarse

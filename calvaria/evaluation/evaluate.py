@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from re import sub
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.progress import track
@@ -110,7 +110,8 @@ class Evaluation:
                 log.warning("no picture of %s: %r", case.name, error)
 
     def _strip(self, case: str) -> Path:
-        return (self._strips or Path()) / (sub(r"\W+", "-", case).strip("-") + ".png")
+        """Of each case another, whatever is in its name."""
+        return (self._strips or Path()) / (quote(case, safe=" ,", errors="surrogateescape") + ".png")
 
 
 def model(predictor: Predictor) -> dict[str, Method]:

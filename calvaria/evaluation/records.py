@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import replacing, writing
 
 FIXED = "case", "skull", "kind", "method", "exit_code", "error", "message", "seconds"
 OK, FAILED, REFUSED = 0, 1, 2
@@ -43,25 +44,29 @@ class Record:
         with other arguments, holds cases that are not among these, or is damaged.
         """
         if path.is_dir() or path.suffix != ".csv":
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"--out names a CSV file, and {path} is none. Let it end in .csv.")
+            raise CalvariaError(ErrorCode.BAD_OPTION, f"--out must name a file that ends in .csv, unlike {path}.")
         self.path = path
         self._columns = (*FIXED, *figures)
         self._figures = figures
         self.rows: list[Row] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside, cases = path.with_suffix(".json"), dict(cases or {})
-        if path.exists():
-            held = self._check(beside, arguments)
-            self.rows = self._read(held, cases)
-        else:
-            path.write_text(_line(self._columns))
-        beside.write_text(json.dumps({**arguments, "cases": cases}, indent=2) + "\n")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                held = self._check(beside, arguments)
+                self.rows = self._read(held, cases)
+            elif beside.exists() and not _is_ours(beside):
+                raise CalvariaError(ErrorCode.BAD_OPTION, f"{beside} is no evaluation's, and would be overwritten. Choose another --out.")
+            else:
+                path.write_text(_line(self._columns))
+            with replacing(beside) as unfinished:
+                unfinished.write_text(json.dumps({**arguments, "cases": cases}, indent=2) + "\n")
 
     def add(self, row: Row) -> None:
         """Write a row at once; one write, so that a run that is killed leaves whole rows."""
         figures = (f"{row.figures[name]:.6g}" if name in row.figures else "" for name in self._figures)
         values = (row.case, row.skull, row.kind, row.method, row.exit_code, row.error, row.message, f"{row.seconds:.2f}", *figures)
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", errors="surrogateescape") as file:
             file.write(_line(values))
         self.rows.append(row)
 
@@ -84,7 +89,7 @@ class Record:
 
     def _read(self, held: Mapping[str, str], cases: Mapping[str, str]) -> list[Row]:
         """Its rows but those that failed and those of cases that are made of something else now; the file is left with these alone."""
-        text = self.path.read_text()
+        text = self.path.read_text(errors="surrogateescape")
         whole = text[: text.rfind("\n") + 1]  # the last run may have been stopped within a row
         reader = csv.DictReader(io.StringIO(whole))
         if tuple(reader.fieldnames or ()) != self._columns:
@@ -93,12 +98,12 @@ class Record:
         if others := [values["case"] for values in done if values["case"] in held and values["case"] not in cases]:
             message = f"{self.path} holds results of cases that are not among those asked for, such as {others[0]}."
             raise CalvariaError(ErrorCode.BAD_OPTION, f"{message} Ask for them, too, or choose another --out.")
-        kept = [values for values in done if held.get(values["case"]) == cases.get(values["case"])]
+        once = {(values["case"], values["method"]): values for values in done}  # of two runs that wrote at the same time
+        kept = [values for values in once.values() if held.get(values["case"]) == cases.get(values["case"])]
         gone_on_with = _line(self._columns) + "".join(_line(tuple(values.values())) for values in kept)
         if gone_on_with != text:
-            unfinished = self.path.with_suffix(".part")
-            unfinished.write_text(gone_on_with)
-            unfinished.replace(self.path)
+            with replacing(self.path) as unfinished:
+                unfinished.write_text(gone_on_with, errors="surrogateescape")
         try:
             return [self._row(values) for values in kept]
         except (ValueError, TypeError) as error:
@@ -108,6 +113,14 @@ class Record:
         figures = {name: float(values[name]) for name in self._figures if values[name]}
         case, skull, kind, method, exit_code, error, message, seconds = (values[name] for name in FIXED)
         return Row(case, skull, kind, method, int(exit_code), error, message, float(seconds), figures)
+
+
+def _is_ours(beside: Path) -> bool:
+    """Whether a JSON file is one of arguments and cases, such as is left where its CSV file was deleted."""
+    try:
+        return "cases" in json.loads(beside.read_text())
+    except (ValueError, TypeError):
+        return False
 
 
 def _line(values: tuple[object, ...]) -> str:

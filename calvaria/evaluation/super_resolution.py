@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import check_held_out
-from calvaria.evaluation.cubes import Grid, head_in_cube, placed_in_cube, question, supports
+from calvaria.evaluation.cubes import Resolutions, head_in_cube, placed_in_cube, question, supports
 from calvaria.evaluation.interpolation import BASELINES
 from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall, reconstruction_error
 from calvaria.evaluation.scoring import Assessment, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
@@ -14,13 +14,13 @@ from calvaria.volume import BinaryVolume
 
 FINE = "fine"
 
-ROWS = {"64-128": Grid(128, 64), "64-256": Grid(256, 64), "64-512": Grid(512, 64), "128-256": Grid(256, 128)}
+ROWS = {"64-128": Resolutions(128, 64), "64-256": Resolutions(256, 64), "64-512": Resolutions(512, 64), "128-256": Resolutions(256, 128)}
 """Those of Li et al., Sci Rep 13 (2023), doi 10.1038/s41598-023-47437-6."""
 
 GRIDS = (
     ROWS
-    | {f"{name}-nearest": Grid(row.fine, row.coarse, "nearest") for name, row in ROWS.items()}
-    | {f"slices-{count}": Grid(count, None) for count in (128, 256, 512)}
+    | {f"{name}-nearest": Resolutions(row.fine, row.coarse, "nearest") for name, row in ROWS.items()}
+    | {f"slices-{count}": Resolutions(count, None) for count in (128, 256, 512)}
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading, writing
 from calvaria.io import mesh, nifti, nrrd
 from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
 from calvaria.io.masks import several_labels, to_labels, to_mask
@@ -111,10 +112,8 @@ def read_image(path: Path | str) -> Image:
 def write(path: Path | str, volume: BinaryVolume) -> None:
     """Write a mask; the suffix chooses the format."""
     content = encode(volume, format_of(path))
-    try:
+    with writing(path):
         Path(path).write_bytes(content)
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error
 
 
 def format_of(path: Path | str) -> str:
@@ -136,7 +135,5 @@ def _reading(promise: Promise) -> Promise:
 
 
 def _content(path: Path) -> bytes:
-    try:
+    with reading(path):
         return path.read_bytes()
-    except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read: {error.strerror}.") from error

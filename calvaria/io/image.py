@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.volume import Affine
+from calvaria.volume import SPACING_MM, Affine
 
 DEFAULT_MAX_VOXELS = 2**28  # 512 x 512 x 1024
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-_SPACING_MM = 0.001, 100.0  # outside, the unit is not the millimetre
 _FARTHEST_MM = 1e6  # from the scanner's origin: a kilometre
 _MOST_SAMPLE_BYTES = 2**30  # expanded: 512 x 512 x 512 of double, or DEFAULT_MAX_VOXELS of float
 _SQUARE_COSINE = 0.01745  # axes within 1 degree of a right angle pass for orthogonal
@@ -78,7 +77,7 @@ def checked_affine(affine: Affine) -> Affine:
     """An affine that a real volume can have, or BAD_GEOMETRY."""
     with np.errstate(over="ignore", invalid="ignore"):
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    low, high = _SPACING_MM
+    low, high = SPACING_MM
     placed = np.isfinite(affine).all() and (abs(affine[:3, 3]) <= _FARTHEST_MM).all()
     if not placed or not ((spacing >= low) & (spacing <= high)).all():
         raise CalvariaError(
@@ -99,7 +98,7 @@ def shear_warnings(affine: Affine) -> list[str]:
     cosines = abs(directions.T @ directions - np.eye(3))
     if cosines.max() <= _SQUARE_COSINE:
         return []
-    return ["The axes are more than a degree off right angles (a tilted gantry?) and are worked on as if they were not; resample the scan."]
+    return ["The axes are more than a degree off right angles (a tilted gantry?) but are treated as perpendicular; resample the scan."]
 
 
 def _listed(numbers: NDArray[np.float64]) -> str:

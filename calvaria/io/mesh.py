@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
+from calvaria.geometry import bounding_box
 from calvaria.volume import BinaryVolume, Mask
 
 MOST_TRIANGLES = 500_000
@@ -76,7 +77,7 @@ def _marching_cubes(mask: Mask, block: int) -> tuple[Vertices, Triangles]:
     from skimage.measure import marching_cubes  # most requests can do without its import, 0.2 s
 
     counts = mask.view(np.uint8).astype(np.uint16, copy=False) if block == 1 else _counts(mask, block)
-    kept = tuple(slice(int(index.min()), int(index.max()) + 1) for index in np.nonzero(counts))
+    kept = bounding_box(counts > 0)
     padded = np.pad(counts[kept], 1).astype(np.float32)
     level = block**3 // 2 + 0.5  # between two counts, so that no vertex falls on a centre and no triangle is degenerate
     if padded.max() < level:

@@ -94,7 +94,8 @@ def _geometry(header: Any) -> tuple[Affine, list[str]]:
     spacing = np.array(header["pixdim"][1:4], np.float64)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The voxel spacing (pixdim) is {spacing.tolist()}; each must be above zero.")
-    mm = _millimetres(header)
+    warnings: list[str] = []
+    mm = _millimetres(header, warnings)
     try:
         placed = header.get_sform(coded=True)[0]
         if placed is None:
@@ -102,18 +103,17 @@ def _geometry(header: Any) -> tuple[Affine, list[str]]:
     except (HeaderDataError, ValueError) as error:
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The NIfTI orientation cannot be read: {error}.") from error
     if placed is not None:
-        return np.array([[-mm], [-mm], [mm], [1.0]]) * placed, []  # NIfTI's space is RAS
-    return np.diag([*(mm * spacing), 1.0]), [
-        "The file has no sform or qform; its axes are taken to run left, posterior and superior from 0, 0, 0 mm."
-    ]
+        return np.array([[-mm], [-mm], [mm], [1.0]]) * placed, warnings  # NIfTI's space is RAS
+    warnings.append("The file has no sform or qform; its axes are taken to run left, posterior and superior from 0, 0, 0 mm.")
+    return np.diag([*(mm * spacing), 1.0]), warnings
 
 
-def _millimetres(header: Any) -> float:
+def _millimetres(header: Any, warnings: list[str]) -> float:
     """The unit of length; where none is named, as in what many programs write, mm are meant."""
     code = int(header["xyzt_units"]) & _LENGTH_UNIT
     if code not in _MM:
-        raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header gives an unknown unit of length (xyzt_units).")
-    return _MM[code]
+        warnings.append("The unit of length (xyzt_units) is not known; lengths are taken as mm.")
+    return _MM.get(code, 1.0)
 
 
 def _rescales(header: Any) -> bool:

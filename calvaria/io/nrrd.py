@@ -185,9 +185,9 @@ def _geometry(header: dict[str, Any]) -> tuple[Affine, list[str]]:
         if not (spacings > 0).all():
             raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The spacings are {spacings.tolist()}; each must be above zero.")
         affine[:3, :3] = np.diag(spacings)
-        warnings.append("The file gives spacings but no directions; its axes are taken to run left, posterior and superior.")
+        warnings.append(f"The file gives spacings but no directions; its axes are taken to run {_axes_of(header)}.")
     else:
-        warnings.append("The file has no spacing and no directions; 1 mm voxels along left, posterior and superior are assumed.")
+        warnings.append(f"The file has no spacing and no directions; 1 mm voxels along {_axes_of(header)} are assumed.")
     mins = next((field for field in ("axis mins", "axismins") if field in header), None)
     if "space origin" in header:
         affine[:3, 3] = _numbers(header, "space origin", (3,))
@@ -197,6 +197,12 @@ def _geometry(header: dict[str, Any]) -> tuple[Affine, list[str]]:
         warnings.append("The file has no origin; voxel (0, 0, 0) is placed at 0, 0, 0 mm.")
     affine[:3] *= _millimetres(header, warnings)
     return _to_lps(header, warnings) @ affine, warnings
+
+
+def _axes_of(header: dict[str, Any]) -> str:
+    """Whither the axes of the space that the header names run; of LPS where it names none."""
+    x, y, _ = np.diag(_SPACES.get(header.get("space", "").lower(), np.eye(4)))[:3]
+    return f"{'left' if x > 0 else 'right'}, {'posterior' if y > 0 else 'anterior'} and superior"
 
 
 def _first_centres(header: dict[str, Any]) -> Affine:

@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from calvaria.cores import one_blas_thread
 from calvaria.segmenter.network import SCAN_MM, Segmentation, Segmenter
 from calvaria.synthetic.lattice import Axis
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
@@ -28,7 +28,7 @@ def segmented(seed: int, organ: str, truth: BinaryVolume) -> BinaryVolume:
 @lru_cache(maxsize=2)
 def _segmentation(seed: int) -> Segmentation:
     axes: list[Axis] = [np.arange(low, high, SCAN_MM, dtype=np.float32) for low, high in zip(LOW_MM, HIGH_MM, strict=True)]
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         image = scan(make_thorax(seed), axes, seed)
     return _segmenter()(image, axes)
 

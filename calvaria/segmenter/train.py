@@ -7,10 +7,10 @@ import torch
 import typer
 from rich.progress import track
 from safetensors.torch import save_file
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from calvaria.cores import one_blas_thread
 from calvaria.segmenter.network import CELL_MM, SCAN_MM, WEIGHTS, UNet, cells_over, coarse, to_tensor
 from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
@@ -45,7 +45,7 @@ def lesson(seed: int) -> tuple[Tensor, Tensor]:
     shifts = np.random.default_rng(seed).uniform(0, CELL_MM, 3)
     axes = [np.arange(low + shift, high, SCAN_MM, dtype=np.float32) for low, high, shift in zip(LOW_MM, HIGH_MM, shifts, strict=True)]
     cells = cells_over(axes)
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         thorax = make_thorax(seed)
         image = to_tensor(coarse(scan(thorax, axes, seed), axes, cells))
         masks = [thorax.mask(organ, cells) for organ in ORGANS]

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import calvaria
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.settings import MODEL_CONFIG
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
@@ -12,13 +13,16 @@ VERSION_FILE = "calvaria-version.txt"
 
 
 def build_archives(models: Path, handler: Path, store: Path, shipped: Path | None = None) -> list[Path]:
-    """`store`/<name>.mar for every folder `models`/<name> that holds weights; ValueError if there is none, or one lacks its configuration.
+    """`store`/<name>.mar for every folder `models`/<name> that holds weights.
+
+    CalvariaError BAD_OPTION if there is none, or one lacks its configuration.
 
     A folder without one gets that of the same name's in `shipped`.
     """
     folders = sorted(path.parent for path in models.glob(f"*/{WEIGHTS}"))
     if not folders:
-        raise ValueError(f"no folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion")
+        message = f"No folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
     return [build_archive(folder, handler, store, shipped) for folder in folders]
 
 
@@ -29,7 +33,8 @@ def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None 
     places = [model, *([shipped / model.name] if shipped else ())]
     settings = next((place / MODEL_CONFIG for place in places if (place / MODEL_CONFIG).is_file()), None)
     if settings is None:
-        raise ValueError(f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it")
+        message = f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         version = Path(scratch) / VERSION_FILE

@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 from calvaria.cores import cores
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading
 
 CONFIG = "config.properties"
 URLS = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
@@ -34,11 +35,8 @@ class ServerSettings:
     @classmethod
     def read(cls, path: Path) -> "ServerSettings":
         """From a file such as config.properties; CalvariaError BAD_OPTION if there is none."""
-        try:
+        with reading(path, "Run this in a checkout of Calvaria, or name one with --folder."):
             text = path.read_text()
-        except OSError as error:
-            message = f"{path} cannot be read: {error.strerror}. Run this in a checkout of Calvaria, or name one with --folder."
-            raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
         lines = (line.strip() for line in text.splitlines())
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
         return cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
@@ -74,6 +72,10 @@ class ServerSettings:
 
     @property
     def model_store(self) -> Path:
+        """The folder of the archives; CalvariaError BAD_OPTION where none is named."""
+        if "model_store" not in self.values:
+            message = f"The settings in {self.folder} name no model_store: add the folder of the archives, such as archive/model_store."
+            raise CalvariaError(ErrorCode.BAD_OPTION, message)
         return self.folder / self.values["model_store"]
 
     @property

@@ -13,7 +13,6 @@ from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.report import Notice
 from calvaria.serving.wire import JSON_TYPE, encode_refusal
-from calvaria.tasks import Extras
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,6 @@ class Journey:
 
     options: RequestOptions
     decoded: Decoded
-    extras: Extras
     asked: list[Asked]
     inferred: list[Inferred]
     body: bytes
@@ -65,7 +63,7 @@ class Journey:
 
     def forget(self) -> None:
         """Let go of everything large but the answer."""
-        for name in ("decoded", "extras", "asked", "inferred"):
+        for name in ("decoded", "asked", "inferred"):
             self.__dict__.pop(name, None)
         if self.error:
             self.__dict__.pop("body", None)

@@ -103,18 +103,16 @@ def encode_options(**options: Any) -> dict[str, str]:
 def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
-    return value if isinstance(value, str) else ",".join(value) if isinstance(value, Sequence) else str(value)
+    return value.strip(" ") if isinstance(value, str) else ",".join(value) if isinstance(value, Sequence) else str(value)
 
 
 def _json_object(text: str) -> dict[str, str]:
     """The texts in a JSON object; a list is as good as its items with commas between them."""
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f'`{JSON_FIELD}` must be a JSON object such as {{"output": "implant"}}.')
-    return {name: _from_json(value) for name, value in values.items()}
+        return {name: _from_json(value) for name, value in json.loads(text).items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        message = f'`{JSON_FIELD}` must be a JSON object such as {{"output": "implant"}}.'
+        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
 
 
 def _from_json(value: Any) -> str:

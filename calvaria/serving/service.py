@@ -1,9 +1,9 @@
 """A batch of requests on its way: decode, prepare, one network call, finish, encode. A failure stays with its own request."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Lock
@@ -26,7 +26,6 @@ from calvaria.serving.messages import Request, Response
 from calvaria.serving.options import RequestOptions
 from calvaria.serving.room import Room
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
-from calvaria.volume import BinaryVolume
 
 __all__ = ["STAGES", "Limits", "Model", "Request", "Response", "Service"]
 
@@ -120,23 +119,26 @@ class Service:
             promise = open_image(request.body, max_voxels=self.limits.max_voxels)
         with self._room.holding(promise.sample_bytes), journey.timed("decode"):
             journey.decoded = self._mask(journey, promise)
-        volume = journey.decoded.volume
-        image = self._image(journey, volume) if request.image is not None else None
-        journey.occupied = volume.occupied
+        journey.occupied = journey.decoded.volume.occupied
         journey.warn(*assumptions(journey.decoded.warnings), *merged(journey.decoded.merged))
-        journey.extras = replace(journey.options.extras, image=image)
         self._prepare(journey)
 
     def _prepare(self, journey: Journey) -> None:
-        """Unless too much waits for the network already: then its turn comes when that has been answered."""
-        task, volume, extras = self.predictor.task, journey.decoded.volume, journey.extras
-        with self._room.holding(PREPARING_BYTES * task.spans(volume, extras)):
+        """Unless too much waits for the network already: then its turn comes when that has been answered.
+
+        The scan beside a mask is read here, and kept no longer: it takes more memory than what is made of it.
+        """
+        task, volume, extras = self.predictor.task, journey.decoded.volume, journey.options.extras
+        scan = self._scan(journey) if journey.request.image is not None else None
+        scan_bytes = scan.sample_bytes if scan else 0
+        with self._room.holding(PREPARING_BYTES * task.spans(volume, extras) + scan_bytes):
             journey.postponed = self._waiting_bytes > self.limits.max_working_mib * 2**20
             if journey.postponed:
                 return
+            image = self._image(journey, scan) if scan else None
             with journey.timed("prepare"):
-                journey.asked = self.predictor.ask(volume, extras)
-            del journey.extras, extras  # a scan takes more memory than what was made of it
+                journey.asked = self.predictor.ask(volume, replace(extras, image=image))
+            del image
             with self._counting:
                 self._waiting_bytes += journey.waiting_bytes
             journey.warn(*about_questions(task, journey.asked))
@@ -151,20 +153,20 @@ class Service:
             hint = f" Or are `{VOLUME_PART}` and `{IMAGE_PART}` swapped?" if swapped else ""
             raise CalvariaError(error.code, error.message + hint) from error
 
-    def _image(self, journey: Journey, volume: BinaryVolume) -> NDArray[Any]:
-        """The scan that came with a mask. CalvariaError BAD_GEOMETRY where it lies on another grid, NOT_HOUNSFIELD, or as its file is."""
-        task, body = self.predictor.task, journey.request.image
+    def _scan(self, journey: Journey) -> Promise:
+        """The scan that comes with a mask, not yet read. CalvariaError as its file is, or where the task takes none."""
+        task = self.predictor.task
         if not task.imaged:
             raise CalvariaError(ErrorCode.UNKNOWN_OPTION, f"{task.name} takes no {IMAGE_PART} beside the volume. Leave it out.")
-        try:
-            with journey.timed("decode"):
-                promise = open_image(body or b"", max_voxels=self.limits.max_voxels)
-            with self._room.holding(promise.sample_bytes), journey.timed("decode"):
-                image = promise.read()
-            with journey.timed("decode"):
-                return scan_beside(image, volume)
-        except CalvariaError as error:
-            raise CalvariaError(error.code, f"The part `{IMAGE_PART}`, the scan beside the mask, is refused: {error.message}") from error
+        with _about_the_scan(), journey.timed("decode"):
+            if not journey.request.image:
+                raise CalvariaError(ErrorCode.EMPTY_BODY, "it is empty. Send the scan's file, or leave the part out.")
+            return open_image(journey.request.image, max_voxels=self.limits.max_voxels)
+
+    def _image(self, journey: Journey, scan: Promise) -> NDArray[Any]:
+        """Its samples. CalvariaError BAD_GEOMETRY where it lies on another grid than the mask, NOT_HOUNSFIELD, or as its file is."""
+        with _about_the_scan(), journey.timed("decode"):
+            return scan_beside(scan.read(), journey.decoded.volume)
 
     def _infer(self, journeys: Sequence[Journey]) -> None:
         """One network call; should it fail, one for each half of the batch: less memory at once, and a failure meets whom it belongs to."""
@@ -218,12 +220,22 @@ class Service:
 
 
 def _answer_voxels(journey: Journey) -> int:
-    return sum(each.prepared.answer.mask.size for each in journey.asked)
+    """Of the answers to all questions, or of the map of labels that they are put together in, whichever are more."""
+    return max(sum(each.prepared.answer.mask.size for each in journey.asked), journey.decoded.volume.mask.size)
+
+
+@contextmanager
+def _about_the_scan() -> Iterator[None]:
+    """Say of what is refused that it is the scan."""
+    try:
+        yield
+    except CalvariaError as error:
+        raise CalvariaError(error.code, f"The part `{IMAGE_PART}`, the scan beside the mask, is refused: {error.message}") from error
 
 
 def _crowded(mib: float) -> CalvariaError:
     return CalvariaError(
         ErrorCode.UNAVAILABLE,
-        f"The answer, {mib:.0f} MiB, is too large to travel beside those of other requests. Send the request again in a moment, or ask "
+        f"The answer, {mib:.0f} MiB, is too large to return in one batch with other answers. Send the request again in a moment, or ask "
         "for a compressed format: nrrd or nii.gz.",
     )

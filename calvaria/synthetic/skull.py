@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from calvaria.cores import one_blas_thread
 from calvaria.synthetic.base import floor_fields
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.face import Face, sculpt_face
@@ -81,8 +81,7 @@ def make_skull(seed: int, spacing_mm: float | tuple[float, float, float] = 1.0, 
     mask = np.zeros([len(axis) for axis in axes], dtype=np.bool_)
     near = [axis[s].astype(np.float32) for axis, s in zip(axes, inside, strict=True)]
     if all(len(axis) for axis in near):
-        # Small matrix products: threads would cost more than they bring, and change the last bits with their number.
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             mask[tuple(inside)] = _without_crumbs(_bone(head, seed, near), CRUMB_MM3 / spacing.prod())
     sx, sy, sz = spacing.tolist()
     return BinaryVolume.on_grid(mask, (sx, sy, sz), (origin[0], origin[1], origin[2]))

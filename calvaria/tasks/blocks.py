@@ -21,7 +21,7 @@ from calvaria.sampling import Lattice, positions
 from calvaria.volume import Mask
 
 CHUNK_VOXELS, CHUNK_BLOCKS = 2**20, 2**18
-"""At once: some 40 MB beside the answer and 9 bytes a block."""
+"""At once: some 40 MB beside the answer and two bytes a block."""
 
 SURROUNDED = 16
 """Of 26 neighbours. An empty coarse voxel with so many occupied ones is a pore, or part of a slit."""
@@ -44,6 +44,10 @@ class Runs:
         coarse, start = np.unique(np.floor(np.round(position, 6) + 0.5).astype(np.intp), return_index=True)
         return cls(coarse, start, np.diff(start, append=len(position)))
 
+    def part(self, start: int, stop: int) -> "Runs":
+        """Some of them, counted from the first of their voxels on."""
+        return Runs(self.coarse[start:stop], self.start[start:stop] - self.start[start], self.count[start:stop])
+
     def sums(self) -> csr_array:
         """That which sums each run, sparse float32 [runs, voxels]."""
         voxels = int(self.count.sum())
@@ -65,16 +69,20 @@ def settle(fine: Mask, coarse: Mask, of_coarse: Lattice, of_fine: Lattice, field
     field  float32 [x, y, z] on the working grid over the fine one: how likely each cell is to be occupied
     """
     runs = x, y, z = [Runs.of(position) for position in positions(of_coarse, of_fine)]
-    full, expected, surrounded = _held(fine, runs), _expected(field, grid, runs), pores(coarse)
-    largest = prod(int(each.count.max()) for each in runs)
+    surrounded, largest = pores(coarse), prod(int(each.count.max()) for each in runs)
+    summed = [each.sums() @ axis.interpolation() for axis, each in zip(grid.axes, runs, strict=True)]
     step = max(CHUNK_BLOCKS // (len(x.count) * len(y.count)), 1)
     for start in range(0, len(z.count), step):
-        plane = np.s_[:, :, start : start + step]
-        size = x.count[:, None, None] * y.count[:, None] * z.count[plane[2]]
-        occupied = coarse[np.ix_(x.coarse, y.coarse, z.coarse[plane[2]])]
-        wanted = _wanted(full[plane], expected[plane], size, occupied)
-        wanted[surrounded[np.ix_(x.coarse, y.coarse, z.coarse[plane[2]])] & (size > 1)] = 0
-        blocks = np.argwhere(wanted != full[plane])
+        stop = min(start + step, len(z.count))
+        here = z.part(start, stop)
+        voxels = slice(z.start[start], z.start[stop - 1] + z.count[stop - 1])
+        full = _held(fine[:, :, voxels], (x, y, here))
+        expected = _expected(field, summed[0], summed[1], summed[2][start:stop])
+        size = x.count[:, None, None] * y.count[:, None] * here.count
+        of_coarse_voxels = np.ix_(x.coarse, y.coarse, here.coarse)
+        wanted = _wanted(full, expected, size, coarse[of_coarse_voxels])
+        wanted[surrounded[of_coarse_voxels] & (size > 1)] = 0
+        blocks = np.argwhere(wanted != full)
         for some in np.array_split(blocks, len(blocks) * largest // CHUNK_VOXELS + 1) if len(blocks) else ():
             _surest(fine, some + np.array([0, 0, start]), wanted[tuple(some.T)], (x, y, z), field, grid)
 
@@ -107,12 +115,12 @@ def _held(fine: Mask, runs: Sequence[Runs]) -> NDArray[np.int32]:
     return sums
 
 
-def _expected(field: Field, grid: WorkingGrid, runs: Sequence[Runs]) -> Field:
+def _expected(field: Field, x: csr_array, y: csr_array, z: csr_array) -> Field:
     """How many would be, by the sum of the interpolated field at their centres; rounded, so that the order of axes does not show.
 
-    Plane by plane, and the axis first along which most is summed: little is left to move then.
+    Plane by plane, and the axis first along which most is summed: little is left to move then. `x`, `y` and `z` sum what cells of the
+    field have interpolated in each run.
     """
-    x, y, z = (each.sums() @ axis.interpolation() for axis, each in zip(grid.axes, runs, strict=True))
     summed = np.stack([y @ (z @ plane.T).T for plane in field])
     return np.asarray((x @ summed.reshape(len(summed), -1)).reshape(-1, *summed.shape[1:]).round(3), np.float32)
 

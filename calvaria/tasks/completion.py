@@ -185,7 +185,7 @@ def remark(volume: BinaryVolume, outputs: Mapping[str, BinaryVolume], settings: 
     if outputs[IMPLANT].occupied:
         return None
     found = f"No hole of at least {settings.smallest_mm3:g} mm3 is seen with a probability above {settings.threshold:g}"
-    return "no-defect", f"{found} (clefts, and openings of orbits and base, are none): the implant is empty."
+    return "no-defect", f"{found} (clefts, and natural openings of the orbits and the skull base, do not count): the implant is empty."
 
 
 COMPLETION = Task("completion", ("completed", IMPLANT), prepare, finish, look=look, unlike=unlike_heads, remark=remark, pieces=IMPLANT)

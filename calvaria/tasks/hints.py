@@ -1,17 +1,15 @@
 """What a defective skull itself says of what it lacks: its vault, continued over the holes found in it, and its mirror image."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from threadpoolctl import ThreadpoolController
 
+from calvaria.cores import one_blas_thread
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
 from calvaria.sampling import placed, transformed
@@ -30,31 +28,6 @@ MARGIN_MM = 4.0
 MIRROR_POINTS = 8_000
 DEEP_MM = 3.0
 """Depths between continued tables are told apart up to this much, inside and outside."""
-
-_LIBRARIES = ThreadpoolController()  # to look for them takes 2 ms
-
-
-_lock, _within = Lock(), ExitStack()
-_users = 0
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Of small matrices: the number of threads would only change the last bits. The limit is the process's: who comes first sets it, who
-    leaves last lifts it.
-    """
-    global _users
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _within.enter_context(_LIBRARIES.limit(limits=1, user_api="blas"))
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _within.close()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +59,11 @@ class Hints:
         share = cache(lambda: grid.coarsen(prepared.canonical.mask))
 
         def image() -> Bent:
-            with _one_thread():
+            with one_blas_thread():
                 fitted = fit_mirror(prepared.shares, prepared.grid.spacing_mm, MIRROR_POINTS)
                 return bend(share(), grid.spacing_mm, between(fitted, prepared.grid, grid))
 
-        with _one_thread():
+        with one_blas_thread():
             unrolled = unroll(prepared.canonical.volume, share, grid.affine)
             return cls(prepared, grid, share, cache(image), unrolled, continued(unrolled) if unrolled else [])
 

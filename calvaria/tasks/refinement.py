@@ -166,7 +166,7 @@ def _held(means: Field, grid: WorkingGrid) -> Field:
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
     """The mask, less crumbs, drawn anew where the network finds cells clearly fuller or emptier than they are."""
     mask = prepared.canonical.mask
-    refined = mask if unlike_any(prepared) else _redrawn(mask, prepared, inferred, settings)
+    refined = mask if _unknown(prepared) else _redrawn(mask, prepared, inferred, settings)
     if _is_little(refined, prepared) or np.count_nonzero(refined & mask) < LEAST_KEPT * np.count_nonzero(mask):
         refined = mask
     return {REFINED: large_components(refined, settings.smallest_mm3 / prod(prepared.grid.source_mm), largest=True)}
@@ -204,17 +204,19 @@ edge of a cube of their volume; those of skulls, at 0.032 to 0.045. Of what is s
 
 
 def unlike_any(prepared: Prepared) -> str | None:
-    """Whether a mask is unlike the bodies that the network learned from: by its volume, or since it is thin all over."""
+    """A warning where a mask is unlike the bodies that the network learned from."""
+    how = _unknown(prepared)
+    return how and f"The mask is unlike the bodies that the network learned from ({how}): it is left as it is, but for crumbs."
+
+
+def _unknown(prepared: Prepared) -> str | None:
+    """How a mask differs from all that the network learned from: by its volume, or since it is thin all over."""
     mm3 = prepared.volume.occupied * prepared.volume.voxel_mm3
+    if not KNOWN_CM3[0] <= mm3 / 1000 <= KNOWN_CM3[1]:
+        return f"it fills {mm3 / 1000:.3g} cm3, they fill {KNOWN_CM3[0]:g}-{KNOWN_CM3[1]:g}"
     depth = prepared.features[:, 1]
     mean_mm = float(depth[depth > 0].mean()) * REACH_CELLS * prepared.grid.spacing_mm
-    if not KNOWN_CM3[0] <= mm3 / 1000 <= KNOWN_CM3[1]:
-        how = f"it fills {mm3 / 1000:.3g} cm3, they fill {KNOWN_CM3[0]:g}-{KNOWN_CM3[1]:g}"
-    elif mean_mm < DEPTH * mm3 ** (1 / 3):
-        how = "it is thin all over"
-    else:
-        return None
-    return f"The mask is unlike the bodies that the network learned from ({how}): it is left as it is, but for crumbs."
+    return "it is thin all over" if mean_mm < DEPTH * mm3 ** (1 / 3) else None
 
 
 def remark(volume: BinaryVolume, outputs: Mapping[str, BinaryVolume], settings: Settings) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from calvaria.grid import HALF, WorkingGrid
 from calvaria.sampling import nearest, sampled
 from calvaria.tasks.blocks import settle
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.volume import SPACING_MM, BinaryVolume, Mask
 
 SKULL = "a skull"
 
@@ -123,6 +123,10 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
         raise CalvariaError(ErrorCode.BAD_OPTION, "A factor and a spacing cannot both be met. Give one of factor and spacing_mm.")
     coarse_mm = np.array(volume.spacing_mm)
     wanted_mm = np.full(3, extras.spacing_mm) if extras.spacing_mm else coarse_mm / (extras.factor or DEFAULT_FACTOR)
+    if wanted_mm.min() < SPACING_MM[0]:
+        raise CalvariaError(
+            ErrorCode.BAD_OPTION, f"The answer's voxels would have {wanted_mm.min():.2g} mm. Check the unit of the volume's spacing."
+        )
     if wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6):
         edge = " x ".join(f"{each:.3g}" for each in coarse_mm)
         raise CalvariaError(
@@ -215,11 +219,15 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     return {"fine": fine}
 
 
+MOST_ODDS = 1e30
+"""What odds are raised by at most, so that single precision holds them."""
+
+
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
     """What the network says of its sites [N], by odds that make a half out of the threshold, and by those above."""
     voxels = prepared.volume.voxel_mm3 / prepared.answer.voxel_mm3
     odds = np.where(prepared.features[:, 0] > HALF, np.float32(np.clip(MANY_VOXELS / voxels, 1, ODDS)), np.float32(1))
-    raised = probability * odds * np.float32((1 - threshold) / threshold)
+    raised = probability * odds * np.float32(min((1 - threshold) / threshold, MOST_ODDS))
     return np.asarray(raised / (raised + (1 - probability)))
 
 

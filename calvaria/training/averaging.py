@@ -4,20 +4,21 @@ After Wortsman et al.: Robust fine-tuning of zero-shot models, 2022, arXiv:2109.
 
 from pathlib import Path
 
-from calvaria.errors import CalvariaError
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.weights import load_weights, save_weights
 
 
 def average(before: Path, after: Path, share: float, path: Path) -> None:
     """Write weights to `path`: one minus the share of those of one file, and the share of another's.
 
-    ValueError where they are not of one network, with the same settings, or the share is not from 0 to 1.
+    CalvariaError BAD_OPTION where they are not of one network, with the same settings, or the share is not from 0 to 1.
     """
     (network, task, settings), (other, *others) = load_weights(before), load_weights(after)
     if network.config != other.config or [task, settings] != others:
-        raise ValueError(f"{before} and {after} hold different networks, or networks for different work")
+        message = f"{before} and {after} hold different networks, or networks for different work."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message)
     if not 0 <= share <= 1:
-        raise ValueError(f"a share is from 0 to 1, not {share}")
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"A share is from 0 to 1, not {share}.")
     state = other.state_dict()
     for name, values in network.state_dict().items():
         if values.is_floating_point():  # all but counts of batches
@@ -38,7 +39,7 @@ def main() -> None:
     words = parser.parse_args()
     try:
         average(words.before, words.after, words.share, words.path)
-    except (CalvariaError, ValueError) as error:
+    except CalvariaError as error:
         parser.error(str(error))
 
 

@@ -9,6 +9,7 @@ import torch
 
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import replacing
 from calvaria.networks import EncoderDecoder
 from calvaria.training.config import TrainConfig
 
@@ -37,9 +38,8 @@ began with (`start`) and of `cases`, and the versions of the `generator` and of 
 
 def save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     state = {"run": run, "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
-    unfinished = path.with_suffix(".part")
-    torch.save(state, unfinished)
-    unfinished.rename(path)
+    with replacing(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def state_of(path: Path, run: Run, last_step: int) -> dict[str, Any] | None:

@@ -21,6 +21,9 @@ from calvaria.weights import WEIGHTS, load_weights
 MOST_SITES = 2**17
 """Of an example for a second look, so that a batch fits into memory; where the first network finds more, another defect is drawn."""
 
+CHANGES = {"symmetric": symmetrise, "mould": mould, "sinuses": pneumatise, "openings": perforate, "cleft": cleave}
+"""What may be done to a skull before it is cut, in this order, by the name of its share in `DataConfig`."""
+
 Maker = Callable[[BinaryVolume, BinaryVolume, Settings], Example]
 """(defective, whole, settings) -> an example; CalvariaError where it leaves nothing to see."""
 
@@ -34,15 +37,8 @@ class Defective:
 
     def __call__(self, rng: np.random.Generator) -> Example:
         subject = self.skulls(rng)
-        data = self.data
-        changes = (
-            (data.symmetric, symmetrise),
-            (data.mould, mould),
-            (data.sinuses, pneumatise),
-            (data.openings, perforate),
-            (data.cleft, cleave),
-        )
-        for share, change in changes:  # where there is none, no chance is taken, so that a run without any of these stays the run it was
+        for name, change in CHANGES.items():
+            share = getattr(self.data, name)  # where there is none, no chance is taken, so that a run without any stays the run it was
             if subject.defective is None and share and share > rng.random():
                 subject = Subject(change(subject.whole, int(rng.integers(2**31))))
         defect_seed = int(rng.integers(2**31))

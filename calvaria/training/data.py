@@ -3,7 +3,6 @@
 An example is a pure function of the run's seed and the example's number, so a resumed run sees what an uninterrupted one would.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import replacing
 from calvaria.geometry import Field
 from calvaria.inference import mirror_image
 from calvaria.sparse import SiteSet
@@ -132,10 +132,9 @@ class KeptExamples(Dataset[Example]):
 
 
 def keep(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """A file that is there whole or not at all, whatever other process may be making the same one."""
-    unfinished = path.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez_compressed(unfinished, **arrays)  # type: ignore[arg-type]
-    unfinished.replace(path)
+    """An .npz file that is there whole or not at all, whatever other process may be making the same one."""
+    with replacing(path) as unfinished:
+        np.savez_compressed(unfinished, **arrays)  # type: ignore[arg-type]
 
 
 def mirrored(example: Example) -> Example:

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -79,9 +80,8 @@ def fit(
     examples = training_examples(config, folder, first)
     run = _run_of(config, start, first)
     progress = resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
-    held_out = validation_examples(config, folder, first)
-    validation = [held_out[index] for index in range(len(held_out))] if team.leads else []
-    if team.leads:
+    log = _Log(config, folder, run, learner, optimizer, first, device) if team.leads else None
+    if log:
         cut_back(folder / HISTORY, progress.step)
     with asked_to_stop() as stop:
         for step, batch in enumerate(_batches(examples, config, progress.step, team, device), start=progress.step + 1):
@@ -91,15 +91,8 @@ def fit(
             mean = loss if math.isnan(progress.loss) else 0.97 * progress.loss + 0.03 * loss
             progress = Progress(step, mean, progress.quality)
             stopped = team.most(stop(), device) if step < config.last_step else 0
-            if team.leads:
-                noted = step == config.last_step or step % config.validate_every == 0 or step % CHECKPOINT_EVERY == 0
-                if step == config.last_step or step % config.validate_every == 0:
-                    quality = validate(learner, validation, LESSONS[config.task], config.settings, device)
-                    progress = Progress(step, mean, quality, validated=True)
-                if noted:
-                    append(folder / HISTORY, step, mean, progress.quality if progress.validated else None)
-                if noted or stopped:  # after its row, which is dropped again if this does not come to pass
-                    save(folder / CHECKPOINT, run, learner, optimizer, progress)
+            if log:
+                progress = log.note(progress, stopping=bool(stopped))
                 report(progress)
             if stopped:
                 raise Stopped(stopped, step)
@@ -109,6 +102,38 @@ def fit(
     elif team.leads:
         save_weights(path, network, TASKS[config.task], config.settings)
     return path
+
+
+@dataclass
+class _Log:
+    """What a run leaves in its folder on the way, by the one process that keeps it: its history and its checkpoint."""
+
+    config: TrainConfig
+    folder: Path
+    run: Run
+    learner: Learner
+    optimizer: torch.optim.Optimizer
+    first: Path | None
+    device: str
+
+    @cached_property
+    def held_out(self) -> list[Example]:
+        examples = validation_examples(self.config, self.folder, self.first)
+        return [examples[index] for index in range(len(examples))]
+
+    def note(self, progress: Progress, *, stopping: bool) -> Progress:
+        """Validate, where it is time to; write a row and save, where it is time to do that. Returns how far the run has come."""
+        step = progress.step
+        judged = step == self.config.last_step or step % self.config.validate_every == 0
+        if judged:
+            quality = validate(self.learner, self.held_out, LESSONS[self.config.task], self.config.settings, self.device)
+            progress = Progress(step, progress.loss, quality, validated=True)
+        noted = judged or step % CHECKPOINT_EVERY == 0
+        if noted:
+            append(self.folder / HISTORY, step, progress.loss, progress.quality if judged else None)
+        if noted or stopping:  # after its row, which is dropped again if this does not come to pass
+            save(self.folder / CHECKPOINT, self.run, self.learner, self.optimizer, progress)
+        return progress
 
 
 def check(config: TrainConfig, folder: Path, device: str, start: Path | None = None, first: Path | None = None) -> None:

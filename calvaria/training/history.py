@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from calvaria.files import replacing
+
 HISTORY = "history.csv"
 COLUMNS = "step,loss,quality\n"
 
@@ -10,9 +12,8 @@ COLUMNS = "step,loss,quality\n"
 def cut_back(path: Path, step: int) -> None:
     """Begin a history, or keep only the rows up to `step`, from which its run goes on, and none that was not written to its end."""
     rows = re.findall(r"^\d+,.*\n", path.read_text(), re.MULTILINE) if path.exists() else []
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text("".join([COLUMNS, *(row for row in rows if int(row.split(",")[0]) <= step)]))
-    unfinished.rename(path)
+    with replacing(path) as unfinished:
+        unfinished.write_text("".join([COLUMNS, *(row for row in rows if int(row.split(",")[0]) <= step)]))
 
 
 def append(path: Path, step: int, loss: float, quality: float | None) -> None:

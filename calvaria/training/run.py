@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading
 from calvaria.tasks import Settings
 from calvaria.training.checkpoint import CHECKPOINT
 from calvaria.training.checkpoint import Progress as TrainingProgress
@@ -95,10 +96,8 @@ def _check(task: str, settings: Settings, case: GivenCase) -> None:
 def read_config(task: str, path: Path) -> TrainConfig:
     """The configuration of a run; CalvariaError BAD_OPTION for a file that is absent, mistyped, or of another task."""
     try:
-        config = TrainConfig.read(path)
-    except OSError as error:
-        message = f"The configuration {path} cannot be read: {error.strerror}. Name one with --config."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+        with reading(path, "Name a configuration with --config."):
+            config = TrainConfig.read(path)
     except ValueError as error:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration {path} cannot be used: {error}.") from error
     if task not in LESSONS:

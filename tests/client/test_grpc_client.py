@@ -5,7 +5,7 @@ import grpc
 import numpy as np
 import pytest
 
-from calvaria.client import NEVER, Busy, GrpcClient, Progress, Retry
+from calvaria.client import NEVER, Busy, GrpcClient, Retry, Transfer
 from calvaria.client.grpc_client import METHOD
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.errors import CalvariaError, ErrorCode
@@ -141,4 +141,17 @@ def test_an_address_of_http_is_refused_at_once():
 def test_progress_is_told_before_and_after(serve):
     told = []
     serve(lambda request, context: b"PK").send("completion", b"1234", {}, told.append)
-    assert told == [Progress("sending", 0, 4), Progress("sending", 4, 4), Progress("receiving", 2, 2)]
+    assert told == [Transfer("sending", 0, 4), Transfer("sending", 4, 4), Transfer("receiving", 2, 2)]
+
+
+def test_a_call_that_broke_off_is_not_sent_again(serve):
+    asked, waits = [], []
+
+    def answer(request, context):
+        asked.append(request)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "Stream removed (Socket closed)")
+
+    with pytest.raises(CalvariaError, match="broke off") as caught:
+        serve(answer, retry=Retry(sleep=waits.append)).predict("completion", VOLUME)
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+    assert (len(asked), waits) == (1, [])

@@ -1,10 +1,11 @@
 import json
+import time
 
 import httpx
 import numpy as np
 import pytest
 
-from calvaria.client import NEVER, Client, Progress, Retry
+from calvaria.client import NEVER, Client, Retry, Transfer
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import encode
 from calvaria.serving.wire import encode_refusal
@@ -122,7 +123,7 @@ def test_our_refusal_keeps_its_code_and_sentence(tmp_path):
         (torchserve(500, "InternalServerException", "Worker died."), "unavailable", "Try again"),
         (torchserve(507, "InternalServerException", "Out of resources"), "out-of-memory", "smaller"),
         (torchserve(500, "Throwable", "?"), "internal", "log"),
-        (httpx.Response(502, text="<html>proxy</html>"), "internal", "HTTP 502"),
+        (httpx.Response(502, text="<html>proxy</html>"), "unavailable", "proxy before the server"),
     ],
 )
 def test_torchserves_own_refusals_become_ours_with_advice(tmp_path, response, code, advice):
@@ -182,7 +183,7 @@ def test_progress_counts_the_bytes_of_both_ways(tmp_path):
     received = told[len(sent) :]
     assert [progress.done for progress in sent] == [0, 262_144, 524_288, 600_000]
     assert {progress.total for progress in sent} == {600_000}
-    assert received == [Progress("receiving", 3000, 3500), Progress("receiving", 3500, 3500)]
+    assert received == [Transfer("receiving", 3000, 3500), Transfer("receiving", 3500, 3500)]
 
 
 def test_the_nearest_key_file_is_found_and_read_anew_and_a_token_beats_it(tmp_path, monkeypatch):
@@ -201,3 +202,48 @@ def test_the_nearest_key_file_is_found_and_read_anew_and_a_token_beats_it(tmp_pa
     with Client("http://there", token="mine", transport=httpx.MockTransport(answer)) as calls:
         calls.request("completion", VOLUME)
     assert seen == ["Bearer far", "Bearer near", "Bearer newer", "Bearer mine"]
+
+
+def test_what_a_proxy_could_not_pass_on_is_not_sent_again(tmp_path):
+    seen = []
+    with pytest.raises(CalvariaError):
+        client(lambda request: seen.append(request) or httpx.Response(502), tmp_path, retry=Retry()).predict("completion", VOLUME)
+    assert len(seen) == 1
+
+
+def test_an_answer_that_trickles_in_ends_with_the_time_for_all_of_it(tmp_path):
+    def trickle():
+        for _ in range(100):
+            time.sleep(0.05)
+            yield b"y"
+
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=trickle()))
+    with Client("http://there", token="t", transport=transport, timeout_s=0.2) as calls, pytest.raises(CalvariaError) as caught:
+        calls.request("completion", VOLUME)
+    assert caught.value.code is ErrorCode.TIMEOUT
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_time_limit_is_a_number_above_zero(seconds):
+    with pytest.raises(CalvariaError, match="timeout_s must be"):
+        Client("http://there", timeout_s=seconds)
+
+
+def test_there_may_be_no_time_limit(tmp_path):
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=request.content))
+    with Client("http://there", token="t", transport=transport, timeout_s=float("inf")) as calls:
+        assert calls.predict("completion", BODY).same_grid(VOLUME)
+
+
+@pytest.mark.parametrize("url", ["there:8080", "http://", "http://[::1", "ftp://there"])
+def test_what_is_no_address_is_refused_at_once(url):
+    with pytest.raises(CalvariaError, match="An address is http") as caught:
+        Client(url)
+    assert caught.value.code is ErrorCode.BAD_OPTION
+
+
+def test_blanks_around_an_option_are_not_sent(tmp_path):
+    seen = []
+    answer = client(lambda request: seen.append(request) or httpx.Response(200, content=request.content), tmp_path)
+    answer.request("completion", BODY, output=" implant ")
+    assert seen[0].headers["x-calvaria-output"] == "implant"

@@ -103,7 +103,7 @@ def test_generated_skulls_may_have_slices(calvaria):
         (("synth", "dataset", "--out", "x", "--spacing", "1,1,0.1"), "at least 0.2 mm"),
         (("synth", "skull", "--out", "x.nrrd", "--spacing", "1,2"), "one number, or three with commas"),
         (("synth", "skull", "--out", "x.nrrd", "--spacing", "nan"), "one number, or three with commas"),
-        (("prepare", "nowhere", "--out", "x"), "nowhere cannot be read as a folder"),
+        (("prepare", "nowhere", "--out", "x"), "nowhere cannot be read: No such file or directory. Name a folder."),
         (("prepare", ".", "--out", "x", "--resolutions", "64,half"), "--resolutions takes whole numbers"),
         (("prepare", ".", "--out", "x", "--meshes", ","), "--meshes takes whole numbers"),
         (("prepare", ".", "--out", "x", "--rule", "linear"), "Choose one of: nearest, share, any"),

@@ -148,7 +148,7 @@ def test_a_folder_above_one_names_it(lay, tmp_path):
 
 
 def test_an_absent_folder_is_refused(tmp_path):
-    with pytest.raises(CalvariaError, match="cannot be read as a folder: No such file"):
+    with pytest.raises(CalvariaError, match="cannot be read: No such file"):
         pairs(tmp_path / "none")
 
 

@@ -18,6 +18,7 @@ from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read, read_image, write
 from calvaria.threshold import threshold
+from calvaria.volume import BinaryVolume
 
 
 @pytest.fixture
@@ -267,3 +268,34 @@ def test_what_cannot_be_begun_is_refused(folder, tmp_path):
     (tmp_path / "index.csv").write_text("colour,size\nred,3\n")
     with pytest.raises(CalvariaError, match="cannot be read as an index"):
         read_index(tmp_path)
+
+
+def test_a_file_that_takes_anothers_place_is_converted_whatever_its_time(folder, tmp_path, complete):
+    made = DataSet(tmp_path / "out", {})
+    source, other = tmp_path / "a.nrrd", tmp_path / "b.nrrd"
+    for path, count in ((other, 2), (source, 1)):
+        mask = np.zeros((4, 4, 4), np.bool_)
+        mask[:count] = True
+        write(path, BinaryVolume.on_grid(mask, (1.0, 1.0, 1.0)))
+    made.add(read(source).volume, "a.nrrd", "a.nrrd", "mask", files=[source])
+    assert made.has("a.nrrd", "a.nrrd", [source])
+    other.replace(source)
+    os.utime(source, (0, 0))
+    assert not made.has("a.nrrd", "a.nrrd", [source])
+
+
+def test_a_scan_without_a_sign_is_not_taken_for_labels(tmp_path, complete):
+    values = np.random.default_rng(0).integers(0, 900, (16, 16, 16)).astype(np.int16)
+    values[4:12, 4:12, 4:12] = 2000
+    (tmp_path / "in").mkdir()
+    nrrd.write(str(tmp_path / "in" / "ct.nrrd"), values)
+    recipe = Recipe(hu=300.0, offset_hu=-1024.0, label=1)
+    data = DataSet(tmp_path / "out", {})
+    list(prepare(tmp_path / "in", data, plan(tmp_path / "in", tmp_path / "out", recipe), recipe))
+    (row,) = data.rows.values()
+    assert (row.kind, row.occupied, row.error) == ("ct", 512, "")
+
+
+def test_a_folder_is_not_converted_into_itself(folder):
+    with pytest.raises(CalvariaError, match="is the folder that is converted"):
+        plan(folder, folder, Recipe())

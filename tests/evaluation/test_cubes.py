@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.cubes import Grid, coarsened, head_in_cube, placed_in_cube, question, supports
+from calvaria.evaluation.cubes import Resolutions, coarsened, head_in_cube, placed_in_cube, question, supports
 from calvaria.io import read
 from calvaria.synthetic import make_skull
 from calvaria.tasks.super_resolution import answer_grid
@@ -47,8 +47,8 @@ def test_voxels_that_do_not_fill_the_field_of_view_are_refused() -> None:
         coarsened(speckle((4, 4, 5), 0), (2, 2, 2), "mean")
 
 
-@pytest.mark.parametrize("grid", [Grid(32, 16), Grid(32, 8, "nearest"), Grid(64, None)])
-def test_the_answer_that_is_asked_for_lies_on_the_truths_grid(grid: Grid) -> None:
+@pytest.mark.parametrize("grid", [Resolutions(32, 16), Resolutions(32, 8, "nearest"), Resolutions(64, None)])
+def test_the_answer_that_is_asked_for_lies_on_the_truths_grid(grid: Resolutions) -> None:
     for seed in range(3):
         case = question("a, b", "b", "a", head_in_cube(seed, grid.fine), grid, seed)
         assert answer_grid(case.given, case.extras).same_grid(case.truth)
@@ -58,7 +58,7 @@ def test_the_answer_that_is_asked_for_lies_on_the_truths_grid(grid: Grid) -> Non
 
 def test_slices_are_two_to_five_millimetres_apart_and_keep_the_pixels() -> None:
     for seed in range(6):
-        case = question("", "", "", head_in_cube(seed, 160), Grid(160, None), seed)
+        case = question("", "", "", head_in_cube(seed, 160), Resolutions(160, None), seed)
         x, y, z = case.given.spacing_mm
         assert x == y == case.truth.spacing_mm[2]
         assert 2 - x / 2 <= z <= 5 + x / 2

@@ -12,7 +12,7 @@ from rich.console import Console
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.completion import DEFECTS, INTACT
 from calvaria.evaluation.evaluate import MODEL, Evaluation
-from calvaria.evaluation.records import Record
+from calvaria.evaluation.records import Record, Row
 from calvaria.evaluation.scoring import Band, Case, Method, Outputs, Planned, Scoring
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
@@ -152,7 +152,7 @@ def test_rows_of_other_arguments_are_not_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["scores", "scores.txt", "scores.json", "folder.csv"])
 def test_results_go_into_a_csv_file_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(CalvariaError, match="names a CSV file") as refusal:
+    with pytest.raises(CalvariaError, match="must name a file that ends in .csv") as refusal:
         evaluation(tmp_path / name)
     assert refusal.value.code is ErrorCode.BAD_OPTION
 
@@ -206,7 +206,7 @@ def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Pa
     drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)
     drawn.report(planned(3), "three squares", Console(file=(tmp_path / "shown.txt").open("w")))
     strips = sorted((tmp_path / "scores-pictures").iterdir())
-    assert [strip.name for strip in strips] == ["case-0.png", "case-1.png", "case-2.png"]
+    assert [strip.name for strip in strips] == ["case 0.png", "case 1.png", "case 2.png"]
     with Image.open(strips[0]) as strip, Image.open(tmp_path / "scores.png") as sheet:
         pixels = np.asarray(strip).astype(int)
         assert sheet.size == (2 * strip.width, 2 * strip.height)
@@ -228,3 +228,29 @@ def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path
     rows = read(tmp_path / "scores.csv")
     assert [float(row["implant"]) for row in rows] == [0, 1]
     assert float(rows[1]["implant_cm3"]) == pytest.approx(400 * 0.027)
+
+
+def test_a_file_that_is_no_evaluations_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"my": "own"}')
+    with pytest.raises(CalvariaError, match=r"mine\.json is no evaluation's"):
+        Record(tmp_path / "mine.csv", ("dice",), {})
+    assert (tmp_path / "mine.json").read_text() == '{"my": "own"}'
+
+
+def test_a_row_that_two_runs_wrote_counts_once(tmp_path: Path) -> None:
+    runs = [Record(tmp_path / "scores.csv", ("dice",), {}) for _ in range(2)]
+    for run in runs:
+        run.add(Row("case 0", "skull", "kind", "model", figures={"dice": 0.5}))
+    assert len(Record(tmp_path / "scores.csv", ("dice",), {}).rows) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CalvariaError, match="cannot be written"):
+        Record(tmp_path / "file" / "scores.csv", ("dice",), {})
+
+
+def test_a_name_that_is_no_unicode_comes_back(tmp_path: Path) -> None:
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    Record(tmp_path / "scores.csv", ("dice",), {}).add(Row(name, "skull", "kind", "model", figures={"dice": 0.5}))
+    assert Record(tmp_path / "scores.csv", ("dice",), {}).rows[0].case == name

@@ -14,7 +14,7 @@ import torch
 
 from calvaria.cli import main
 from calvaria.evaluation.assessments import ASSESSMENTS
-from calvaria.evaluation.cubes import Grid
+from calvaria.evaluation.cubes import Resolutions
 from calvaria.evaluation.evaluate import MODEL
 from calvaria.evaluation.super_resolution import GRIDS
 from calvaria.io import read, write
@@ -70,8 +70,8 @@ def test_every_task_has_a_row() -> None:
 
 
 def test_a_skull_is_made_finer_and_scored(evaluate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(GRIDS, "64-128", Grid(32, 16))
-    monkeypatch.setitem(GRIDS, "slices-128", Grid(48, None))
+    monkeypatch.setitem(GRIDS, "64-128", Resolutions(32, 16))
+    monkeypatch.setitem(GRIDS, "slices-128", Resolutions(48, None))
     words = ("super-resolution", "--cases", 1, "--kinds", "64-128,slices-128", "--out", "fine.csv", "--no-pictures")
     assert evaluate(*words)[0] == 0
     rows = read_rows("fine.csv")
@@ -98,7 +98,7 @@ def test_a_mask_is_refined_and_scored(evaluate: Command, intact: bool) -> None:
 
 
 def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(GRIDS, "64-128", Grid(24, 12))
+    monkeypatch.setitem(GRIDS, "64-128", Resolutions(24, 12))
     words = ("super-resolution", "--cases", 1, "--kinds", "64-128", "--out", "others.csv", "--no-pictures", "--no-baselines")
     assert evaluate(*words)[0] == 0
     monkeypatch.setitem(ASSESSMENTS, "super-resolution", replace(ASSESSMENTS["super-resolution"], generator=0))
@@ -115,7 +115,7 @@ def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, mo
     [
         (("embalming",), "There is no task 'embalming'"),
         (("super-resolution", "--intact"), "super-resolution has no test with nothing to change: leave out --intact"),
-        (("super-resolution", "--cases-from", "."), "super-resolution is scored on no pairs"),
+        (("super-resolution", "--cases-from", "."), "super-resolution cannot be scored on pairs"),
         (("super-resolution", "--spacing-mm", 1), "The voxels of cases of super-resolution are part of the test"),
         (("super-resolution", "--working"), "Answers of super-resolution are scored on their own grid"),
         (("super-resolution", "--kinds", "64-65"), "super-resolution has no kind of case '64-65'. Choose of: 64-128,"),

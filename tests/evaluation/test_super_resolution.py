@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.cubes import Grid
+from calvaria.evaluation.cubes import Resolutions
 from calvaria.evaluation.evaluate import MODEL, Evaluation
 from calvaria.evaluation.interpolation import linear
 from calvaria.evaluation.metrics import dice, hd95_mm, reconstruction_error, surface_dice
@@ -28,9 +28,9 @@ def stand_in(given: BinaryVolume, extras: Extras) -> Outputs:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of the same make on smaller grids."""
-    monkeypatch.setitem(ROWS, "64-128", Grid(64, 32))
-    monkeypatch.setitem(GRIDS, "64-128", Grid(64, 32))
-    monkeypatch.setitem(GRIDS, "slices-128", Grid(64, None))
+    monkeypatch.setitem(ROWS, "64-128", Resolutions(64, 32))
+    monkeypatch.setitem(GRIDS, "64-128", Resolutions(64, 32))
+    monkeypatch.setitem(GRIDS, "slices-128", Resolutions(64, None))
 
 
 def test_the_rows_are_the_papers_with_more_beside_them() -> None:

@@ -1,6 +1,7 @@
 """Surfaces against what a ball, a box and single voxels must give, and against what an STL reader of another hand reads."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,3 +119,19 @@ def test_stl_holds_the_triangles_and_their_normals():
 def test_an_empty_mask_has_an_empty_surface():
     normals, corners = read_stl(encode(BinaryVolume.on_grid(np.zeros((3, 4, 5), np.bool_), (1, 1, 1)), "stl"))
     assert len(normals) == len(corners) == 0
+
+
+def test_a_solid_block_takes_no_more_memory_than_a_shell():
+    mask = np.zeros((96, 96, 96), np.bool_, order="F")
+    mask[8:88, 8:88, 8:88] = True
+    surface(BinaryVolume.on_grid(mask[:8, :8, :8], (1.0, 1.0, 1.0)))  # imports
+    tracemalloc.start()
+    surface(BinaryVolume.on_grid(mask, (1.0, 1.0, 1.0)))
+    solid = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    hollow = mask.copy(order="F")
+    hollow[20:76, 20:76, 20:76] = False
+    tracemalloc.start()
+    surface(BinaryVolume.on_grid(hollow, (1.0, 1.0, 1.0)))
+    assert solid < 1.2 * tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import calvaria
+from calvaria.errors import CalvariaError
 from calvaria.networks import CONFIGS, EncoderDecoder
 from calvaria.server.archive import VERSION_FILE, build_archives
 from calvaria.server.settings import MODEL_CONFIG
@@ -43,7 +44,7 @@ def test_their_own_configuration_comes_first(own: Path, tmp_path: Path) -> None:
 
 def test_a_model_of_a_new_name_needs_a_configuration(own: Path, tmp_path: Path) -> None:
     (own / "completion").rename(own / "closing")
-    with pytest.raises(ValueError, match="copy that of a model"):
+    with pytest.raises(CalvariaError, match="copy that of a model"):
         build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
-    with pytest.raises(ValueError, match="train a model first"):
+    with pytest.raises(CalvariaError, match="train a model first"):
         build_archives(tmp_path / "none", HANDLER, tmp_path / "store")

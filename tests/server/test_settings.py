@@ -140,3 +140,9 @@ def test_full_queues_and_batches_of_the_largest_bodies_fit_in_the_heap(settings)
     models = [yaml.safe_load(path.read_text()) for path in ROOT.glob("models/*/model-config.yaml")]
     held = sum(model["jobQueueSize"] + 3 * model["batchSize"] for model in models)
     assert held * int(settings.values["max_request_size"]) < heap
+
+
+def test_settings_without_a_model_store_say_what_to_add(tmp_path):
+    (tmp_path / "config.properties").write_text("load_models=all\n")
+    with pytest.raises(CalvariaError, match="name no model_store: add the folder"):
+        _ = ServerSettings.read(tmp_path / "config.properties").models

@@ -14,7 +14,7 @@ from calvaria.io.image import LPS_FROM_RAS
 from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor
-from calvaria.serving.service import Request, Response, Service
+from calvaria.serving.service import Limits, Request, Response, Service
 from calvaria.tasks import TASKS, Settings
 from calvaria.tasks.refinement import INPUTS
 from calvaria.volume import BinaryVolume
@@ -99,7 +99,7 @@ def test_a_scan_makes_a_difference_and_stays_with_its_own_mask(refining: Predict
     [
         (scan(np.zeros((30, 26, 21))), "bad-geometry"),
         (scan(np.zeros(SHAPE), (1, 2, 9)), "bad-geometry"),
-        (b"", "not-a-volume"),
+        (b"", "empty-body"),
         (b"garbage", "not-a-volume"),
         (scan(np.zeros(SHAPE))[:-20], "truncated"),
         (scan(np.zeros(SHAPE)), "not-hounsfield"),
@@ -143,3 +143,33 @@ def test_the_local_client_takes_a_scan(refining: Predictor) -> None:
     volume, image = GRID.like(block(4, 15)), scan(np.where(block(4, 12), 200, -100))
     client = LocalClient(refining)
     assert client.predict("refinement", volume, image=image).same_grid(volume)
+
+
+def test_a_scan_is_counted_while_it_is_held_and_not_kept_for_a_mask_that_waits(refining: Predictor, monkeypatch) -> None:
+    service = Service(refining, Limits(max_working_mib=1e-3), threads=2)
+    body, image = encode(GRID.like(block(4, 12)), "nrrd"), scan(np.where(block(4, 12), 40.0, -100.0))
+    taken, calls = [], []
+    real_ask, real_infer = refining.ask, refining.infer
+
+    def ask(volume, extras):
+        taken.append(service._room.taken - extras.image.nbytes)
+        return real_ask(volume, extras)
+
+    def infer(batch, each):
+        calls.append(len(batch))
+        return real_infer(batch, each)
+
+    monkeypatch.setattr(refining, "ask", ask)
+    monkeypatch.setattr(refining, "infer", infer)
+    responses = service.handle([Request(body, {}, image)] * 4)
+    assert [code_of(each) for each in responses] == ["ok"] * 4
+    assert min(taken) > 0
+    assert len(calls) > 1, "some waited for their turn"
+    alone = Service(refining).handle([Request(body, {}, image)])[0]
+    assert all(np.array_equal(decode(each.body).volume.mask, decode(alone.body).volume.mask) for each in responses)
+
+
+def test_an_empty_scan_is_said_to_be_empty(refining: Predictor) -> None:
+    (response,) = Service(refining).handle([Request(encode(GRID.like(block(4, 12)), "nrrd"), {}, b"")])
+    assert code_of(response) == "empty-body"
+    assert "the scan beside the mask" in json.loads(response.body)["error"]["message"]

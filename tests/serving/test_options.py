@@ -88,6 +88,7 @@ def test_an_option_of_another_task_is_refused_with_its_own_sentence(task, name):
         {"options": "["},
         {"options": "[]"},
         {"options": "[" * 100_000},
+        {"options": '{"output": ' + "[" * 990 + "]" * 990 + "}"},
         {"options": '{"label": null}'},
         {"options": '{"output": [1]}'},
     ],

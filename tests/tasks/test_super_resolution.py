@@ -1,5 +1,6 @@
 """From a coarse mask to what the network is asked, and from its probabilities to a fine mask on the grid that was wanted."""
 
+import tracemalloc
 from dataclasses import replace
 from math import prod
 
@@ -298,3 +299,25 @@ def test_extreme_thresholds_are_met():
 def test_a_grid_spans_no_more_than_was_foreseen(mm, factor):
     coarse = scan(shell((1.0, 1.0, 1.0)), mm, "mean")
     assert prod(prepare(coarse, SETTINGS, Extras(factor=factor)).grid.shape) <= super_resolution.spans(coarse, Extras(factor=factor))
+
+
+def test_the_smallest_threshold_gives_the_fullest_mask():
+    filled_by = [filled(4, 0.25, threshold).mean() for threshold in (0.5, 1e-3, 1e-30, 1e-45, 1e-300)]
+    assert filled_by == sorted(filled_by)
+
+
+def test_voxels_finer_than_any_that_are_read_are_not_made():
+    coarse = BinaryVolume.on_grid(np.ones((4, 4, 4), np.bool_), (0.0015, 0.0015, 0.0015))
+    with pytest.raises(CalvariaError, match="Check the unit") as refused:
+        answer_grid(coarse, Extras(factor=16))
+    assert refused.value.code is ErrorCode.BAD_OPTION
+
+
+def test_blocks_of_one_voxel_take_little_memory_beside_the_answer():
+    coarse = shell()
+    prepared = prepare(coarse, SETTINGS, Extras(factor=1.01))
+    tracemalloc.start()
+    task.finish(prepared, Inferred(prepared.shares), SETTINGS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6 + 8 * prepared.answer.mask.size

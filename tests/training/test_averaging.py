@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from calvaria.errors import CalvariaError
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.averaging import average
@@ -36,6 +37,6 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     wider = saved(tmp_path / "wider.safetensors", 1, NetworkConfig((4, 4, 8, 8, 8, 8, 16)))
     coarser = saved(tmp_path / "coarser.safetensors", 1, spacing_mm=4.0)
     for other, share in ((wider, 0.5), (coarser, 0.5), (one, 1.5)):
-        with pytest.raises(ValueError, match=r"different|from 0 to 1"):
+        with pytest.raises(CalvariaError, match=r"different|from 0 to 1"):
             average(one, other, share, tmp_path / "between.safetensors")
     assert not (tmp_path / "between.safetensors").exists()

@@ -9,6 +9,7 @@ from small_run import CONFIG, GRADED
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.synthetic import DEFECT_KINDS
+from calvaria.training.completion import CHANGES
 from calvaria.training.data import Draw, Example, Examples
 from calvaria.training.examples import training_examples, training_seeds, validation_seeds
 from calvaria.volume import BinaryVolume
@@ -19,17 +20,12 @@ def test_examples_may_be_intact(runs: Path) -> None:
     assert all(np.array_equal(e.sites, e.wanted > 0) for e in (training_examples(intact, runs / "any")[i] for i in range(3)))
 
 
-@pytest.mark.parametrize(
-    ("share", "change"),
-    [("cleft", "cleave"), ("mould", "mould"), ("openings", "perforate"), ("sinuses", "pneumatise"), ("symmetric", "symmetrise")],
-)
-def test_some_skulls_may_be_changed_before_they_are_learned_from(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, share: str, change: str
-) -> None:
+@pytest.mark.parametrize("share", list(CHANGES))
+def test_some_skulls_may_be_changed_before_they_are_learned_from(runs: Path, monkeypatch: pytest.MonkeyPatch, share: str) -> None:
     def lower_half(skull: BinaryVolume, seed: int) -> BinaryVolume:
         return skull.like(skull.mask & (np.arange(skull.shape[2]) < skull.shape[2] // 2))
 
-    monkeypatch.setattr(f"calvaria.training.completion.{change}", lower_half)
+    monkeypatch.setitem(CHANGES, share, lower_half)
     some, none = (training_examples(replace(CONFIG, data=replace(CONFIG.data, **{share: part})), runs / "any") for part in (0.5, 0.0))
     heights = [[np.ptp(np.nonzero(examples[i].wanted)[2]) for i in range(8)] for examples in (some, none)]
     assert 1 <= sum(height < 0.7 * min(heights[1]) for height in heights[0]) <= 7

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from calvaria.cores import one_blas_thread
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.lattice import Axis, Field, interpolate
 from calvaria.synthetic.thorax.anatomy import ORGANS
@@ -69,7 +69,7 @@ def make_case(
     wanted = draw_dice(rng, right_share, dice)
     scene = draw_scene(seed, organ or drawn, imaged=imaged)
     truth = scene.truth
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         given = mistaken(truth.mask, truth.spacing_mm, generator(seed, Part.MISTAKES), wanted, scene.others)
     return RefinementCase(organ or drawn, truth.like(given), truth, scene.image)
 
@@ -91,8 +91,7 @@ class Scene:
 def draw_scene(seed: int, organ: str, most_voxels: int = MOST_VOXELS, *, imaged: bool = False) -> Scene:
     """What a seed shows of an organ, or of a "body", on voxels by chance; `most_voxels` along an axis."""
     rng = generator(seed, Part.GRID)
-    # Small matrix products: threads would cost more than they bring, and change the last bits with their number.
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         return (_body if organ == BODY else partial(_organ, organ=organ))(seed, draw_spacing(rng), rng, most_voxels, imaged=imaged)
 
 

@@ -1,0 +1,40 @@
+"""Files that a user names: a refusal where they cannot be read or written, and what is written is there whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from calvaria.errors import CalvariaError, ErrorCode
+
+
+@contextmanager
+def reading(path: Path | str, hint: str = "") -> Iterator[None]:
+    """Turn a system's refusal to read into CalvariaError BAD_OPTION; the hint is added to its message."""
+    try:
+        yield
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read: {error.strerror}. {hint}".strip()) from error
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turn a system's refusal to write into CalvariaError BAD_OPTION."""
+    try:
+        yield
+    except OSError as error:
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a file beside another, whose place it takes once it was written.
+
+    Whoever reads sees the old file or the new one, whole, and processes that write the same file do not meet.
+    """
+    unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

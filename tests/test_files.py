@@ -1,0 +1,48 @@
+"""Files that cannot be read or written are refused by name; what is written is there whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import reading, replacing, writing
+
+
+def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path) -> None:
+    absent = tmp_path / "absent" / "scan.nrrd"
+    with pytest.raises(CalvariaError) as refused, reading(absent, "Name another."):
+        absent.read_bytes()
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    assert refused.value.message == f"{absent} cannot be read: No such file or directory. Name another."
+    with pytest.raises(CalvariaError, match="cannot be written: No such file"), writing(absent):
+        absent.write_bytes(b"")
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(KeyError), reading("any"), writing("any"):
+        raise KeyError
+
+
+def test_a_file_is_replaced_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with replacing(path) as unfinished:
+        unfinished.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_halfway_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def write() -> None:
+        with replacing(path) as unfinished:
+            unfinished.write_text("ne")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
