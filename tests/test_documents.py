@@ -1,11 +1,17 @@
 """What docs/ say that a test can hold them to."""
 
+import ast
+import importlib
 import json
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
+from typer.main import get_command
 
+from calvaria.cli import app
 from calvaria.serving.logline import request_line
 from calvaria.serving.service import Request, Service
 from calvaria.training.config import TrainConfig
@@ -68,3 +74,29 @@ def test_what_ships_can_go_on_learning_as_documented(config, folder):
     wanted = TrainConfig.read(ROOT / EDITED.get(config, config))
     shipped = load_weights(ROOT / folder / (CLOSE_UP if wanted.second else WEIGHTS))[0].state_dict()
     assert widened(shipped, wanted.network, seed=0).keys() == shipped.keys()
+
+
+def typed(document: Path) -> list[str]:
+    """The lines of a document's blocks of shell that call `calvaria`, each in one piece and without its comment."""
+    blocks = re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
+    lines = (re.sub(r"\s+#.*", "", line) for block in blocks for line in block.replace("\\\n", " ").splitlines())
+    found = (re.match(r"(?:\w+=\S+ |/usr/bin/time -v )*(?:\.venv/bin/)?calvaria (.*)", line) for line in lines)
+    return [re.split(r" [|>&]", match[1])[0] for match in found if match and "…" not in match[1]]
+
+
+@pytest.mark.parametrize("line", sorted({line for document in DOCUMENTS for line in typed(document)}))
+def test_commands_take_what_documents_give_them(line):
+    command: click.Command = get_command(app)
+    words = shlex.split(line)
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_in_documents_compiles_and_imports_what_there_is(document):
+    for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
+        for node in ast.walk(ast.parse(block.replace("…", "..."))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                module = importlib.import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []

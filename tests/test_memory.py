@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import psutil
 import pytest
 import torch
 from allocations import counted
@@ -43,18 +44,23 @@ def test_counting_sees_what_lives_at_once() -> None:
     assert 2 * 2**20 <= counted(call) < 2 * 2**20 + 2**10
 
 
-@pytest.mark.parametrize(("volume", "batch"), [("skull:64", 1), ("skull:64", 3), ("noise:0.05:50", 2), ("one:64", 1), ("full:37", 1)])
+@pytest.mark.parametrize(
+    ("volume", "batch"),
+    [
+        ("skull:64", 1),
+        ("skull:64", 3),
+        ("noise:0.05:50", 2),
+        ("one:64", 1),
+        ("full:37", 1),
+        pytest.param("skull:192", 1, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_with_a_target_the_peak_is_known_before(volume: str, batch: int, channels: str, engine: str) -> None:
     plan, same = plan_of(CHANNELS[channels]), sites_of(volume, batch, engine)
     predicted = predicted_peak_bytes(Load.forced(same, same), plan.config, engine, "cpu", forced=True)
     sites = sites_of(volume, batch, engine)
     assert predicted == pytest.approx(counted(lambda: plan(sites, sites)), rel=0.1)
-
-
-@pytest.mark.slow
-def test_with_a_target_the_peak_of_a_large_skull_is_known_before(engine: str) -> None:
-    test_with_a_target_the_peak_is_known_before("skull:192", 1, "ch1", engine)
 
 
 def test_numbers_that_come_with_the_sites_are_counted(engine: str) -> None:
@@ -149,5 +155,5 @@ def test_a_batch_is_cut_so_that_a_network_that_keeps_all_it_may_stays_within_the
     assert all(peak(piece) <= 1.05 * budget for piece in pieces)
 
 
-def test_memory_can_be_had() -> None:
-    assert available_bytes(torch.device("cpu")) > 2**20
+def test_memory_that_can_be_had_is_some_of_what_the_machine_has() -> None:
+    assert 2**20 < available_bytes(torch.device("cpu")) <= psutil.virtual_memory().total

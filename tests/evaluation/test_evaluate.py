@@ -152,7 +152,7 @@ def test_rows_of_other_arguments_are_not_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["scores", "scores.txt", "scores.json", "folder.csv"])
 def test_results_go_into_a_csv_file_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(CalvariaError, match="must name a file that ends in .csv") as refusal:
+    with pytest.raises(CalvariaError, match="must name a file that ends in") as refusal:
         evaluation(tmp_path / name)
     assert refusal.value.code is ErrorCode.BAD_OPTION
 
