@@ -34,7 +34,7 @@ def threads_each(workers: int, available: int) -> int:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """For small matrices: more threads would cost more than they bring, and change the last bits with their number.
+    """Within, BLAS uses one thread. For small matrices more cost more than they bring, and their number changes the last bits.
 
     The limit is the whole process's: who comes first sets it, who leaves last lifts it.
     """

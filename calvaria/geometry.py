@@ -85,7 +85,7 @@ def bounding_box(mask: Mask) -> Box:
 
 
 def grown(box: Box, margins: Iterable[int], shape: tuple[int, ...]) -> Box:
-    """A box [X, Y, Z] and so many voxels on both sides along each axis, as far as there are any."""
+    """A box [X, Y, Z] grown by so many voxels on both sides along each axis, as far as there are any."""
     return as_box(
         slice(max(axis.start - margin, 0), min(axis.stop + margin, count)) for axis, margin, count in zip(box, margins, shape, strict=True)
     )

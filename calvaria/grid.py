@@ -18,12 +18,12 @@ from calvaria.geometry import Box, Field, as_box, bounding_box, memory_order
 from calvaria.volume import Affine, BinaryVolume, Mask
 
 Ends = tuple[bool, bool]
-"""Something of an axis' lower and upper end."""
+"""A flag for an axis' lower end, and one for its upper end."""
 
 CLIPPED = ((False, False),) * 3
 
 HALF = 0.5 + 1e-4
-"""Edges of cells are rounded when their shares are summed (`WorkingGrid.coarsen`): what is half full is not more than half full."""
+"""What counts as more than half full: cells' edges are rounded when their shares are summed (`WorkingGrid.coarsen`)."""
 
 _EDGE_STEPS = 2**16  # voxel edges are rounded to this share of a working cell: every sum below is then exact, in whatever order
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from calvaria.errors import CalvariaError, ErrorCode
 
 AIR_HU = -1000.0
-"""What samples that are no number stand for, too."""
+"""HU of air, and of samples that are no number."""
 
 SOFTEST_HU = -50.0
 """A scan holds something below it: air, at -1000, or at least fat, at -100."""

@@ -22,7 +22,7 @@ ENGINES = (*NAMES, MINKOWSKI)
 
 
 BUDGET_BYTES = 2**31
-"""For the tensors of a network call that several grids share. A head takes about 100 MB, and what alone takes more goes alone."""
+"""Memory for the tensors of a network call that several grids share. A head takes about 100 MB; what alone takes more goes alone."""
 
 
 class NetworkInput(Protocol):
@@ -94,5 +94,5 @@ def mirror_image(sites: Mask, features: Field) -> tuple[Mask, Field]:
 
 
 def _probability(answer: Level) -> torch.Tensor:
-    """Of each candidate site [N]; 0 where the bound on generation dropped it."""
+    """Probability of each candidate site [N]; 0 where the bound on generation dropped it."""
     return torch.sigmoid(answer.logits).masked_fill((answer.logits > 0) & ~answer.keep, 0.0)

@@ -57,9 +57,9 @@ class LabelMap(BinaryVolume):
             yield Part(label, box, part.like(np.asfortranarray(part.mask)))
 
     def redrawn(self, parts: Sequence["Part"]) -> "LabelMap":
-        """Where these parts are; their own labels go elsewhere, all others stay. No voxel gets two labels.
+        """These parts drawn anew: their labels go elsewhere, all others stay. No voxel gets two labels.
 
-        What several claim stays what it was if that is among them; else the one has it whose mask in this map is nearest, the smaller
+        What several claim stays what it was if that is among them; else it goes to the one whose mask in this map is nearest, the smaller
         label where none is near.
         """
         is_free = np.zeros(256, np.bool_)  # by label; np.isin would take eight bytes a voxel

@@ -39,10 +39,10 @@ class Load:
 
     @classmethod
     def free(cls, sites: SiteSet, kept: float) -> list["Load"]:
-        """One for each item of a batch of sites at stride 1, if the network decides.
+        """Loads of a batch's items, by its sites at stride 1, if the network decides.
 
-        Assumed: at every level above the last it keeps the encoder's sites and others, in all `kept` for each of them. More than
-        its `growth` it never keeps.
+        Assumed: at every level above the last it keeps `kept` sites for each of the encoder's, these among them. More than its `growth` it
+        never keeps.
         """
         levels = pyramid(sites)
         coarsest = levels[-1].reached(4)
@@ -51,7 +51,7 @@ class Load:
 
     @classmethod
     def forced(cls, sites: SiteSet, target: SiteSet) -> list["Load"]:
-        """One for each item, if exactly the target's sites are kept at every level: nothing is assumed."""
+        """Loads of a batch's items, if exactly the target's sites are kept at every level: nothing is assumed."""
         levels, wanted = pyramid(sites), pyramid(target)
         kept, candidates, judged = levels[-1], [], []
         for encoder, truth in zip(reversed(levels[:-1]), reversed(wanted[:-1]), strict=True):
@@ -63,7 +63,7 @@ class Load:
 
 
 def _free(extent: Extent, given: tuple[int, ...], coarsest: int, kept: float) -> Load:
-    """Every kept site has its eight children, but no more than the grid has cells."""
+    """The load, if the network decides: every kept site has its eight children, but no more than the grid has cells."""
     cells = [prod(-(-size // 2**level) for size in extent) for level in range(LEVELS)]
     children = [min(round(8 * kept * above), room) for above, room in zip(given[1:-1], cells, strict=False)]
     candidates = (*children, coarsest)
@@ -112,7 +112,7 @@ class _Call:
         return self.peak
 
     def _during(self, most: int, left: int) -> None:
-        """A step that has so much at once, and leaves so much."""
+        """A step that takes `most` bytes at once, and leaves `left`."""
         self.peak = max(self.peak, self.live + most)
         self.live += left
 
@@ -178,8 +178,8 @@ def _words(extents: Sequence[Extent], level: int) -> int:
 def split(items: Sequence[Item], peak_bytes: Callable[[Sequence[Item]], int], budget_bytes: int) -> list[list[Item]]:
     """Items in order, in pieces that each take at most the budget by `peak_bytes`; filled one after the other.
 
-    An item that alone takes more is a piece of its own, and the only kind of piece over the budget: whether it is tried or refused is
-    for the caller to say, and no other item waits for that.
+    An item that alone takes more is a piece of its own, and the only kind of piece over the budget. The caller says whether it is tried
+    or refused; no other item waits for that.
     """
     pieces: list[list[Item]] = []
     for item in items:

@@ -43,7 +43,7 @@ class NetworkConfig:
             raise ValueError("growth below 1 could not even keep the input")
 
     def computed_channels(self, device_type: str) -> tuple[int, ...]:
-        """As a plan computes them: on a GPU more than 16 are made a multiple of 8, so that rows of half precision begin at 16 bytes."""
+        """Channels that a plan computes: on a GPU more than 16 become a multiple of 8, so that rows of half precision begin at 16 bytes."""
         return tuple(-(-c // 8) * 8 if device_type == "cuda" and c > 16 else c for c in self.channels)
 
     def bar(self, stride: int) -> float:
@@ -138,7 +138,7 @@ class DecoderLevel(nn.Module):
         nn.init.constant_(self.head.bias, -2.0)
 
     def forward(self, x: SparseTensor, skip: SparseTensor, grows: bool = True) -> tuple[SparseTensor, Tensor]:
-        """Generating every site within reach, or those that the encoder has."""
+        """Judge every site within reach or, unless it `grows`, those of the encoder."""
         candidates, either = x.sites.candidates(self.kernel, skip.sites) if grows else (skip.sites, skip.sites)
         x = union(self.conv(self.up(x, candidates)), skip, either)
         logits = self.head(x.features).flatten()
@@ -161,7 +161,7 @@ class Convolution(nn.Module):
         nn.init.normal_(self.weight, std=(2 / (c_in * seen)) ** 0.5)
 
     def forward(self, x: Any, *onto: SiteSet | None) -> SparseTensor:
-        """From a sparse tensor, or the stem from sites alone; `onto` as `generate` takes it."""
+        """Convolve a sparse tensor, or, as the stem, sites alone; `onto` as `generate` takes it."""
         y = self.operation(x, self.weight, *onto)
         return normalise(y, self.norm) if self.norm.training and len(y.sites) > 1 else y.map(self.norm).map(torch.relu)
 

@@ -74,10 +74,10 @@ class Plan:
     def _sites(
         self, step: DecoderStep, levels: list[Level], above: SiteSet, coarsest: SiteSet, encoder: SiteSet, free: bool
     ) -> tuple[SiteSet, SiteSet]:
-        """The candidates at half the stride, and those with the encoder's.
+        """The candidates at half the stride, and their union with the encoder's sites.
 
-        They come of what the last of the levels kept, or of the coarsest sites. If the network is `free` to keep what it wants, that is
-        bounded by what the encoder has there, `above`: known only with the candidates' number, so that the host need not wait twice.
+        They are children of what the last of the levels kept, or of the coarsest sites. If the network is `free`, what it kept is bounded
+        by what the encoder has there, `above`: known only with the candidates' number, so that the host need not wait twice.
         """
         if not self.config.grows:
             return encoder, encoder

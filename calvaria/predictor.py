@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 __all__ = ["ENGINES", "Asked", "Inferred", "Predictor", "Trained"]
 
 MANY_CELLS = 2**12
-"""Of smaller volumes, threads wait for each other longer than they work side by side: eight of 32³ are looked at in 27 ms by one, and in 50
-by two; four heads of 64³ or 128³, 20,000 cells and more, in 1,100 and 820 (two cores).
+"""Fewest cells at which threads pay. With fewer they wait for each other longer than they work side by side: eight of 32³ are looked at in
+27 ms by one, and in 50 by two; four heads of 64³ or 128³, 20,000 cells and more, in 1,100 and 820 (two cores).
 """
 
 Spread = Callable[..., Iterable[Any]]
@@ -136,7 +136,7 @@ class Predictor:
     def infer(self, batch: Sequence[Prepared], each: Spread = map) -> list[Inferred]:
         """What the networks say of volumes of any sizes, in one call each for ordinary heads; but for rounding, each as it would be alone.
 
-        `each`: how what lies between the networks is done for several, such as by threads, where one of them is no small one.
+        `each`: how the work between the networks is done for several volumes, such as by threads, unless all are small.
         """
         fields = self.first(batch)
         if self.second is None or self.closer is None or self.task.look is None:

@@ -15,7 +15,7 @@ SAME_PLACE_MM = 0.01
 
 
 SPACING_MM = 0.001, 100.0
-"""Of voxels that are read or made: outside, the unit is not the millimetre."""
+"""Spacings of voxels that are read or made: outside, the unit is not the millimetre."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class BinaryVolume:
 
     @property
     def grid(self) -> str:
-        """In words for a message."""
+        """The grid in words for a message."""
         spacing, origin = (", ".join(f"{value:g}" for value in values) for values in (self.spacing_mm, self.origin_mm))
         return f"{' x '.join(map(str, self.shape))} voxels of {spacing} mm from {origin} mm"
 

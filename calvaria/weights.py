@@ -23,7 +23,7 @@ def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Sett
 
 
 def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
-    """CalvariaError BAD_OPTION where there is no file, or one that holds no weights of this project."""
+    """Network, task and settings. CalvariaError BAD_OPTION without a file, or for one that holds no weights of this project."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

@@ -99,7 +99,7 @@ def _gpu(device: torch.device) -> torch.device | None:
 
 
 def _version(context: Context) -> str:
-    """Of the archive, as its manifest has it."""
+    """The archive's version, from its manifest."""
     return str((context.manifest or {}).get("model", {}).get("modelVersion", ""))
 
 
@@ -129,7 +129,7 @@ def _start_measuring(context: Context, gpu: torch.device | None) -> Pulse:
 
 
 def _worker_name(context: Context) -> str:
-    """As TorchServe's log has it, from the number of its socket. A worker that takes a dead one's place has its name, so its gauges too."""
+    """The worker's name in TorchServe's log, from its socket's number. One that takes a dead one's place has its name and gauges."""
     arguments, _ = ArgParser.model_service_worker_args().parse_known_args()
     number = arguments.port if arguments.sock_name is None else arguments.sock_name.rsplit(".", 1)[-1]
     return f"W-{number}-{context.model_name}_{_version(context)}"

@@ -15,7 +15,7 @@ from loadtest.record import Verdict
 from loadtest.workload import OK, Item
 
 Volumes = Mapping[str, BinaryVolume]
-"""By output."""
+"""Volumes by output."""
 
 
 class Answers:
@@ -40,7 +40,7 @@ class Answers:
 
 
 def fingerprint(body: bytes) -> str:
-    """Of an answer's files. A report tells times, which always differ, so it is left out."""
+    """Hash of an answer's files. A report tells times, which always differ, so it is left out."""
     try:
         files = Answer(body).files or {"": body}
     except CalvariaError:  # a ZIP that cannot be read is no one's twin

@@ -17,7 +17,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 SECONDS = Axis("s since the start")
 SHOWN_PERCENTS = (0, 50, 75, 90, 95, 99, 99.9, 99.99, 99.999)
 MOST_POINTS = 400
-"""Of a curve; what else there is lies between points that can hardly be told apart."""
+"""Points of a curve, about; what else there is lies between points that can hardly be told apart."""
 BINS = 60
 LEAST_S = 1e-4
 """What is drawn of a shorter latency, on an axis that has no zero."""
@@ -91,7 +91,7 @@ def _thinned(points: Series) -> Series:
 
 
 def _rates(requests: Sequence[Request]) -> list[Curve]:
-    """Per second, in windows of one second or, of long runs, as many as BINS."""
+    """Requests per second, in windows of one second or, of long runs, as many as BINS."""
     width_s = max(1.0, max(each.done_s for each in requests) / BINS)
 
     def per_s(times_s: list[float]) -> Series:

@@ -11,7 +11,7 @@ LATE_S, LATE_SHARE = 0.01, 0.1
 
 
 def remarks(recording: Recording, summary: Summary) -> list[str]:
-    """As sentences, the gravest first."""
+    """Remarks as sentences, the gravest first."""
     return [*_broken(recording, summary), *_misleading(recording, summary), *_missing(summary), *_warmup(summary)]
 
 

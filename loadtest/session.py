@@ -25,7 +25,7 @@ from loadtest.workload import Item, make_item, parse_mix
 def measure(plan: Plan, server: Server, out: Path, say: Report, predictor: Predictor | None = None) -> int:
     """Load a server that runs, record to a file, and compare every answer with the predictor's, if there is one.
 
-    The number of distinct answers that are wrong. CalvariaError UNAVAILABLE where nobody answers.
+    Returns the number of distinct answers that are wrong. CalvariaError UNAVAILABLE where nobody answers.
     """
     _allow_many_connections()
     with say.stage("Making what is sent"):

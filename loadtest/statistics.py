@@ -13,7 +13,7 @@ DEFINITION = (
 )
 
 Percentiles = dict[str, float | None]
-"""By name, such as p99; None where the values are too few for it."""
+"""Percentiles by name, such as p99; None where the values are too few for it."""
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -93,7 +93,7 @@ class Summary:
 
 
 def summarise(recording: Recording, warmup_s: float | None = None) -> Summary:
-    """`warmup_s` instead of the run's own. CalvariaError BAD_OPTION where no request is left to report on."""
+    """Sum up a recording; `warmup_s` replaces its own. CalvariaError BAD_OPTION where no request is left to report on."""
     warmup_s = recording.run.plan["warmup_s"] if warmup_s is None else warmup_s
     measured = sorted((each for each in recording.requests if each.scheduled_s >= warmup_s), key=lambda each: each.scheduled_s)
     if not measured:

@@ -62,7 +62,7 @@ class Ingredient:
 
     @property
     def voxels(self) -> int:
-        """Along an edge, of one that is not bad."""
+        """Voxels along an edge; not for bad ones."""
         return int(self.name.removeprefix(SHELL_PREFIX))
 
 

@@ -25,7 +25,7 @@ SIZE = 8
 """Edge of the grid that networks run on; few sites suffice, since all sizes share kernels."""
 
 LARGEST_SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
-"""Of a block, as CUDA's programming guide has it for compute capabilities 8.0 and 9.0."""
+"""Shared memory of a block, as CUDA's programming guide has it for compute capabilities 8.0 and 9.0."""
 
 
 def record(path: Path) -> None:

@@ -28,7 +28,7 @@ CLOCK = {
 
 
 FEATURES = ("bfloat16", "float32")
-"""In which the heaviest convolution is measured on a GPU."""
+"""Types in which the heaviest convolution is measured on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ DEFAULTS = {"cpu": "native,reference,minkowski,dense", "cuda": ",".join(["native
 
 
 def engine_names(listed: str) -> list[str]:
-    """From a list with commas. CalvariaError BAD_OPTION for an unknown or repeated name."""
+    """Engines named in a list with commas. CalvariaError BAD_OPTION for an unknown or repeated name."""
     names = [name.strip() for name in listed.split(",")]
     unknown = [name for name in names if name not in ENGINES]
     if unknown or len(set(names)) < len(names):
@@ -182,7 +182,7 @@ def _figures(measured: Measured, first: Measured, active: int) -> list[str]:
 
 
 def _memory(measured: Measured) -> tuple[int, int]:
-    """Peak and how much of it the work is: of the process on a CPU; reserved and allocated by PyTorch on a GPU."""
+    """Peak memory, and how much of it the work is, bytes: of the process on a CPU; reserved and allocated by PyTorch on a GPU."""
     if measured.gpu_allocated_bytes is not None and measured.gpu_reserved_bytes is not None:
         return measured.gpu_reserved_bytes, measured.gpu_allocated_bytes
     return measured.peak_bytes, measured.peak_bytes - measured.baseline_bytes
@@ -210,7 +210,7 @@ def _faster_dense(rows: Sequence[Row]) -> Row | None:
 
 
 def _heaviest(folder: str, channels: str, device: str, dtype: str) -> dict[str, Any]:
-    """As `calvaria.bench.heaviest` found it; its failure costs nothing else that was measured."""
+    """The heaviest convolution, by `calvaria.bench.heaviest`; its failure costs nothing else that was measured."""
     try:
         found: dict[str, Any] = alone("calvaria.bench.heaviest", json.dumps([folder, channels, device, dtype]))
     except RuntimeError as error:

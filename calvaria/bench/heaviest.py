@@ -31,7 +31,7 @@ class Heaviest:
 
 @torch.no_grad()
 def heaviest(masks: list[torch.Tensor], channels: int, device: torch.device, dtype: torch.dtype) -> Heaviest:
-    """Median over fresh random features, where the masks' own sites are kept."""
+    """Time of the decision: median over fresh random features, where the masks' own sites are kept."""
     sites = SiteSet.from_masks(masks).to(device)
     candidates = sites.parents.reached(2)
     union = candidates.union(sites)

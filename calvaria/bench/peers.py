@@ -20,17 +20,17 @@ from calvaria.sparse import SiteSet
 from calvaria.sparse.taps import SIDE, taps
 
 TUNING_RUNS = 2
-"""How often TorchSparse's tuner, which takes the mean, times each choice; about 65 choices in this network."""
+"""Times that TorchSparse's tuner, which takes the mean, measures each of about 65 choices in this network."""
 
 
 class Peer(Protocol):
     """What the network asks of an engine. Places: int [N, 4], (batch, x, y, z) in cells of their stride."""
 
     def convolution(self, c_in: int, c_out: int, kernel: int, stride: int) -> nn.Module:
-        """With a bias, then ReLU; at stride 1 onto its input's sites in their order, at stride 2 onto their parents."""
+        """A convolution with bias and ReLU: at stride 1 onto its input's sites in their order, at stride 2 onto their parents."""
 
     def tensor(self, features: Tensor, places: Tensor, shape: list[int], batch: int, stride: int) -> Any:
-        """`shape`: of the grid in cells of its stride, which `stride` gives in finest cells."""
+        """The engine's tensor. `shape`: of the grid in cells of its stride; `stride`: in finest cells."""
 
     def features(self, x: Any) -> Tensor: ...
 
@@ -131,7 +131,7 @@ class Spconv:
         return x.indices  # type: ignore[no-any-return]
 
     def tune(self, network: nn.Module, sites: SiteSet) -> None:
-        """At the first use of each pair of channels, by spconv itself."""
+        """Nothing: spconv tunes itself at the first use of each pair of channels."""
 
 
 class TorchSparse:
@@ -154,7 +154,7 @@ class TorchSparse:
         return x.coords  # type: ignore[no-any-return]
 
     def tune(self, network: nn.Module, sites: SiteSet) -> None:
-        """By its autotuner, which times its ways of computing for each stride and kernel in turn."""
+        """Run its autotuner, which times its ways of computing for each stride and kernel in turn."""
         with TemporaryDirectory() as folder:  # the tuner writes what it found, and would read it again
             given = {"n_samples": TUNING_RUNS, "collect_fn": lambda sample: sample, "save_dir": folder}
             self.engine.tune(network, [sites] * TUNING_RUNS, **given, verbose=False, skip_warning=True)
@@ -181,13 +181,13 @@ class WarpConvNet:
         return x.feature_tensor  # type: ignore[no-any-return]
 
     def places(self, x: Any) -> Tensor:
-        """Not its own `batch_indexed_coordinates`, which counts the items on the CPU."""
+        """Places, not by its own `batch_indexed_coordinates`, which counts the items on the CPU."""
         counts = x.offsets.diff().to(x.coordinate_tensor.device)
         items = torch.arange(len(counts), dtype=torch.int32, device=counts.device)
         return torch.cat([items.repeat_interleave(counts, output_size=len(x.coordinate_tensor))[:, None], x.coordinate_tensor], 1)
 
     def tune(self, network: nn.Module, sites: SiteSet) -> None:
-        """At the first use of each pair of channels with about so many sites, by WarpConvNet itself."""
+        """Nothing: WarpConvNet tunes itself at the first use of each pair of channels with about so many sites."""
 
 
 PEERS: dict[str, Callable[[], Peer]] = {"spconv": Spconv, "torchsparse": TorchSparse, "warpconvnet": WarpConvNet}

@@ -40,7 +40,7 @@ Run = Callable[[], Tensor]
 """One timed run; gives the logits of the candidates at stride 1, [N]."""
 
 Subject = Callable[[Sequence[Tensor]], Run]
-"""From masks, bool [X, Y, Z] on the host. Raises NotMeasured where they are too large."""
+"""Makes a run from masks, bool [X, Y, Z] on the host. Raises NotMeasured where they are too large."""
 
 
 class NotMeasured(Exception):
@@ -91,7 +91,7 @@ def _sparse(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Subject:
-    """Answers are the plan's, steps of training the learner's, whose parameters are the network's; in mixed precision for another type."""
+    """A subject that answers by the plan and trains by the learner, with the network's parameters; in mixed precision if bfloat16."""
 
     def subject(masks: Sequence[Tensor]) -> Run:
         packed = SiteSet.from_masks(masks) if device.type != "cpu" else None

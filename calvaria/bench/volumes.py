@@ -33,7 +33,7 @@ def masks(volume: str, batch: int) -> list[Mask]:
 
 
 def save(path: Path, items: list[Mask]) -> None:
-    """Packed to bits, so that reading them again costs little time and memory."""
+    """Write masks packed to bits, so that reading them again costs little time and memory."""
     arrays: dict[str, NDArray[np.generic]] = {f"bits{i}": np.packbits(item) for i, item in enumerate(items)}
     np.savez(path, shapes=np.array([item.shape for item in items]), **arrays)  # type: ignore[arg-type]
 

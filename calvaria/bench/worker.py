@@ -51,7 +51,7 @@ class Measured:
 
 
 def measure(job: Job) -> Measured:
-    """Raises NotMeasured where the subject cannot run here."""
+    """Measure a subject. Raises NotMeasured where it cannot run here."""
     device = torch.device(job.device)
     network = example_network(job.channels).train(job.train).to(device)
     subject = load(job.subject, network, device)

@@ -42,7 +42,7 @@ class Answer:
     seconds  the server's time by stage
     warning  what the server warns of, as sentences
 
-    Over gRPC, which carries nothing but the body, there are neither; a report says both.
+    Over gRPC, which carries nothing but the body, both are empty; a report has them.
     """
 
     body: bytes
@@ -56,7 +56,7 @@ class Answer:
 
     @cached_property
     def report(self) -> Report | None:
-        """What came with several outputs, or was asked for."""
+        """The report that came with several outputs, or was asked for."""
         return Report.from_json(self.files[REPORT_FILE]) if self.files else None
 
     @cached_property
@@ -130,7 +130,7 @@ class Caller(ABC):
     def request(
         self, model: str, source: Source, *, image: Scan | None = None, progress: Watch | None = None, **options: Unpack[Options]
     ) -> Answer:
-        """The same as files, in the input's format unless another is asked for, with the server's stage times."""
+        """Outputs as files, in the input's format unless another is asked for, with the server's stage times."""
         scan = None if image is None else encode_source(image)
         return self.send(model, encode_source(source), encode_options(**options), progress, scan)
 
@@ -143,7 +143,7 @@ class Caller(ABC):
         return self.retry.call(lambda: self._send(model, body, options, progress, image))
 
     def read_token(self) -> str | None:
-        """None where there is none; CalvariaError UNAUTHORIZED for what no header could carry, without repeating it."""
+        """The token; None without one. CalvariaError UNAUTHORIZED for what no header could carry, without repeating it."""
         token = (self.token or find_token(self.key_file) or "").strip()
         if not (token.isascii() and token.isprintable()):
             raise CalvariaError(ErrorCode.UNAUTHORIZED, "The token holds characters that no token has. Give the client the key_file.json.")
@@ -183,7 +183,7 @@ def trusted_pem() -> bytes | None:
 
 
 def readable(ca_file: Path | str) -> Path:
-    """The same file; BAD_OPTION unless it can be read and may hold certificates."""
+    """The file itself; BAD_OPTION unless it can be read and may hold certificates."""
     with reading(ca_file):
         ok = b"-----BEGIN CERTIFICATE-----" in Path(ca_file).read_bytes()
     if not ok:
@@ -192,7 +192,7 @@ def readable(ca_file: Path | str) -> Path:
 
 
 def accept(answer: Answer) -> Answer:
-    """The same answer, unless its body is a refusal, which is raised: Busy, or a CalvariaError."""
+    """The answer itself, unless its body is a refusal, which is raised: Busy, or a CalvariaError."""
     refusal = decode_refusal(answer.body)
     if refusal:
         raise Busy(refusal.code, refusal.message) if refusal.code is ErrorCode.UNAVAILABLE else refusal

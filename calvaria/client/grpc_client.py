@@ -16,14 +16,14 @@ from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 NO_LIMIT = -1
 OPTIONS = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
-"""gRPC would refuse to receive more than 4 MB."""
+"""Options of a channel: gRPC would refuse to receive more than 4 MB."""
 
 UNREACHED = "connect", "resol"
 """What gRPC says of a server that is not there, or whose name nobody knows ("resolving", "DNS resolution")."""
 
 
 BROKEN_OFF = "Socket closed", "Stream removed", "onnection reset", "Broken pipe", "GOAWAY", "End of TCP stream"
-"""What it says where a connection ended amid a call, which the server may have taken."""
+"""What gRPC says where a connection ended amid a call, which the server may have taken."""
 
 
 class GrpcClient(Caller):

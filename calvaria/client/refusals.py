@@ -49,7 +49,7 @@ BY_WORDS = {
 
 
 def from_http(status: int, body: bytes) -> CalvariaError:
-    """From an answer that is no volume and no refusal of ours."""
+    """The error in an answer that is neither a volume nor a refusal of ours."""
     if b"only accepts HTTPS" in body:
         return CalvariaError(ErrorCode.UNAVAILABLE, "The server speaks TLS alone: give the client an address that begins with https.")
     if status == 502:

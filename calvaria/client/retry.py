@@ -30,9 +30,10 @@ Watch = Callable[[Transfer], None]
 class Retry:
     """Send again what met a busy server, and nothing else: not what failed, was refused, timed out or found no server.
 
-    times    at most so often, after the first time
-    first_s  the longest wait before the first of them, doubled for each later one and never above
-    most_s   this. The wait is drawn between half of that and all of it, so that clients refused together do not come back together
+    times    how often at most, after the first time
+    first_s  the longest wait before the first of them, doubled for each later one
+    most_s   the longest wait of all. Each is drawn between half of its length and all of it, so that clients refused together do not come
+             back together
     sleep, draw  the clock and the chance, for tests; `draw` gives a number from 0 to 1
     """
 

@@ -69,7 +69,7 @@ class Wanted:
         return str(self.whole or self.folder or f"generated{voxels}")
 
     def made_of(self, assessment: Assessment) -> str | int:
-        """What makes the same names other cases, all of them: the size and time of a whole volume's file, the generator's version.
+        """What all cases depend on beside their names: the size and time of a whole volume's file, the generator's version.
 
         Cases from a folder know their own files.
         """

@@ -23,7 +23,7 @@ def answer_file(
 ) -> Report:
     """Write the answer for a file to `out`: one output in the format that its suffix names, or a ZIP with a report.
 
-    `image`: of the scan that the mask was drawn in. `options`: see Options; what stands in the way of writing the answer is refused
+    `image`: the scan that the mask was drawn in. `options`: see Options; what stands in the way of writing the answer is refused
     before any work is done.
     """
     if not out.parent.is_dir():

@@ -52,7 +52,7 @@ class Row:
 
     @classmethod
     def failed(cls, name: str, source: str, error: Exception) -> "Row":
-        """Of whatever was raised; what is no refusal is logged whole."""
+        """The row of a file that failed; what is no refusal is logged whole."""
         refused = isinstance(error, CalvariaError)
         if not refused:
             _log.error("%s: %r", source, error, exc_info=error)

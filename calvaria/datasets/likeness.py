@@ -32,7 +32,7 @@ REGIONS = {
     "vertex": ((0, 180), (70, 88)),
     "occipital": ((150, 180), (-5, 40)),
 }
-"""Of the vault, on both sides: ranges of azimuth and of elevation, degrees."""
+"""Regions of the vault, on both sides: ranges of azimuth and of elevation, degrees."""
 
 RAY_DEG = 1.5
 STEP_MM = 0.4
@@ -42,15 +42,15 @@ DEEPEST_MM = 25.0
 THIN_MM = 2.0
 CURVATURE_MM = 3.0
 ROUGHNESS_RAYS = 2.5
-"""Deviation of the Gaussian, in rays, beyond which an unevenness counts as shape: about 5 mm on the vault."""
+"""Deviation of the Gaussian, in rays, that tells roughness from shape: about 5 mm on the vault."""
 LUMP_RAYS = 10.0
-"""The same, beyond which the bone counts as thick there rather than uneven: about 2 cm."""
+"""Deviation of the Gaussian, in rays, that tells lumps from thick bone: about 2 cm."""
 MIRROR_MM = 3.0
 BENT_MM = 1.0
 LOWEST_DEG = 10.0
-"""Where the vault is compared with its mirror image, above the level of the brain case's middle."""
+"""Elevation, degrees, above which the vault is compared with its mirror image."""
 WIDTH = 120
-"""Of the table where no terminal says how wide it is."""
+"""Width of the table where no terminal says how wide it is."""
 DRAWN = 5
 """Generated skulls in a picture at most."""
 
@@ -121,7 +121,7 @@ def likeness(given: BinaryVolume, generated: Iterable[BinaryVolume]) -> list[Row
 
 
 def table(rows: Iterable[Row], title: str) -> Table:
-    """For the terminal; what differs is marked."""
+    """A table for the terminal; what differs is marked."""
     shown = Table(title=title)
     shown.add_column("measurement", no_wrap=True)
     for heading in ("given", "5 %", "median", "95 %", ""):
@@ -227,7 +227,7 @@ def _asymmetry(skull: BinaryVolume) -> dict[str, float]:
 
 
 def _straight(skull: BinaryVolume, reflection: Affine) -> dict[str, float]:
-    """Of its outer surface, from the image as it is."""
+    """Distance of the outer surface from the mirror image as it is."""
     rays = _Rays.through(BinaryVolume(skull.mask, _upright(reflection) @ skull.affine))
     level = (rays.elevation > LOWEST_DEG) & (rays.elevation < 65)
     radius = _smoothed(rays.outermost)
@@ -239,7 +239,7 @@ def _straight(skull: BinaryVolume, reflection: Affine) -> dict[str, float]:
 
 
 def _bent(skull: BinaryVolume, fitted: Reflection, coarse: WorkingGrid) -> dict[str, float]:
-    """Of both tables, from the image bent to lie on the skull, as completion's second network sees it. `fitted` is of `coarse` cells."""
+    """Distance of both tables from the bent mirror image, as completion's second network sees it. `fitted` is of `coarse` cells."""
     grid = WorkingGrid.over(skull, BENT_MM, MIRROR_MM)
     share = grid.coarsen(skull.mask)
     image = bend(share, BENT_MM, between(fitted, coarse, grid))

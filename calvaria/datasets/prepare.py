@@ -48,10 +48,10 @@ class Recipe:
 
 
 MOST_LABELS = 256
-"""Of a map, air among them."""
+"""Most labels of a map, air among them."""
 
 SEEN = 2**20
-"""So many voxels show how much samples differ."""
+"""Voxels looked at, about, to see how much samples differ."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _convert(job: Job, missing: dict[int, str], dataset: DataSet, subject: "_Fro
 
 @dataclass(frozen=True, eq=False)
 class _FromVolume:
-    """What was a mask, or a CT before it was thresholded."""
+    """A mask, from a file of masks or thresholded from a CT."""
 
     volume: BinaryVolume
     kind: str
@@ -145,7 +145,7 @@ def _box(path: Path) -> Extent:
 
 
 def _subject(path: Path, together: list[Path], recipe: Recipe, box: Callable[[Path], Extent]) -> _FromVolume | _FromMesh:
-    """What a file holds; together with what it must share a grid; how to learn the box of a mesh."""
+    """What a file holds. `together`: the files that share its grid; `box`: gives the box of a mesh."""
     if suffix_of(path, MESHES):
         surface = read_mesh(path)
         log_warnings(path, surface.warnings)

@@ -46,7 +46,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one volume: counts by resolution, coarsest first, and sites at its finest by stride, 1 to 64."""
+    """One volume's counts by resolution, coarsest first, and its sites at the finest by stride, 1 to 64."""
 
     counts: tuple[Count, ...]
     sites: tuple[int, ...]
@@ -101,7 +101,7 @@ class Level:
 
     @property
     def across(self) -> float:
-        """Mean number of voxels across a slice; likewise the others."""
+        """Mean number of voxels across a slice."""
         return float(np.mean([count.resolution for count in self.counts]))
 
     @property

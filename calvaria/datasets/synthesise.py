@@ -11,9 +11,9 @@ from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.volume import BinaryVolume
 
 SKULLBREAK_DEFECTS = ("bilateral", "frontoorbital", "parietotemporal", "random", "random")
-"""Of each of SkullBreak's skulls."""
+"""Defects of each of SkullBreak's skulls."""
 MOST_DEFECTS = 100
-"""Of a skull, so that no two skulls' defects have the same seed."""
+"""Most defects of a skull, so that no two skulls' defects have the same seed."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ CELL_MM = 1.0
 MARGIN_CELLS = 8
 CLOSING_MM = 90.0  # a ball that does not fit into the brain's cavity
 CLOSING_CELL_MM = 2.0
-BONE_PERCENT = 90.0  # of the bone in the upper head lies no deeper than a bone's thickness
-FACE_SHARE = 0.45  # of the height of the occupied cells, from below
+BONE_PERCENT = 90.0  # share of the bone in the upper head that lies no deeper than a bone's thickness
+FACE_SHARE = 0.45  # share of the height of the occupied cells, from below, that is face
 OPENING_MM = 1.5
 
 

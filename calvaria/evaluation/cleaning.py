@@ -67,7 +67,7 @@ REACHING: Mapping[str, Reaching] = {"opening": opening, "closing": closing, "Gau
 
 
 def mean_dice(cleaning: Cleaning, cases: Sequence[RefinementCase]) -> float:
-    """Of masks once cleaned, against the truth."""
+    """Mean Dice of cleaned masks against the truth."""
     return float(np.mean([dice(cleaning(case.given).mask, case.truth.mask) for case in cases]))
 
 

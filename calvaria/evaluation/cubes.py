@@ -26,7 +26,7 @@ SLICES_MM = 2.0, 5.0
 SHIFT = 1 / 64
 """How far the placements of one skull in its cube lie apart at most, as a share of the cube: a voxel of the coarsest grid."""
 
-SCAN_MM = 4.0  # any voxel tells a generated scan's field of view
+SCAN_MM = 4.0  # coarse voxels suffice to tell a generated scan's field of view
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Resolutions:
     """A row of the test.
 
     fine    voxels along each axis of the truth's cube
-    coarse  of the cube that is given; None: slices of SLICES_MM with the truth's pixels
+    coarse  voxels of the cube that is given; None: slices of SLICES_MM with the truth's pixels
     method  a coarse voxel is occupied where more than half of it is, or where the fine voxel at its centre (beside it, beyond) is
     """
 

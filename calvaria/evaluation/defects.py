@@ -18,7 +18,7 @@ from calvaria.vault.cavity import Cavity, Points, box_around, direction
 from calvaria.volume import BinaryVolume, Mask
 
 SMALLEST_MM3 = 1000.0
-SMALLEST_SMALL_MM3 = 400.0  # of kind "small", and of the lesser of two pieces
+SMALLEST_SMALL_MM3 = 400.0  # of kind "small", and of each of two pieces
 FLOATING_MM3 = 2000.0  # an island of bone that a cut leaves is taken with it up to this size
 TRIES = 16
 STREAM = 20_230_825  # keeps these random numbers apart from every other use of a seed

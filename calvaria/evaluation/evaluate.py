@@ -21,7 +21,7 @@ from calvaria.volume import BinaryVolume
 
 MODEL = "Calvaria"
 WIDTH = 240
-"""Of tables in files and logs: the widest has eleven columns, with intervals in most."""
+"""Characters across tables in files and logs: the widest has eleven columns, with intervals in most."""
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Evaluation:
                 log.warning("no picture of %s: %r", case.name, error)
 
     def _strip(self, case: str) -> Path:
-        """Of each case another, whatever is in its name."""
+        """A case's strip: another for each, whatever is in its name."""
         return (self._strips or Path()) / (quote(case, safe=" ,", errors="surrogateescape") + ".png")
 
 

@@ -35,7 +35,7 @@ BASELINES = {"shape-based": shape_based, "linear": linear, "nearest": nearest_ne
 
 
 def _above(coarse: BinaryVolume, values: Field, threshold: float, extras: Extras) -> BinaryVolume:
-    """Nothing is above it where all coarse voxels around are empty, so only what lies near the occupied ones is looked at."""
+    """Where interpolated values exceed a threshold. None does where all coarse voxels around are empty: only others are looked at."""
     target = answer_grid(coarse, extras)
     scale = np.array(target.shape) / coarse.shape
     near = grown(bounding_box(coarse.mask), (1, 1, 1), coarse.shape)

@@ -60,7 +60,7 @@ def share(count: int, of: int) -> Estimate:
 
 
 def _mean(values: Values, weights: NDArray[np.int64]) -> Values:
-    """Infinite where one that is drawn is, whatever is not drawn; no number where two infinities are opposed."""
+    """Means by each row of weights: infinite where a drawn value is, NaN where two opposed infinities are."""
     finite = np.isfinite(values)
     means = weights @ np.where(finite, values, 0) / weights.sum(axis=1)
     with np.errstate(invalid="ignore"):  # of opposed infinities
@@ -68,7 +68,7 @@ def _mean(values: Values, weights: NDArray[np.int64]) -> Values:
 
 
 def _median(values: Values, weights: NDArray[np.int64]) -> Values:
-    """Of values repeated as often as each row of weights says: the middle one, or the mean of the middle two."""
+    """Medians of values repeated as often as each row of weights says: the middle one, or the mean of the middle two."""
     order = np.argsort(values)
     reached = np.cumsum(weights[:, order], axis=1)
     total = reached[:, -1:]

@@ -18,8 +18,8 @@ Distances = NDArray[np.float32]
 
 BORDER_MM = 10.0
 TOLERANCE_MM = 1.0
-ROUNDING = 1e-5  # of distances in single precision: what lies exactly at a limit counts as within
-SEARCH_MM = 12.0  # around differing surfaces, at first
+ROUNDING = 1e-5  # relative, as distances have single precision: what lies exactly at a limit counts as within
+SEARCH_MM = 12.0  # searched around differing surfaces at first
 
 
 def dice(a: Mask, b: Mask) -> float:
@@ -87,14 +87,14 @@ def reconstruction_error(a: Mask, b: Mask) -> float:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """From every surface voxel of each of two masks to the other's surface: `shared` of them are 0, the others in `apart_mm` [n]."""
+    """Distances of every surface voxel of two masks to the other's surface: `shared` of them are 0, the others in `apart_mm` [n]."""
 
     shared: int
     apart_mm: Distances
 
     @classmethod
     def between(cls, a: Mask, b: Mask, spacing_mm: Spacing) -> "SurfaceDistances":
-        """Infinite all of them where one mask is empty; none where both are."""
+        """The distances of two masks: all infinite where one is empty, none where both are."""
         _check_same_shape(a, b)
         box = bounding_box(a | b)
         surface_a, surface_b = _surface(a[box]), _surface(b[box])
@@ -105,7 +105,7 @@ class SurfaceDistances:
         return cls(of_both - len(apart), apart)
 
     def percentile(self, percent: float) -> float:
-        """Of all distances, mm; 0 where there are none."""
+        """Percentile of all distances, mm; 0 where there are none."""
         total = self.shared + len(self.apart_mm)
         if total == 0 or np.isinf(self.apart_mm).any():
             return 0.0 if total == 0 else float("inf")
@@ -137,7 +137,7 @@ def _apart_mm(surface_a: Mask, surface_b: Mask, spacing_mm: Spacing) -> Distance
 
 
 def _distance_to(mask: Mask, spacing_mm: Spacing) -> Distances:
-    """From every voxel to the nearest of a mask that has some, mm."""
+    """Distance of every voxel, mm, to the nearest of a mask that is not empty."""
     distances: Distances = edt.edt(~mask, anisotropy=spacing_mm)
     return distances
 

@@ -27,7 +27,7 @@ RAGGED_MM, VORONOI_MM = 14.0, 4.0
 """Radii of a ragged piece of the border, and of a Voronoi cell at most."""
 
 ISLANDS_SHARE = 0.08
-"""Of what is wrong, at most: the rest must not be mended by keeping the largest component."""
+"""Largest share of islands in what is wrong: the rest must not be mended by keeping the largest component."""
 
 FLAT = ndimage.generate_binary_structure(3, 1) & (np.arange(3) == 1)  # within a slice
 
@@ -53,7 +53,7 @@ class _Work:
 
 
 def corrupted(truth: BinaryVolume, seed: int, others: Mask | None = None) -> BinaryVolume:
-    """A mask with mistakes, of a Dice by chance in DICE against the truth.
+    """A mask with mistakes; its Dice against the truth is drawn from DICE.
 
     truth   must not be empty; what is in it matters little: any organ, a brain, a skull
     others  bool [X, Y, Z]: what organs beside it occupy; where it touches any, leaks go there half the time
@@ -93,7 +93,7 @@ def _after(axis: int) -> tuple[slice, ...]:
 
 
 def _leak(work: _Work, mask: Mask) -> Mask:
-    """Into a neighbour that touches, or into what is around."""
+    """A growth into a neighbour that touches, or into what is around."""
     touched = np.argwhere(work.touched & ~mask)
     if len(touched) and work.rng.random() < 0.5:
         return mask | _growth(work, work.pick(touched), work.others & ~mask)
@@ -135,7 +135,7 @@ KINDS: Mapping[str, Callable[[_Work, Mask], Mask]] = {"leak": _leak, "missing": 
 
 
 def _blocks(work: _Work, mask: Mask) -> Mask:
-    """Blocks, or thick slices, that belong to the mask where at least half of them does."""
+    """A mask in blocks, or thick slices, each inside where at least half of it was."""
     edge = work.rng.uniform(2.0, 4.5)
     across = 1 if work.rng.random() < 0.5 else max(1, round(edge / work.spacing_mm[0]))
     steps = across, across, max(1, round(edge / work.spacing_mm[2]))
@@ -151,7 +151,7 @@ def _blocks(work: _Work, mask: Mask) -> Mask:
 
 
 def _with_islands(work: _Work, mask: Mask) -> Mask:
-    """None, one or two stray pieces, small in comparison with what else is wrong. Crumbs that came off by chance are dropped."""
+    """A mask with up to two stray pieces, small in comparison with what else is wrong. Crumbs that came off by chance are dropped."""
     room = int(ISLANDS_SHARE / 2 * np.count_nonzero(mask ^ work.truth))
     mask = cc3d.dust(mask, threshold=max(2, room // 8), connectivity=26).astype(np.bool_)
     free = edt.edt(~(mask | work.truth), anisotropy=work.spacing_mm) > 3 * max(work.spacing_mm)

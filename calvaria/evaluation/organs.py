@@ -15,13 +15,13 @@ SOURCES = DRAWN, NETWORK
 """Whose mistakes: see `calvaria.evaluation.mistakes`, and `calvaria.segmenter`."""
 
 MOST_VOXELS = 160
-"""Along an axis: the ends of long organs are cut off where voxels are small."""
+"""Most voxels along an axis: the ends of long organs are cut off where voxels are small."""
 
 
 def mistaken(seeds: range, organs: Sequence[str] = ORGANS, sources: Sequence[str] = SOURCES, *, imaged: bool = False) -> list[Planned]:
     """Organs of each chest for each source that has them, on voxels of 0.7 to 2.5 mm by chance; `imaged`: with the scan.
 
-    Of all organs from all sources half the masks are the network's: of its organs one by turns is not drawn.
+    Of all organs and sources half the masks are the network's: one of its organs, by turns, has no drawn mask.
     """
     check_held_out(seeds, "Chests")
     return [_planned(seed, organ, source, imaged) for seed in seeds for organ, source in _asked(seed, organs, sources)]

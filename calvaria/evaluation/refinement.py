@@ -19,7 +19,7 @@ from calvaria.tasks.refinement import REFINED
 from calvaria.volume import BinaryVolume
 
 SCAN = "scan"
-"""Among the kinds that are wanted: the scan comes with every mask."""
+"""The kind that asks for the scan with every mask."""
 
 RIGHT = "right"
 

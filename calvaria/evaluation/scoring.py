@@ -16,7 +16,7 @@ Outputs = Mapping[str, BinaryVolume]
 """A task's outputs by name, on the grid that the task says."""
 
 Method = Callable[[BinaryVolume, Extras], Outputs]
-"""What is given, and on what grid the answer is wanted; outputs out."""
+"""A method: from what is given, and on what grid the answer is wanted, to outputs."""
 
 
 @dataclass(frozen=True, eq=False)

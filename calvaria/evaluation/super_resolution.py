@@ -15,7 +15,7 @@ from calvaria.volume import BinaryVolume
 FINE = "fine"
 
 ROWS = {"64-128": Resolutions(128, 64), "64-256": Resolutions(256, 64), "64-512": Resolutions(512, 64), "128-256": Resolutions(256, 128)}
-"""Those of Li et al., Sci Rep 13 (2023), doi 10.1038/s41598-023-47437-6."""
+"""The pairs of grids of Li et al., Sci Rep 13 (2023), doi 10.1038/s41598-023-47437-6."""
 
 GRIDS = (
     ROWS
@@ -33,7 +33,7 @@ def generated(drawn: Drawn) -> list[Planned]:
 def of_whole(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     """One skull, each seed placing it a little differently, in every row that its grid supports.
 
-    CalvariaError BAD_OPTION where it supports none of those that are wanted.
+    CalvariaError EMPTY_MASK, or BAD_OPTION where it does not support every kind that is named, or any row at all.
     """
     if not skull.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, f"{name} is empty: there is no skull to make coarser.")

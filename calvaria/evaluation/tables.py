@@ -56,7 +56,7 @@ def differences(rows: Sequence[Row], figures: Iterable[Figure], model: str) -> l
 
 
 def _difference(of_model: Answered, rivals: Mapping[str, Answered], figure: Figure, model: str) -> str | None:
-    """None without cases that both have answered."""
+    """A sentence on one figure; None without cases that both have answered."""
     towards = -1 if figure.better == "less" else 1
     strongest = max(rivals, key=lambda name: towards * _typical([row.figures[figure.name] for row in rivals[name].values()], figure))
     shared = [case for case in of_model if case in rivals[strongest]]

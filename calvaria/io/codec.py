@@ -17,10 +17,10 @@ from calvaria.labels import LabelMap
 from calvaria.volume import Affine, BinaryVolume
 
 VOLUME_FORMATS = ("nrrd", "nii", "nii.gz")
-"""What is read and written."""
+"""Formats of volumes, read and written."""
 
 FORMATS = (*VOLUME_FORMATS, "stl")
-"""What is written: a volume, or its surface (see `calvaria.io.mesh`)."""
+"""Formats that are written: volumes, and surfaces (see `calvaria.io.mesh`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def format_of(path: Path | str) -> str:
 
 
 def _reading(promise: Promise) -> Promise:
-    """The same, its reading too guarded against damaged gzip data."""
+    """A promise whose reading, too, is guarded against damaged gzip data."""
 
     def read() -> Image:
         with refusing_bad_gzip():

@@ -11,11 +11,12 @@ from calvaria.geometry import bounding_box
 from calvaria.volume import BinaryVolume, Mask
 
 MOST_TRIANGLES = 500_000
-"""Of a surface: 25 MB as STL. What would take more is drawn on blocks of 2, 3, 4 … voxels along each axis."""
+"""Most triangles of a surface: 25 MB as STL. A larger one is drawn on blocks of 2, 3, 4 … voxels along each axis."""
 
 SMOOTHING_STEPS = 20
-"""Each shrinks the surface a little and grows it again. A ball of radius 30 voxels is round to 0.10 voxels then, not 0.21 (standard
-deviation of the radius), its area right to 0.6 %, not 9 %, and its volume to 0.1 %. Long terraces of gently sloping planes stay."""
+"""Each step shrinks the surface a little and grows it again. A ball of radius 30 voxels is round to 0.10 voxels then, not 0.21 (standard
+deviation of the radius), its area right to 0.6 %, not 9 %, and its volume to 0.1 %. Long terraces of gently sloping planes stay.
+"""
 
 _SHRINK, _GROW = 0.5, -0.53  # Taubin's lambda and mu (SIGGRAPH 1995): together they keep the volume
 _FARTHEST = 0.5  # blocks

@@ -17,7 +17,7 @@ from calvaria.volume import Affine, BinaryVolume
 MAGIC = b"NRRD"
 
 _MAX_HEADER_BYTES = 2**18
-_MAX_FIELDS_BYTES = 2**13  # of the fields that are read; the parser's time grows with the square of a line
+_MAX_FIELDS_BYTES = 2**13  # most of the fields that are read; the parser's time grows with the square of a line
 _DETACHED = re.compile(rb"data ?file\s*:(?!=)", re.IGNORECASE)
 _READ = re.compile(
     rb"(dimension|type|encoding|endian|sizes|spacings|units|axis ?mins|centers|centerings|line ?skip|byte ?skip"
@@ -82,7 +82,7 @@ def serialise(volume: BinaryVolume) -> bytes:
 
 
 def serialise_scan(samples: NDArray[Any], affine: Affine) -> bytes:
-    """The same of real numbers [X, Y, Z] such as HU, rounded to signed short."""
+    """A gzip-encoded NRRD of real numbers [X, Y, Z] such as HU, rounded to signed short."""
     limits = np.iinfo(np.int16)
     return _file("short", np.rint(samples).clip(limits.min, limits.max).astype("<i2"), affine, "endian: little")
 
@@ -130,7 +130,7 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
 
 
 def _sizes(lines: list[str]) -> list[int]:
-    """As they are written: the parser cuts fractions off, and large numbers down."""
+    """The sizes as written: the parser cuts fractions off, and large numbers down."""
     fields = (line.partition(":") for line in reversed(lines))
     text = next(value for name, _, value in fields if name.strip() == "sizes")
     try:
@@ -200,13 +200,13 @@ def _geometry(header: dict[str, Any]) -> tuple[Affine, list[str]]:
 
 
 def _axes_of(header: dict[str, Any]) -> str:
-    """Whither the axes of the space that the header names run; of LPS where it names none."""
+    """Where the axes of the space run that the header names, in words; those of LPS where it names none."""
     x, y, _ = np.diag(_SPACES.get(header.get("space", "").lower(), np.eye(4)))[:3]
     return f"{'left' if x > 0 else 'right'}, {'posterior' if y > 0 else 'anterior'} and superior"
 
 
 def _first_centres(header: dict[str, Any]) -> Affine:
-    """Where an axis' first sample lies behind the least place of the axis, in voxels: mid-cell, but for nodes, as ITK has it."""
+    """Distance of each axis' first sample from the axis' least place, in voxels: half of one, but 0 for nodes, as ITK has it."""
     named = header.get("centers", header.get("centerings", ""))
     centres = named.split() if isinstance(named, str) else list(named)
     return np.array([0.0 if centre == "node" else 0.5 for centre in (centres if len(centres) == 3 else ["cell"] * 3)])

@@ -21,7 +21,7 @@ from calvaria.synthetic.lattice import Axis
 from calvaria.synthetic.thorax.anatomy import ORGANS
 
 WEIGHTS = Path(__file__).parents[2] / "models" / "segmenter" / "u-net.safetensors"
-"""Where this checkout ships them."""
+"""File of the weights that this checkout ships."""
 
 SCAN_MM, CELL_MM = 2.0, 4.0
 """Voxels of the scans that it sees, and what it looks at them in."""
@@ -84,7 +84,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> "Segmenter":
-        """CalvariaError BAD_OPTION where there are no weights."""
+        """A network with weights; CalvariaError BAD_OPTION where there are none."""
         if not path.exists():
             message = f"There are no weights of the dense network at {path}. Make them with `python -m calvaria.segmenter.train`."
             raise CalvariaError(ErrorCode.BAD_OPTION, message)

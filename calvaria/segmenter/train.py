@@ -20,11 +20,11 @@ from calvaria.synthetic.thorax.scan import scan
 CHESTS = 24
 ROUNDS = 24
 RATE = 6e-3
-"""Few chests, briefly: the network is there to make mistakes."""
+"""Peak learning rate. Few chests, briefly: the network is there to make mistakes."""
 
 
 def train(chests: int = CHESTS, rounds: int = ROUNDS) -> UNet:
-    """The same network every time, as far as one machine's arithmetic is."""
+    """Train the network: the same every time, as far as one machine's arithmetic is."""
     torch.manual_seed(0)
     network = UNet()
     lessons = [lesson(seed) for seed in track(TRAINING[-chests:], "chests")]

@@ -9,7 +9,7 @@ from calvaria.server.settings import MODEL_CONFIG
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
 VERSION_FILE = "calvaria-version.txt"
-"""In the archive: the version of the library that it was built with, and the only one it runs beside."""
+"""File in the archive with the library version that it was built with, and the only one it runs beside."""
 
 
 def build_archives(models: Path, handler: Path, store: Path, shipped: Path | None = None) -> list[Path]:

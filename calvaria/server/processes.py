@@ -16,7 +16,7 @@ import psutil
 
 STOP_TIMEOUT_S = 15.0
 STARTING_S = 10.0
-"""A note this young, and no process yet, is another start's."""
+"""A note younger than this, and no process yet, is another start's."""
 MARK = "TMPDIR"
 """The environment variable that holds the temporary folder."""
 

@@ -131,7 +131,7 @@ class Server:
 
     @property
     def threads(self) -> int:
-        """That each worker computes with, unless OMP_NUM_THREADS says otherwise."""
+        """Threads that each worker computes with, unless OMP_NUM_THREADS says otherwise."""
         return threads_each(sum(self.settings.workers.values()), cores())
 
     def serve_until_interrupted(self) -> None:
@@ -165,7 +165,7 @@ class Server:
                 raise _unavailable(f"Port {port} {reason} in {CONFIG}.")
 
     def _claim(self) -> str:
-        """The folder, for this server alone, whoever else starts one in it at the same time."""
+        """Claim the folder for this server alone, whoever else starts one in it at the same time."""
         (self.folder / RUN_FOLDER).mkdir(exist_ok=True)
         try:
             return self._processes.mark()
@@ -194,7 +194,7 @@ class Server:
             )
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Ours, unless it is given, but for what TorchServe prefers to its configuration file.
+        """The given environment, completed by ours, less what TorchServe prefers to its configuration file.
 
         Threads that wait do not spin: beside other processes that tripled the time of a network call on two cores.
         """

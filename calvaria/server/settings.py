@@ -60,7 +60,7 @@ class ServerSettings:
         path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
 
     def elsewhere(self, store: Path | None = None) -> "ServerSettings":
-        """The same on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
+        """These settings on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
         ports = iter(_free_ports(len(URLS) + len(GRPC_PORTS)))
         values = {**self.values, "model_store": str((store or self.model_store).resolve()), "grpc_inference_address": LOOPBACK}
         values |= {name: str(self.folder / values[name]) for name in FILES if name in values}
@@ -96,12 +96,12 @@ class ServerSettings:
 
     @property
     def certificate(self) -> Path | None:
-        """What this server shows of itself, where its addresses begin with https; None without one."""
+        """The certificate that this server shows, where its addresses begin with https; None without one."""
         return self.folder / self.values["certificate_file"] if "certificate_file" in self.values else None
 
     @property
     def grpc_certificate(self) -> Path | None:
-        """The same, where gRPC speaks TLS, too."""
+        """The certificate shown over gRPC, where that speaks TLS; else None."""
         return self.certificate if self.values.get("enable_grpc_ssl") == "true" else None
 
     @property
@@ -137,7 +137,7 @@ def _is_port(text: str) -> bool:
 
 
 def _workers_in(archive: Path) -> int:
-    """What a model's own configuration says; 0 if it leaves that open, or there is no archive."""
+    """Workers by a model's own configuration; 0 if it leaves that open, or there is no archive."""
     import yaml
 
     if not archive.is_file():

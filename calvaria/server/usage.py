@@ -38,5 +38,5 @@ def _sharing(server: Server) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Relative to where the user is, if it lies below."""
+    """A path, relative to where the user is if it lies below."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -30,7 +30,7 @@ def assumptions(sentences: Iterable[str]) -> Iterator[Notice]:
 
 
 def merged(labels: Sequence[int]) -> Iterator[Notice]:
-    """That a map of labels was taken for one mask."""
+    """A notice that a map of labels was taken for one mask."""
     if labels:
         yield Notice("labels-merged", merging(labels))
 
@@ -55,7 +55,7 @@ def about_input(task: Task, prepared: Prepared) -> Iterator[Notice]:
 def about_answer(
     task: Task, given: BinaryVolume, volumes: Mapping[str, BinaryVolume], asked: Iterable[str], settings: Settings
 ) -> Iterator[Notice]:
-    """`volumes`: all of the task's outputs by name; `asked`: those that the client gets; `settings`: those that they were made with."""
+    """Notices about an answer. `volumes`: all outputs by name; `asked`: those that the client gets; `settings`: what made them."""
     if remark := task.remark(given, volumes, settings):
         yield Notice(*remark)
     if any(reaches_border(given.mask, volumes[name].mask) for name in asked):

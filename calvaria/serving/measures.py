@@ -14,7 +14,7 @@ OK = "ok"
 NETWORK = "network"
 
 BEYOND_THE_SERVICE = {ErrorCode.UNAUTHORIZED, ErrorCode.UNKNOWN_MODEL, ErrorCode.TIMEOUT}
-"""Codes that requests get which never come here."""
+"""Codes of requests that never come here."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Increment:
 
 @dataclass(frozen=True)
 class Histogram:
-    """`bounds`: of its buckets, ascending, in the unit of its name; another without a bound comes by itself."""
+    """A histogram. `bounds`: of its buckets, ascending, in the unit of its name; another without a bound comes by itself."""
 
     name: str
     bounds: Sequence[float]

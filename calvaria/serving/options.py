@@ -31,7 +31,7 @@ class AnswerOptions(TypedDict, total=False):
 
 
 class Options(AnswerOptions, total=False):
-    """The same, and in what form the answer comes."""
+    """`AnswerOptions`, and in what form the answer comes."""
 
     output: str | Sequence[str] | None
     report: bool | None
@@ -131,7 +131,7 @@ def _check_taken(name: str, task: Task) -> None:
 
 
 def _outputs(name: str, text: str, task: Task) -> tuple[str, ...]:
-    """Each once, in the order asked for."""
+    """Outputs, each once, in the order asked for."""
     asked = [each.strip(" ") for each in text.split(",")]
     for each in asked:
         _one_of(name, each, task.outputs)
@@ -191,4 +191,4 @@ PARSERS: dict[str, Callable[[str, str, Task], Any]] = {
     "spacing_mm": _number("an edge of 0.05 to 10 mm", lambda number: 0.05 <= number <= 10),
     "factor": _number("a number above 1 and up to 16", lambda number: 1 < number <= 16),
 }
-"""From (name, text, task) to a value of RequestOptions, or BAD_OPTION."""
+"""Parsers by option: (name, text, task) -> a value of RequestOptions, or BAD_OPTION."""

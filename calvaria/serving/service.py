@@ -30,8 +30,8 @@ from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 __all__ = ["STAGES", "Limits", "Model", "Request", "Response", "Service"]
 
 SMALL_BYTES, SMALL_VOXELS = 2**16, 2**21
-"""Of files and of answers: smaller ones are read and finished one after the other. Eight volumes of 32³ take 10 and 5 ms so, by two
-threads, which wait for each other, 20 and 10; four heads of 128³ 29 and 66, by two 38 and as long (two cores).
+"""Sizes of files, and of answers, below which they are read and finished one after the other. Eight volumes of 32³ take 10 and 5 ms so, by
+two threads, which wait for each other, 20 and 10; four heads of 128³ 29 and 66, by two 38 and as long (two cores).
 """
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 STAGES = ("decode", "prepare", "network", "finish", "encode")
 
 PREPARING_BYTES = 14
-"""A voxel or cell of the largest grid that is laid over a volume, at the worst: super-resolution's distances, inside and out."""
+"""Bytes per voxel or cell of the largest grid laid over a volume, at the worst: super-resolution's distances, inside and out."""
 
 FINISHING_BYTES = 8
-"""A voxel, at the worst, while an answer is finished: its masks, and distances within the box of an implant."""
+"""Bytes per voxel, at the worst, while an answer is finished: its masks, and distances within the box of an implant."""
 
 KEPT_BYTES = 2**25
 """What the process may hold beyond its size before its first request; then what was freed goes back to the system, in about 10 ms."""
@@ -124,7 +124,7 @@ class Service:
         self._prepare(journey)
 
     def _prepare(self, journey: Journey) -> None:
-        """Unless too much waits for the network already: then its turn comes when that has been answered.
+        """Prepare a volume, unless too much waits for the network already: then its turn comes when that has been answered.
 
         The scan beside a mask is read here, and kept no longer: it takes more memory than what is made of it.
         """
@@ -144,7 +144,7 @@ class Service:
             journey.warn(*about_questions(task, journey.asked))
 
     def _mask(self, journey: Journey, promise: Promise) -> Decoded:
-        """CalvariaError as its file is, or where it holds no mask."""
+        """The mask sent. CalvariaError as its file is, or where it holds none."""
         keep_labels = self.predictor.task.label_margin_mm is not None
         try:
             return as_mask(promise.read(), journey.options.label, keep_labels=keep_labels)
@@ -164,7 +164,7 @@ class Service:
             return open_image(journey.request.image, max_voxels=self.limits.max_voxels)
 
     def _image(self, journey: Journey, scan: Promise) -> NDArray[Any]:
-        """Its samples. CalvariaError BAD_GEOMETRY where it lies on another grid than the mask, NOT_HOUNSFIELD, or as its file is."""
+        """The scan's samples. CalvariaError BAD_GEOMETRY on another grid than the mask, NOT_HOUNSFIELD, or as its file is."""
         with _about_the_scan(), journey.timed("decode"):
             return scan_beside(scan.read(), journey.decoded.volume)
 
@@ -220,7 +220,7 @@ class Service:
 
 
 def _answer_voxels(journey: Journey) -> int:
-    """Of the answers to all questions, or of the map of labels that they are put together in, whichever are more."""
+    """Voxels of the answers to all questions, or of the map of labels that they are put together in, whichever are more."""
     return max(sum(each.prepared.answer.mask.size for each in journey.asked), journey.decoded.volume.mask.size)
 
 

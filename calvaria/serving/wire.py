@@ -23,19 +23,19 @@ HEADER_PREFIX = "x-calvaria-"
 `X-Calvaria-Smallest-Mm3`, and so on; case does not matter, and underscores, which proxies drop, become hyphens."""
 
 WARNING_HEADER = "X-Calvaria-Warning"
-"""With an answer over HTTP: its warnings, as sentences in ASCII."""
+"""Header of an answer over HTTP: its warnings, as sentences in ASCII."""
 
 TIMING_HEADER = "Server-Timing"
-"""With an answer over HTTP: how long each stage took (W3C)."""
+"""Header of an answer over HTTP: how long each stage took (W3C)."""
 
 HEADER_BYTES = 2000
-"""Of its text: nginx, as it comes, takes 4 KiB for all headers of an answer."""
+"""Bytes of warnings at most: nginx, as it comes, takes 4 KiB for all headers of an answer."""
 
 VOLUME_PART = "volume"
 """Name of the volume in a multipart form and in a gRPC input map."""
 
 IMAGE_PART = "image"
-"""Likewise of the scan that a mask was drawn in, for tasks that make use of it."""
+"""Name of the scan that a mask was drawn in, beside the volume, for tasks that make use of it."""
 
 _COMPRESSED = ".nrrd", ".nii.gz"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same files

@@ -34,7 +34,7 @@ def differentiable(operator: CustomOpDef, backward: Callable[..., tuple[Tensor |
 
 
 def narrowed(operator: CustomOpDef) -> None:
-    """Under torch.autocast on a GPU its features and weights are bfloat16; the engines still sum in float32."""
+    """Let an operator's features and weights be bfloat16 under torch.autocast on a GPU; the engines still sum in float32."""
     operator.register_autocast("cuda", torch.bfloat16)
     _narrowed.add(operator)
 

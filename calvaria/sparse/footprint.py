@@ -25,26 +25,26 @@ class Sites(NamedTuple):
 
 
 class Footprint:
-    """`held` methods: what lives as long as a set of sites. The others: the most that lives during a call, its result included."""
+    """Bytes of tensors. `held` methods: what lives as long as a set of sites. The others: the most during a call, its result included."""
 
     def __init__(self, feature: int):
         """feature  bytes of one."""
         self.feature = feature
 
     def held_index(self, sites: Sites) -> int:
-        """With its rank index."""
+        """Bytes of a set's rank index."""
         return START * (sites.words + 1)
 
     def held_sites(self, sites: Sites) -> int:
-        """Where features are to be computed at its sites."""
+        """Bytes for a set at whose sites features are computed."""
         return 0
 
     def held_around(self, sites: Sites, c_in: int, c_out: int) -> int:
-        """Where a 3×3×3 convolution of so many channels runs on it."""
+        """Bytes for a set on which a 3×3×3 convolution runs."""
         return 0
 
     def held_judged(self, union: Sites, channels: int) -> int:
-        """Where a decoder level decides about it."""
+        """Bytes for a set that a decoder level decides about."""
         return 0
 
     def index(self, sites: Sites) -> int:
@@ -103,7 +103,7 @@ class Reference(Footprint):
         return max(self._padded_ranks(fine) + coarse.occupied * (PLACE + 3 * 8 * 8) + kernel_map, kernel_map + product)
 
     def generate(self, coarse: Sites, fine: Sites, taps: int, c_in: int, c_out: int) -> int:
-        """The weights in another order; and of int64 places, three parents, three taps, the rows found and the slots."""
+        """Counted: the weights in another order; int64 places, three parents, three taps, the rows found and the slots."""
         contributions, numbers = self.rows(coarse.occupied * taps, c_out), fine.occupied * (PLACE + 8 * 8)
         finishing = contributions + self._padded_ranks(coarse) + numbers + 3 * self.rows(fine.occupied, c_out)
         return max(contributions + self.rows(taps * c_in, c_out), 2 * contributions, finishing)
@@ -128,7 +128,7 @@ class Reference(Footprint):
 
 
 def footprint(engine: str, device_type: str, feature: int) -> Footprint:
-    """Of the engine that `calvaria.sparse.engines.choose` named, for features of so many bytes."""
+    """The footprint of the engine that `calvaria.sparse.engines.choose` named, for features of so many bytes."""
     if engine == "reference":
         return Reference(feature)
     if device_type == "cpu":

@@ -270,7 +270,7 @@ def _gathered_gradient(features: Tensor, kernel_map: Tensor, gradient: Tensor) -
 
 
 def _for_sums(features: Tensor) -> Tensor:
-    """In single precision at least."""
+    """Features in single precision at least."""
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
 

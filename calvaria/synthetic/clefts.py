@@ -30,7 +30,7 @@ def cleave(skull: BinaryVolume, seed: int) -> BinaryVolume:
 
 
 def _cut(vault: VaultMap, rng: np.random.Generator) -> Cut:
-    """Anywhere on the vault, above the brow."""
+    """A cleft anywhere on the vault, above the brow."""
     aim = float(rng.uniform(-180, 180)), float(np.degrees(np.arcsin(rng.uniform(0.05, 1))))
     burr = float(rng.uniform(*BURR_MM)) if rng.random() < BURRED else 0.0
     length, width = rng.uniform(*LENGTH_MM), rng.uniform(*(BURRED_WIDTH_MM if burr else WIDTH_MM))

@@ -10,7 +10,7 @@ from calvaria.synthetic.vault_map import Points, VaultMap, to_patient
 from calvaria.volume import BinaryVolume, Mask
 
 VAULT_DEPTH_MM = 20.0
-"""No deeper below the outermost bone than this: thicker than any vault, not as deep as the skull base."""
+"""Greatest depth, mm, below the outermost bone: thicker than any vault, not as deep as the skull base."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ class Defect:
 
 
 Plan = Callable[[VaultMap, np.random.Generator, float], list[Cut]]
-"""A defect's cuts, from the vault, chance, and a factor of size."""
+"""Makes the cuts of a defect from a vault, chance, and a factor of size."""
 
 
 def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None, *, kinds: Sequence[str] = ()) -> Defect:

@@ -23,34 +23,35 @@ WAVES = 8
 WAVELENGTH_RAD = 0.9, 2.0
 PATCHES_RAD = 0.33, 1.0
 DENT_MM = 1.0, 0.3
-"""Deviation of the outer surface, of what both sides share and of what they do not."""
+"""Deviations of the outer surface, mm: of what both sides share and of what they do not."""
 
 THICKNESS = 0.16, 0.06
-"""The same of the logarithm of the bone's thickness."""
+"""Deviations, shared and not, of the logarithm of the bone's thickness."""
 
 OVERALL = -0.35, 0.1
-"""The logarithm of how many times as thick all bone becomes: generated bone is thicker than a real head's nearly everywhere
-(`calvaria.datasets.likeness`)."""
+"""Range of the logarithm of a factor on all thickness: generated bone is thicker than a real head's nearly everywhere
+(`calvaria.datasets.likeness`).
+"""
 
 PATCHES = 0.07, 0.1
-"""Of smaller patches of thicker and thinner bone, as THICKNESS."""
+"""Deviations, shared and not, of smaller patches of thicker and thinner bone."""
 
 APART = 0.3, 1.6
-"""What the sides do not share is, head by head, so many times as large as stands above."""
+"""Range of the factor, head by head, on what the sides do not share (the second of DENT_MM, THICKNESS, PATCHES)."""
 
 TEMPLES = 0.9
-"""By how much at most that is less at the temples."""
+"""How much less, at most, the logarithm of thickness is at the temples."""
 
 FACTORS = 0.35, 1.35
-"""Bone is thinned and thickened at most so much."""
+"""Range of the factor on thickness."""
 
 BONE_MM = 14.0
-"""Depth from which the inside of the head goes back to where it was, over `BACK_MM`."""
+"""Depth, mm, from which the inside of the head goes back to where it was, over `BACK_MM`."""
 
 BACK_MM = 40.0
 
 INWARDS_MM = 8.0
-"""Nowhere does bone come to lie further from where there was some."""
+"""Farthest, mm, that bone may come to lie from where there was some."""
 
 CELL_MM = 3.0
 """How far apart movements are computed; they are smooth."""
@@ -58,7 +59,7 @@ CELL_MM = 3.0
 
 @dataclass(frozen=True, eq=False)
 class _Moulding:
-    """By direction, every 3 degrees of azimuth [121, from 0] and elevation [61, from -90]; see `VaultMap`.
+    """A moulding by direction, every 3 degrees of azimuth [121, from 0] and elevation [61, from -90]; see `VaultMap`.
 
     dent_mm  how far the outer surface moves inwards
     factor   how many times as thick the bone is
@@ -118,7 +119,7 @@ def mould(skull: BinaryVolume, seed: int) -> BinaryVolume:
 
 
 def _outwards(places: Points, vault: VaultMap, moulding: _Moulding) -> Points:
-    """How much further from the centre what comes to points [n, 3] (patient mm) lay before, as a share of their distance from it [n]."""
+    """How much further from the centre to look for what comes to points [n, 3] (patient mm), as a share of their distance from it [n]."""
     offsets = places - vault.centre_mm
     away = np.maximum(np.linalg.norm(offsets, axis=1), 1e-3)
     turns, rise = angles(offsets)

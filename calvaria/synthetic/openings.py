@@ -14,7 +14,7 @@ from calvaria.synthetic.vault_map import COARSE_MM, Points, VaultMap, to_patient
 from calvaria.volume import BinaryVolume
 
 AWAY_MM = 14.0
-"""Below the outermost bone, which stays."""
+"""Depth below the outermost bone down to which nothing is cut."""
 
 RADIUS_MM = 3.5, 12.0
 RAGGED_MM = 2.0
@@ -23,10 +23,10 @@ BOTH_SIDES = 0.8
 LIKE_MM = 8.0
 
 THIN = 14
-"""Of the 27 cells of 3 mm around a place, at most so many have bone: a plate, however it lies, fills nine to fourteen."""
+"""Most of the 27 cells of 3 mm around a place that have bone: a plate, however it lies, fills nine to fourteen."""
 
 LOWEST_MM, ASIDE_MM = -45.0, 10.0
-"""From the middle of the brain case, downwards and sideways: further down and in the middle lies the nose, not the brain case."""
+"""Least height, and distance sideways, from the middle of the brain case: further down and in the middle lies the nose."""
 
 
 def perforate(skull: BinaryVolume, seed: int) -> BinaryVolume:

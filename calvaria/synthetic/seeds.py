@@ -8,4 +8,4 @@ GENERATOR = 4
 """Version of what seeds mean: raised whenever any seed's skull changes, so that skulls kept on disk are never mistaken."""
 
 CHESTS = 5
-"""Likewise of what seeds of chests and of bodies mean."""
+"""Version of what seeds of chests and of bodies mean; see GENERATOR."""

@@ -23,7 +23,7 @@ SLAB_VOXELS = 2_000_000
 FACE_BELOW_MM = 6.0
 """Base and face lie below this height of the head's frame, tilt included."""
 FACE_FRONT_MM = np.array([(0.0, -97.0, z) for z in range(-30, -140, -10)])
-"""Before nose and chin, from the nose's root down, in an average head's frame: where a head that bends back reaches furthest forward."""
+"""Places before nose and chin, from the nose's root down, in an average head's frame: how far forward a head that bends back reaches."""
 FILLET_MM = 3.0
 CRUMB_MM3 = 1500.0
 """Separate pieces of bone are kept from this size on: a loose flap, the lower jaw."""

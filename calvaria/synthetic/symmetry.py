@@ -1,10 +1,9 @@
-"""Heads whose two sides are alike: one side of any skull in the place of the other, and all of it bent smoothly.
+"""Heads with two sides alike: one side of any skull is replaced by the other's mirror image, and all of it bent smoothly.
 
-Most real heads, once their mirror image is bent to lie on them, differ less from it than generated ones do, and networks that learn from
-these what the other side is worth trust it too little. By `calvaria.datasets.likeness` the outer tables of eight real heads lie 0.22 to
-0.42 mm from that image and the inner ones 0.45 to 0.66 mm; those of generated heads 0.44 and 0.72 mm (medians), made alike and then moulded
-0.32 and 0.45 mm. A ninth, an average of many, has 0.06 mm. What is drawn here, and in `moulding` of what the sides do not share, was set by
-these figures.
+Most real heads differ less than generated ones from their mirror image, once it is bent to lie on them. Networks that learn from generated
+heads trust the other side too little. By `calvaria.datasets.likeness` the outer tables of eight real heads lie 0.22 to 0.42 mm from that
+image and the inner ones 0.45 to 0.66 mm; those of generated heads 0.44 and 0.72 mm (medians), made alike and then moulded 0.32 and 0.45 mm.
+A ninth, an average of many, has 0.06 mm. What is drawn here, and in `moulding` of what the sides do not share, was set by these figures.
 """
 
 import numpy as np
@@ -19,18 +18,18 @@ from calvaria.vault.mirrored import fit_mirror, in_patient, normal_of
 from calvaria.volume import Affine, BinaryVolume, Mask
 
 CELL_MM = 3.0
-"""Of the grid on which the plane between the sides is found, and bending computed."""
+"""Cells, mm, of the grid on which the plane between the sides is found, and bending computed."""
 
 POINTS = 8_000
 
 BENT_MM = 0.3, 2.2
-"""Deviation of how far places move, along each axis: differences that a smooth bending undoes."""
+"""Range of the deviation, mm, of movements along each axis: differences that a smooth bending undoes."""
 
 WAVES = 6
 WAVELENGTH_MM = 110.0, 300.0
 
 NEAR_CELLS = 2
-"""Nothing comes to lie further from where bone was, on either side."""
+"""Farthest, in cells, that bone may come to lie from where it was, on either side."""
 
 
 def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:

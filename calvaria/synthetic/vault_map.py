@@ -75,14 +75,14 @@ def coarse_points(skull: BinaryVolume) -> Points:
 
 
 def angles(offsets: Points) -> tuple[Points, Points]:
-    """Of directions [n, 3] as `VaultMap` has them: azimuth in turns, from 0 to 1, and elevation, from 0 at the bottom to 1 at the top."""
+    """Azimuth, in turns from 0 to 1, and elevation, from 0 at the bottom to 1 at the top, of directions [n, 3]; see `VaultMap`."""
     azimuth = np.arctan2(offsets[:, 0], -offsets[:, 1]) / np.float32(2 * np.pi) % 1
     elevation = np.arctan2(offsets[:, 2], np.hypot(offsets[:, 0], offsets[:, 1])) / np.float32(np.pi) + np.float32(0.5)
     return np.asarray(azimuth), np.asarray(elevation)
 
 
 def bins(offsets: Points, counts: tuple[int, int] = BINS) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """In which of so many bins of azimuth and elevation directions [n, 3] lie."""
+    """Bins of azimuth and elevation, `counts` of them, in which directions [n, 3] lie."""
     columns, rows = ((angle * count).astype(np.int64).clip(0, count - 1) for angle, count in zip(angles(offsets), counts, strict=True))
     return columns, rows
 

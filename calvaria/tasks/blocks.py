@@ -1,8 +1,8 @@
 """A fine mask that holds as much, block by block, as is expected, and agrees with the coarse one that it was made from.
 
-Cell by cell, a network doubts what is thinner than a coarse voxel, bone and pores alike: it knows that there is some, but not where, and a
-threshold then loses all of it. How much there is, its doubts add up to. And a scan's voxel is occupied because most of it is, and empty
-because most of it is not.
+A network is unsure, cell by cell, of what is thinner than a coarse voxel, bone and pores alike: it knows that there is some, but not where,
+and a threshold loses all of it. Its probabilities still add up to how much there is. And a scan's voxel is occupied because most of it is,
+and empty because most of it is not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ from calvaria.sampling import Lattice, positions
 from calvaria.volume import Mask
 
 CHUNK_VOXELS, CHUNK_BLOCKS = 2**20, 2**18
-"""At once: some 40 MB beside the answer and two bytes a block."""
+"""Voxels, and blocks, at once: some 40 MB beside the answer and two bytes a block."""
 
 SURROUNDED = 16
-"""Of 26 neighbours. An empty coarse voxel with so many occupied ones is a pore, or part of a slit."""
+"""Least occupied voxels among the 26 neighbours of an empty coarse voxel that make it a pore, or part of a slit."""
 
 NEARLY = 1 / 32
 """A block of 32 voxels or more that holds as much as expected but for this share stays as it is: large ones are smooth, and many."""
@@ -45,11 +45,11 @@ class Runs:
         return cls(coarse, start, np.diff(start, append=len(position)))
 
     def part(self, start: int, stop: int) -> "Runs":
-        """Some of them, counted from the first of their voxels on."""
+        """Runs from `start` to `stop`, counted from their first voxel on."""
         return Runs(self.coarse[start:stop], self.start[start:stop] - self.start[start], self.count[start:stop])
 
     def sums(self) -> csr_array:
-        """That which sums each run, sparse float32 [runs, voxels]."""
+        """The matrix that sums each run, sparse float32 [runs, voxels]."""
         voxels = int(self.count.sum())
         return csr_array((np.ones(voxels, np.float32), np.arange(voxels), np.append(self.start, voxels)))
 
@@ -116,10 +116,11 @@ def _held(fine: Mask, runs: Sequence[Runs]) -> NDArray[np.int32]:
 
 
 def _expected(field: Field, x: csr_array, y: csr_array, z: csr_array) -> Field:
-    """How many would be, by the sum of the interpolated field at their centres; rounded, so that the order of axes does not show.
+    """Expected occupied voxels of each block, by the sum of the interpolated field at their centres; rounded, so that the order of axes
+    does not show.
 
-    Plane by plane, and the axis first along which most is summed: little is left to move then. `x`, `y` and `z` sum what cells of the
-    field have interpolated in each run.
+    Plane by plane, and the axis first along which most is summed: little is left to move then. `x`, `y` and `z` sum what cells of the field
+    have interpolated in each run.
     """
     summed = np.stack([y @ (z @ plane.T).T for plane in field])
     return np.asarray((x @ summed.reshape(len(summed), -1)).reshape(-1, *summed.shape[1:]).round(3), np.float32)

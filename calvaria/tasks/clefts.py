@@ -1,4 +1,4 @@
-"""What of an answer would run into clefts, as of gaping sutures or of a bone flap's saw line, beside the hole that is to be filled."""
+"""Keeps an answer out of clefts (gaping sutures, a bone flap's saw line) beside the hole that is to be filled."""
 
 from math import ceil
 
@@ -10,8 +10,8 @@ from calvaria.tasks.opening import grown_by_ball
 from calvaria.tasks.task import CloseUp
 
 NARROWEST_MM = 8.0
-"""What is narrower, however long, is a cleft and no hole. A round hole's piece has 0.87 of its diameter; the narrowest rightly made on
-validation skulls (seeds from 900,400, small holes among them) has 9.8 mm.
+"""Least width of a hole: what is narrower, however long, is a cleft. A round hole's piece has 0.87 of its diameter; the narrowest rightly
+made on validation skulls (seeds from 900,400, small holes among them) has 9.8 mm.
 """
 
 CORNERS_MM = 3.0

@@ -20,14 +20,14 @@ FAINT = 0.02
 """Cells whose first guess exceeds this may still belong to the answer."""
 
 CONTINUED, MIRRORED = 0.2, 0.15
-"""So may those that lie so deep in the continued vault (see `Hints.depth`), or are so full in the mirror image."""
+"""Depth in the continued vault (`Hints.depth`), and fullness in the mirror image, above which a cell may belong to the answer."""
 
 CONTEXT_MM = 9.0
 """How far around those cells bone is shown."""
 
 MOST_CELLS = 2**24
 MOST_SITES = 2**20
-"""Of a close-up: more than the whole of any head has at 1.25 mm."""
+"""Most sites of a close-up: more than the whole of any head has at 1.25 mm."""
 
 
 def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, settings: Settings) -> CloseUp | None:

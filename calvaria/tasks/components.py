@@ -12,10 +12,10 @@ from calvaria.geometry import Box
 from calvaria.volume import Mask
 
 LONGEST_MM = 300.0
-"""What lies on a head is no longer."""
+"""Longest extent, mm, of what lies on a head."""
 
 MOST_PLACES = 20_000
-"""Voxels of a mask that its extents are measured by."""
+"""Most voxels of a mask by which its extents are measured."""
 
 
 Components = NDArray[np.unsignedinteger[Any]]
@@ -75,7 +75,7 @@ def wide_components(mask: Mask, spacing_mm: tuple[float, float, float], narrowes
 
 
 def _kept(mask: Mask, labels: Components, keep: NDArray[np.bool_]) -> Mask:
-    """The components of which `keep`, by label, is true: the mask itself where it is of all."""
+    """The components whose `keep`, by label, is true; the mask itself where all are kept."""
     if keep[1:].all():
         return mask
     keep[0] = False
@@ -83,7 +83,7 @@ def _kept(mask: Mask, labels: Components, keep: NDArray[np.bool_]) -> Mask:
 
 
 def _order(labels: Components) -> Literal["F", "C"]:
-    """In which a flat view takes no copy."""
+    """Memory order in which a flat view takes no copy."""
     return "F" if labels.flags.f_contiguous else "C"
 
 

@@ -1,4 +1,4 @@
-"""What the heads are like that completion's networks learned from."""
+"""Whether a head is like those that completion's networks learned from."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from calvaria.volume import Mask
 
 HEAD_SPAN_MM = (100.0, 195.0), (130.0, 250.0), (90.0, 250.0)
 HEAD_CM3 = 200.0, 1000.0
-"""How far the occupied voxels of a head reach to the left, to the back and upwards, and how much they fill.
+"""Range of the volume that a head fills, cm³; HEAD_SPAN_MM is that of its extents to the left, to the back and upwards.
 
 24 generated skulls (`make_skull`, seeds 0 to 23, 3 mm), the kind that the networks learn from, span 114-168, 153-216 and 114-216 mm
 and fill 353-905 cm³; the real head in the tests spans 138 × 194 × 135 mm and fills 430 cm³. These are wider, so that only what is
@@ -17,14 +17,14 @@ surely something else is called so: a brain (1471 cm³), a jaw, a head in the wr
 
 STEP_MM = 9.0
 EVEN = 1.1
-"""Seen from above a vault is smooth: in 20 defective real heads and in 80 generated ones, half of them defective (seeds from 900,600),
-fewer neighbouring places lie further apart in depth than such a step than seen from below, by a factor of 0.8 at most; so upside down,
+"""Ratio of unevenness from above to that from below (`_unevenness` by STEP_MM) beyond which a head seems upside down. In 20 defective real
+heads and in 80 generated ones, half of them defective (seeds from 900,600), it is 0.8 at most, since a vault is smooth; so upside down,
 1.25 at least.
 """
 
 UNEVEN = 0.06
-"""So many of the neighbours there are in a base and a face: 0.064 to 0.155 in 120 generated heads (seeds from 900,800), 0.096 to 0.184 in
-15 real ones. A closed shell without either, as of an MRI, has 0.02 to 0.04 from both ends, and does not tell which is up.
+"""Unevenness that a base and a face exceed: 0.064 to 0.155 in 120 generated heads (seeds from 900,800), 0.096 to 0.184 in 15 real ones. A
+closed shell without either, as of an MRI, has 0.02 to 0.04 from both ends, and does not tell which is up.
 """
 
 

@@ -22,17 +22,17 @@ from calvaria.volume import Mask
 
 CELL_MM = 1.0
 MOST_CELLS = 2**24
-"""Of the grid on which the skull is looked at; a head has 6 million of a millimetre. On a wider one, cells are larger."""
+"""Most cells of the grid on which the skull is looked at: a head has 6 million of 1 mm. What is wider gets larger cells."""
 
 MARGIN_MM = 4.0
 MIRROR_POINTS = 8_000
 DEEP_MM = 3.0
-"""Depths between continued tables are told apart up to this much, inside and outside."""
+"""Depth, mm, inside and outside the continued tables up to which cells are told apart."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hints:
-    """Of one skull.
+    """What one skull hints at.
 
     prepared  the skull
     grid      of cells of about a millimetre over it
@@ -52,7 +52,7 @@ class Hints:
 
     @classmethod
     def of(cls, prepared: Prepared) -> "Hints":
-        """Bounded in time and memory by the bounds of `prepare`; a mask without a vault has no plates."""
+        """The hints of a skull. Time and memory are bounded as in `prepare`; a mask without a vault has no plates."""
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
         cell_mm = max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3))
         grid = WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM)
@@ -72,15 +72,15 @@ class Hints:
         return _between(depths_mm(self.plates, grid.affine, np.ones(grid.shape, np.bool_)), grid.spacing_mm / 2)
 
     def plain(self, grid: WorkingGrid, cells: Mask) -> Field:
-        """The same, of small round holes alone: what no head has by itself, whatever the networks think of them.
+        """`filled` for small round holes alone: no head has these by itself, whatever the networks think of them.
 
         Only `cells` (bool [x, y, z]) of the grid are looked at, here and below; the others are 0.
         """
         return _between(depths_mm([each for each in self.plates if each.plain], grid.affine, cells), grid.spacing_mm / 2)
 
     def astray(self, grid: WorkingGrid, cells: Mask) -> tuple[Mask, Mask]:
-        """Which cells of a grid belong to other bone than the vault, orbits, base or face, bool [x, y, z] each: those that lie far inside
-        or outside it, and those straight below in front.
+        """Cells of other bone than the vault (orbits, base, face), two masks [x, y, z]: those far inside or outside the vault; those
+        straight below, in front.
         """
         beside, below = np.zeros((2, *grid.shape), np.bool_)
         if self.unrolled:
@@ -89,8 +89,8 @@ class Hints:
         return beside, below
 
     def depth(self, grid: WorkingGrid, cells: Mask) -> Field:
-        """How deep the cells of a grid lie in the vault, continued over its holes, float32 [x, y, z]: from 0, 3 mm or more outside and
-        wherever nothing is continued, over 0.5 at the tables to 1, 3 mm inside.
+        """Depth of cells in the vault, continued over its holes, float32 [x, y, z]: 0 at 3 mm or more outside and wherever nothing is
+        continued, 0.5 at the tables, 1 at 3 mm inside.
         """
         return _between(depths_mm(self.plates, grid.affine, cells), DEEP_MM)
 
@@ -115,5 +115,5 @@ class Hints:
 
 
 def _between(depths_mm: Field, reach_mm: float) -> Field:
-    """Depths as numbers from 0, so far outside, to 1, so far inside."""
+    """Depths as numbers from 0, `reach_mm` outside, to 1, `reach_mm` inside."""
     return np.asarray((depths_mm / np.float32(2 * reach_mm) + np.float32(0.5)).clip(0, 1))

@@ -1,4 +1,4 @@
-"""Morphological opening by a ball, what a ball reaches that stays inside; and dilation."""
+"""Morphological opening and dilation by a ball."""
 
 from collections.abc import Callable, Iterator
 from math import floor, isqrt, sqrt
@@ -13,7 +13,7 @@ Words = NDArray[np.uint64]
 """[z, y, words]: lines of voxels along x, 64 in a word, the first in its lowest bit."""
 
 Row = tuple[int, int, int]
-"""Of a ball, in voxels: how far it lies along z and y, and how many voxels it has on each side of its middle."""
+"""A row of a ball, in voxels: how far it lies along z and y, and how many voxels it has on each side of its middle."""
 
 WORD = 64
 ROUNDING = 1e-6
@@ -49,7 +49,7 @@ def grown_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, 
 
 
 def open_by_distance(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The same by two distance transforms."""
+    """Morphological opening by a ball, by two distance transforms."""
     core = edt.edt(mask, anisotropy=spacing_mm, black_border=True) > radius_mm
     opened: Mask = edt.edt(~core, anisotropy=spacing_mm) <= radius_mm
     return opened & mask
@@ -67,7 +67,7 @@ def ball_rows(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Itera
 
 
 def _gathered(words: Words, rows: list[Row], inner: tuple[slice, slice], join: Callable[..., Words]) -> Words:
-    """At each place within, all voxels (join: and) or any voxel (or) of a ball around it."""
+    """At each place within, the voxels of a ball around it joined: all (and) or any (or)."""
     joined: Words | None = None
     longest = rows[0][2]
     wide = {half: _along(words, half, join) for half in range(longest + 1)}
@@ -79,7 +79,7 @@ def _gathered(words: Words, rows: list[Row], inner: tuple[slice, slice], join: C
 
 
 def _along(words: Words, half: int, join: Callable[..., Words]) -> Words:
-    """The same of the voxels within a distance along x."""
+    """Each voxel joined with those within `half` voxels along x."""
     joined = words.copy()
     for distance in range(1, half + 1):
         for moved in (_later(words, distance), _earlier(words, distance)):
@@ -101,7 +101,7 @@ def _earlier(words: Words, distance: int) -> Words:
 
 
 def _packed(mask: Mask, rows: list[Row]) -> tuple[Words, tuple[slice, slice]]:
-    """With as many empty planes on either side along z, and lines along y, as a ball reaches; and where the mask lies among them."""
+    """A mask as words, padded along z and y by as much as a ball reaches; and where the mask lies among them."""
     x, y, z = mask.shape
     up, back = (max(row[axis] for row in rows) for axis in (0, 1))
     words = np.zeros((z + 2 * up, y + 2 * back, -(-x // WORD)), "<u8")

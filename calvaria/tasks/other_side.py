@@ -1,4 +1,4 @@
-"""What the head's other side speaks for: bone that this side lacks; and against: openings that both have, such as an orbit's."""
+"""The head's other side as a witness: for bone that this side lacks, and against closing openings that both have, such as an orbit."""
 
 import numpy as np
 from scipy import ndimage
@@ -15,27 +15,27 @@ CONTINUED = 0.5
 """Depth in the continued vault (`Hints.depth`) from which on it is as good a witness as the other side."""
 
 SKIN = np.ones((3, 3, 3), np.bool_)
-"""What holds no such cube is a skin on bone: there the sides may differ by a cell or two, and nothing is said."""
+"""Least cube of cells. What holds none is a skin on bone: there the sides may differ by a cell or two, and nothing is said."""
 
 AROUND = 2
 """Cells around what is thicker that go with it, as far as they are open on the other side, too."""
 
 WITNESS = 0.8
 AROUND_MM = 10.0
-"""The other side is asked only where it has so much of the bone that this side has around (a Gaussian of that deviation): not where a scan
-shows half a head, or the mirror image does not fit. Around what the rule took from whole real heads it had 0.51 to 0.99 (medians 0.85 to
-0.97), around what it would have taken from halves of the same medians of up to 0.34.
+"""Deviation, mm, of the Gaussian that weighs the bone around. The other side is asked only where it has WITNESS of what this side has: not
+where a scan shows half a head, or the mirror image does not fit. Around what the rule took from whole real heads it had 0.51 to 0.99
+(medians 0.85 to 0.97), around what it would have taken from halves of the same medians of up to 0.34.
 """
 
 LACKED_MM3 = 500.0
-"""A piece that only the other side has is looked at from this size on; see `models/completion/decisions.md`."""
+"""Least size, mm³, of a piece that only the other side has to be looked at; see `models/completion/decisions.md`."""
 
 
 def lacked(prepared: Prepared, hints: Hints, looked: Mask) -> Mask:
-    """Bone that the mirror image has, apart from all that is here and from what is `looked` at already, bool [x, y, z] on the working grid.
+    """Bone of the mirror image alone, apart from all that is here and from what is `looked` at already, bool [x, y, z] on the working grid.
 
-    The first network and the continued vault overlook what is missing low on the head. Near the vault alone, where the other side is a
-    witness, and behind the middle of the head: no two faces are alike.
+    The first network and the continued vault overlook what is missing low on the head. Only places near the vault, where the other side is
+    a witness, and behind the middle of the head count: no two faces are alike.
     """
     if hints.unrolled is None:
         return np.zeros_like(looked)
@@ -53,11 +53,11 @@ def lacked(prepared: Prepared, hints: Hints, looked: Mask) -> Mask:
 
 
 def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
-    """A close-up's field without what the mirror image of the answer itself leaves open, unless the vault goes on there or the other side
-    is no witness.
+    """A close-up's field without what the answer's own mirror image leaves open, unless the vault goes on there or the other side is no
+    witness.
 
-    Of the answer, not of the skull: a hole on both sides is filled on both, but an orbit that is open on one side is on the other. Networks
-    close part of it where the brow above is missing and its roof was lost to the scan's threshold.
+    The image is the answer's, not the skull's: a hole on both sides is filled on both, but an orbit that is open on one side is on the
+    other. Networks close part of it where the brow above is missing and its roof was lost to the scan's threshold.
     """
     added = (field > threshold) & (closeup.shares <= 0.5)
     depth, mirrored = np.zeros((2, *field.shape), np.float32)
@@ -76,6 +76,6 @@ def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
 
 
 def witnessed(bone: Mask, mirrored: Field, around_cells: float) -> Field:
-    """Of the bone around each cell, as much as the mirror image has, too: float32 [x, y, z]; 0 where there is none."""
+    """Share of the bone around each cell that the mirror image has, too, float32 [x, y, z]; 0 where there is none."""
     both, all_of_it = (ndimage.gaussian_filter(each.astype(np.float32), around_cells) for each in (bone & (mirrored > MIRRORED), bone))
     return np.asarray(both / np.maximum(all_of_it, np.float32(1e-6)))

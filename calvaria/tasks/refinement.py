@@ -1,8 +1,8 @@
 """Refinement: a rough mask of an organ in, a better one out, on the same grid.
 
-A network judges the cells on both sides of the mask's surface, with the scan around it where that came along; deep inside and far away
-the mask is left as it is. Where the network agrees with the mask nothing is redrawn: a voxel changes only where what it says of the
-cells differs from how full they are, and nothing does where that is little in all, or where the mask is unlike any body that it knows.
+A network judges the cells on both sides of the mask's surface, with the scan around it where that came along; deep inside and far away the
+mask is left as it is. A voxel changes only where the network's answer differs from how full the cells are. Nothing changes where that is
+little in all, or where the mask is unlike any body that the network knows.
 """
 
 from collections.abc import Mapping
@@ -30,50 +30,48 @@ INSIDE = 0.5
 """A cell, or a voxel, is inside where more than this share of it is."""
 
 CHANGED = 0.4
-"""Voxels near cells that the network finds fuller, or emptier, by more than this are drawn anew. Chosen on validation shapes (seeds from
-900,200), with LITTLE, so that masks that are right stay above a Dice of 0.995: hardly more of what is wrong is mended with less.
+"""Change in the fullness of a cell above which the voxels near it are drawn anew. Chosen on validation shapes (seeds from 900,200), with
+LITTLE, so that right masks stay above a Dice of 0.995; a smaller value mends hardly more of what is wrong.
 """
 
 LITTLE = 0.04
-"""A mask that came alone, of which the network would change no more (1 − Dice), is left as it is, but for crumbs: so little is found wrong
-in right masks. Chosen on the same shapes: this leaves right masks at 1.000 where they would fall to 0.989, and mistaken ones are mended as
-before.
+"""Largest change (1 − Dice) of a mask without a scan that is not made, but for crumbs: so little is found wrong in right masks. Chosen on
+the same shapes: this leaves right masks at 1.000 where they would fall to 0.989, and mistaken ones are mended as before.
 """
 
 MOVED = 0.65
-"""So is one that came with its scan, where no more voxels would change than this times those of its surface: it would move by some two
-thirds of a voxel. In right masks of five validation chests (seeds from 900,200) the network would change up to 0.58, in mistaken ones 0.71
-and more, but for two of a dense network's hearts of DSC 0.94 (0.48 and 0.59), which stay as they are; shares of the volume do not tell them
-apart.
+"""Largest change of a mask with its scan that is not made, as a share of its surface's voxels: it would move by some two thirds of a voxel.
+In right masks of five validation chests (seeds from 900,200) the network would change up to 0.58, in mistaken ones 0.71 and more, but for
+two of a dense network's hearts of DSC 0.94 (0.48 and 0.59), which stay as they are; shares of the volume do not tell them apart.
 """
 
 LEAST_KEPT = 0.5
 """Where less of a mask would stay, the network takes something that it does not know for a mistake, and the mask is left as it is."""
 
 CUT_OFF = 0.25
-"""Of a mask's largest section across an axis: where more lies in the last plane, the body goes on beyond the field of view."""
+"""Share of a mask's largest section across an axis. Where the last plane holds as much, the body goes on beyond the field of view."""
 
 CELLS_ALONG = 36.0
-"""Edge of a cube of the mask's volume, in cells: mistakes, and what is judged around the surface, grow with what they are made in."""
+"""Cells along the edge of a cube of the mask's volume: mistakes, and what is judged around the surface, grow with the cells."""
 
 LARGEST_CELL_MM = 4.0
-"""A person is no organ: what does not fit into cells of this size, or of its own voxels, is refused."""
+"""Largest cells, mm, unless a mask's voxels are larger. What does not fit is refused: a person is no organ."""
 
 LARGEST_VOXEL_MM = 8.0
-"""Shortest edge of a mask's voxels."""
+"""Shortest edge of a mask's voxels, mm, at the most."""
 
 MOST_CELLS = 2**23
 MOST_SITES = 2**22
-"""Of a working grid. Cells of what reaches far are larger, up to LARGEST_CELL_MM."""
+"""Most judged cells of a working grid. To stay within MOST_CELLS, what reaches far has larger ones, up to LARGEST_CELL_MM."""
 
 INPUTS = 10
 """Numbers that come with a cell: see `_of_mask`, `_of_image` and `_of_place`."""
 
 SCANNED = 4
-"""Which of them tells whether there is a scan."""
+"""Index of the feature that tells whether there is a scan."""
 
 APART_MM = 100.0
-"""Places are told in this unit."""
+"""Unit, mm, of the places in `_of_place`."""
 
 
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
@@ -102,7 +100,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
 def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
     """Cells by the mask's size, no smaller than its voxels, over its box in a canonical volume and what is judged around it.
 
-    Beyond the field of view, too, where the body ends: how closely a volume was cropped should say nothing about its mask.
+    Where the body ends, the grid goes on beyond the field of view: how closely a volume was cropped should say nothing about its mask.
     """
     extents = [(axis.stop - axis.start) * mm for axis, mm in zip(bounding_box(volume.mask), volume.spacing_mm, strict=True)]
     by_size_mm = round((volume.occupied * volume.voxel_mm3) ** (1 / 3) / CELLS_ALONG, 2)  # the same however axes are flipped
@@ -154,7 +152,7 @@ def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mas
 
 
 def _held(means: Field, grid: WorkingGrid) -> Field:
-    """Means of an image [x, y, z], beyond the field of view as they are at its border."""
+    """Mean brightness of cells [x, y, z], continued beyond the field of view from its border."""
     for number, axis in enumerate(grid.axes):
         seen = axis.overlaps().sum(axis=1)
         within = np.flatnonzero(seen > seen.max() / 2)
@@ -197,9 +195,9 @@ def _redrawn(mask: Mask, prepared: Prepared, inferred: Inferred, settings: Setti
 
 KNOWN_CM3 = 5.0, 2500.0
 DEPTH = 0.055
-"""The organs that the network learned from fill 7 to 943 cm³ in 24 validation chests (seeds from 900,400), the bodies of no organ up to
-some 4,000, few of them more than 2,500. The cells of organs' masks, of mistaken ones too, lie at a mean depth of at least 0.066 of the
-edge of a cube of their volume; those of skulls, at 0.032 to 0.045. Of what is surely something else the network knows little.
+"""Least mean depth of a mask's cells, as a share of the edge of a cube of its volume; KNOWN_CM3 is the range of that volume. The network
+learned from organs of 7 to 943 cm³ in 24 validation chests (seeds from 900,400) and from bodies of no organ up to some 4,000, few of them
+more than 2,500. The cells of organs' masks, of mistaken ones too, have a mean depth of at least 0.066; those of skulls, 0.032 to 0.045.
 """
 
 
@@ -220,7 +218,7 @@ def _unknown(prepared: Prepared) -> str | None:
 
 
 def remark(volume: BinaryVolume, outputs: Mapping[str, BinaryVolume], settings: Settings) -> tuple[str, str] | None:
-    """That nothing was redrawn."""
+    """A remark if nothing was redrawn."""
     if not np.array_equal(outputs[REFINED].samples, volume.samples):
         return None
     why = "the network finds too little wrong with it to be sure, or so much that it cannot know what this is"
@@ -228,7 +226,7 @@ def remark(volume: BinaryVolume, outputs: Mapping[str, BinaryVolume], settings: 
 
 
 def spans(volume: BinaryVolume, extras: Extras) -> int:
-    """The voxels, or at most the cells that lie beyond them on all sides: no narrower than the voxels are along their shortest edge."""
+    """Size of the largest grid laid over a volume: its voxels, or at most the cells over and around it, no narrower than its voxels."""
     shortest_mm = min(volume.spacing_mm)
     cells = prod(count * mm / shortest_mm + 2 * REACH_CELLS + 1 for count, mm in zip(volume.shape, volume.spacing_mm, strict=True))
     return max(volume.mask.size, min(ceil(cells), MOST_CELLS))

@@ -17,24 +17,24 @@ from calvaria.tasks.task import Prepared
 from calvaria.volume import Mask
 
 FLATTEST_DEG, STEEPEST_DEG = 1.0, 30.0
-"""A scanner's gantry tilts by no more, and a head is hardly turned by more."""
+"""Least and greatest tilt of an oblique scan end: a gantry tilts by no more, and a head is hardly turned by more."""
 
 CUT_CM2 = 30.0
-"""Bone that touches a plane from above, seen from below, where that is a scan's end. Of 40 validation heads (seeds from 900,600) none
-touches an oblique plane with more than 17; the real head, turned by 12 to 20 degrees and cut as it was, with 53 to 59.
+"""Least area of bone, cm², seen from below, that touches an oblique plane where that is a scan's end. Of 40 validation heads (seeds from
+900,600) none touches one with more than 17; the real head, turned by 12 to 20 degrees and cut as it was, with 53 to 59.
 """
 
 PLATE_MM = 6.0
-"""The networks take an oblique end for a hole and close it with a plate as thick as this (5.4 mm on the real head): they have seen scans
+"""Thickness of the plate with which the networks close an oblique end, as if it were a hole (5.4 mm on the real head): they have seen scans
 that end across the third axis alone. An implant that reaches such an end is shorter by it.
 """
 
 SPECK = 0.05
-"""Pieces of fewer of the cells are no part of the head."""
+"""Share of the cells below which a piece is no part of the head."""
 
 
 def clear_beyond(missing: Mask, first: Sequence[int], prepared: Prepared) -> None:
-    """Nothing is missing below the lowest bone, nor below an oblique plane in which it ends or along that: in place, bool [x, y, z].
+    """Clear what is `missing`, bool [x, y, z], in place: below the lowest bone, and below or along an oblique plane in which that ends.
 
     first  where the mask begins in the canonical grid
     """
@@ -60,7 +60,7 @@ def _lowest(prepared: Prepared, head: Mask) -> int:
 
 
 def oblique_end(prepared: Prepared, head: Mask) -> NDArray[np.float64] | None:
-    """A plane [4]: x, y and z, mm from the corner of the field of view, times the first three, plus the last, are positive beyond it.
+    """The plane [4] of an oblique end. plane[:3] · (x, y, z) + plane[3] > 0 beyond it, mm from the corner of the field of view.
 
     None where a head of cells ends in no plane, or in one across the third axis. The plane goes through the centres of cells.
     """
@@ -81,7 +81,7 @@ def oblique_end(prepared: Prepared, head: Mask) -> NDArray[np.float64] | None:
 
 
 def _large_planes(hull: ConvexHull) -> NDArray[np.float64]:
-    """[N, 4]: those in which facets of CUT_CM2 or more lie; a plane that much bone touches holds as much of the hull."""
+    """Planes [N, 4] in which facets of CUT_CM2 or more lie; a plane that much bone touches holds as much of the hull."""
     a, b, c = (hull.points[hull.simplices[:, corner]] for corner in range(3))
     areas_mm2 = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
     planes, which = np.unique(np.round(hull.equations, 6), axis=0, return_inverse=True)

@@ -1,4 +1,4 @@
-"""What of an answer would close openings that a head has by itself: in the roofs of the orbits, the base and the face."""
+"""Keeps an answer from closing openings that a head has by itself: in the roofs of the orbits, the base and the face."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from calvaria.tasks.components import components
 from calvaria.tasks.task import CloseUp
 
 MOST_ASTRAY = 0.6
-"""Of a piece of an implant, as much may lie away from the vault: beside it, or straight below. Of what 36 validation heads lack (seeds from
-900,300; defects at the brow and at the scan's edge, small and large ones among them) 0.31 lies beside it at most; of the pieces that 24
-others and their moulded likes lack (from 900,600) 0.45 beside it or below, one at the back of a scan's edge.
+"""Largest share of an implant's piece that may lie away from the vault: beside it, or straight below. Of what 36 validation heads lack
+(seeds from 900,300; defects at the brow and at the scan's edge, small and large ones among them) 0.31 lies beside it at most; of the pieces
+that 24 others and their moulded likes lack (from 900,600) 0.45 beside it or below, one at the back of a scan's edge.
 """
 
 LARGEST_CM3 = 10.0
-"""No such opening is larger; those seen had 2 and 3. Of the largest holes of a vault, of which it is hardly known any more how it ran, half
-may seem to lie away from it: 0.53 of 160 cm³ that one of six validation heads lacked (from 900,800).
+"""Largest opening that a head has by itself; those seen had 2 and 3. The vault's course over its largest holes is hardly known, and half
+of one may seem to lie away from it: 0.53 of 160 cm³ that one of six validation heads lacked (from 900,800).
 """
 
 

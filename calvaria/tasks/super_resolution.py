@@ -23,48 +23,49 @@ SKULL = "a skull"
 DEFAULT_FACTOR = 2.0
 
 FINEST_SHARES = 4.0, 8.0
-"""Cells along a coarse voxel's shortest edge, and along its longest, of which neither is surpassed: finer detail is not in the mask, and
-of thicker slices the network knows nothing that fine. Chosen on validation heads: from slices of 0.4 x 0.4 x 4.8 mm cells of 0.8 mm have
-a DSC of 0.927, those of 0.4 mm 0.910; from 0.5 x 0.5 x 4 mm, cells of 0.5 mm 0.937, of 1 mm 0.931.
+"""Most cells along a coarse voxel's shortest edge, and along its longest: finer detail is not in the mask, and of thicker slices the
+network knows nothing that fine. Chosen on validation heads: from slices of 0.4 x 0.4 x 4.8 mm cells of 0.8 mm have a DSC of 0.927, those of
+0.4 mm 0.910; from 0.5 x 0.5 x 4 mm, cells of 0.5 mm 0.937, of 1 mm 0.931.
 """
 
 REACHES = 1.25, 1.0
-"""How far from the coarse surface cells are judged, in coarse voxels along each axis: within slices by pixels, between them by slices. The
-second where the first has more cells than `MOST_SITES`: a DSC lower by 0.004 on validation heads in slices, where larger cells cost more.
+"""Distances from the coarse surface within which cells are judged, in coarse voxels along each axis (pixels within slices, slices between
+them). The second is for where the first has more cells than `MOST_SITES`: a DSC lower by 0.004 on validation heads in slices, where larger
+cells cost more.
 """
 
 MARGIN = 3
 """Coarse voxels around the occupied ones that have cells."""
 
 FAR = 2.0
-"""Distances from the surface are told up to this many coarse voxels."""
+"""Distances from the surface are clipped to this many coarse voxels."""
 
 ODDS = 6.0
 MANY_VOXELS = 48.0
-"""By how much at most the odds of cells in an occupied coarse voxel are raised, and of how many of the answer's voxels in it not at all;
-in between, by how many times more than its own that is. The network learned from scans of two kinds, and is asked about one: by the mean,
-an occupied coarse voxel holds more than it thinks. Chosen on validation heads; see the model card.
+"""Answer's voxels in a coarse voxel from which odds are not raised. With fewer, the odds of cells in an occupied one are multiplied by the
+ratio, by ODDS at the most. The network learned from scans of two kinds, and is asked about one: by the mean, an occupied coarse voxel holds
+more than it thinks. Chosen on validation heads; see the model card.
 """
 
 MOST_SPLIT_CELLS = 2**23
-"""Of a grid whose cells are smaller than the voxels that are wanted: a head whose coarse voxels have some 3.3 mm or more. An answer then
-takes as long as that for a factor of four.
+"""Most cells of a grid whose cells are smaller than the wanted voxels: a head whose coarse voxels have some 3.3 mm or more. An answer then
+takes as long as one for a factor of four.
 """
 
 MOST_VOXELS = 2**28
-"""Of an answer: 512 × 512 × 1024."""
+"""Most voxels of an answer: 512 × 512 × 1024."""
 
 MOST_CELLS = 2**26
 MOST_SITES = 6_000_000
-"""Of a working grid: what two cores judge in some ten seconds, in 2 GB. A head at 1 mm has about 9 million cells, of which 2 million are
-judged where the coarse voxels are of 4 mm.
+"""Most judged cells of a working grid: what two cores judge in some ten seconds, in 2 GB. A head at 1 mm has about 9 million cells, of
+which 2 million are judged where the coarse voxels are of 4 mm.
 """
 
 COARSER = 1.5
 """By how much cells grow where there are too many: few grids are tried, whatever was sent."""
 
 ROUNDING = 1e-3
-"""Of edges in a header, relatively."""
+"""Relative tolerance for edges in a header."""
 
 INPUTS = 7
 """Numbers that come with a cell: whether the coarse voxel at its centre is occupied, the coarse mask's linear interpolation, the signed
@@ -101,7 +102,7 @@ def _judged(bone: BinaryVolume, distance_mm: Field, grids: Iterable[WorkingGrid]
 
 
 def _in_voxels(bone: BinaryVolume, distance_mm: Field, grid: WorkingGrid) -> Field:
-    """The signed distance in voxels along each axis, or cells where these are wider. Of cubes it is known already, but for its unit."""
+    """Signed distance in voxels along each axis, or in cells where these are wider. For cubes only the unit changes."""
     coarse_mm = np.array(bone.spacing_mm)
     unit_mm = np.maximum(coarse_mm, grid.spacing_mm)
     if np.ptp(coarse_mm) < 1e-6 * coarse_mm.max():
@@ -196,7 +197,7 @@ def _supported_mm(coarse_mm: Sequence[float]) -> float:
 
 
 def _supported_parts_mm(coarse_mm: Sequence[float]) -> float:
-    """The same where they are parts of such: within slices not finer than pixels."""
+    """The smallest supported cells that are parts of the answer's voxels: within slices not finer than pixels."""
     return max(_supported_mm(coarse_mm), min(max(coarse_mm) / FINEST_SHARES[0], min(coarse_mm)))
 
 
@@ -220,11 +221,11 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
 
 
 MOST_ODDS = 1e30
-"""What odds are raised by at most, so that single precision holds them."""
+"""Largest factor for odds, so that single precision holds them."""
 
 
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
-    """What the network says of its sites [N], by odds that make a half out of the threshold, and by those above."""
+    """The sites' probabilities [N], their odds raised so that the threshold becomes a half, and as MANY_VOXELS says."""
     voxels = prepared.volume.voxel_mm3 / prepared.answer.voxel_mm3
     odds = np.where(prepared.features[:, 0] > HALF, np.float32(np.clip(MANY_VOXELS / voxels, 1, ODDS)), np.float32(1))
     raised = probability * odds * np.float32(min((1 - threshold) / threshold, MOST_ODDS))

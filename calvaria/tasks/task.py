@@ -13,12 +13,12 @@ from calvaria.grid import WorkingGrid
 from calvaria.volume import BinaryVolume, Mask
 
 MOST_VOXELS_ALONG = 4096
-"""Voxels along an axis of a volume: eight times what a CT has. Work in planes of the volume takes memory by the square of it."""
+"""Most voxels along an axis of a volume, eight times what a CT has: work in planes takes memory by the square of it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a network was trained for and travels with its weights.
+    """What a network was trained for; it travels with its weights.
 
     spacing_mm      edge of a cell of the working grid; for tasks that fit cells to each volume, the smallest; for completion, 0 stands for
                     the longest edge of each volume's own voxels
@@ -75,12 +75,12 @@ class Prepared:
     answer: BinaryVolume
 
     def answered(self, mask: Mask) -> BinaryVolume:
-        """A mask on the answer's grid along the patient's axes, along the file's again."""
+        """The volume of a mask on the answer's grid along the patient's axes, turned back to the file's axes."""
         return self.answer.like(to_canonical(self.answer.mask, self.answer.affine).from_canonical(mask))
 
     @property
     def waiting_bytes(self) -> int:
-        """What is kept of it, beside the volume, until its answer is finished, and the network's answer with it."""
+        """Bytes kept beside the volume until its answer is finished, and those of the network's answer."""
         return 2 * self.shares.nbytes + self.sites.nbytes + self.features.nbytes
 
     @property
@@ -95,7 +95,7 @@ class Prepared:
 
 
 Opposite = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""From cells to other places in a grid: float64 [3, n] in cells, both."""
+"""Maps cells to other places in a grid: float64 [3, n] in cells, both."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ PRECISIONS = ("fp32", "bf16")
 
 VOXELS_MM = 0.2, 10.0
 LARGEST_CELL_MM = 20.0
-"""What makes a head of nothing, or one that takes days, is a slip of the pen."""
+"""Largest cells. What makes a head of nothing, or one that takes days, is a slip of the pen."""
 
 
 @dataclass(frozen=True)

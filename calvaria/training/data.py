@@ -71,8 +71,8 @@ class Batch:
 
 
 EXAMPLES = 9
-"""To be raised with every change to what examples are, beside the generator's own: how skulls are changed and cut, what a network is given
-of them, how tasks lay their grids. Those kept by an earlier version are then not taken for this one's.
+"""Version of what examples are, to be raised with every change, beside the generator's own: how skulls are changed and cut, what a network
+is given of them, how tasks lay their grids. Kept examples of another version are not used.
 """
 
 Draw = Callable[[np.random.Generator], Example]
@@ -132,7 +132,7 @@ class KeptExamples(Dataset[Example]):
 
 
 def keep(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """An .npz file that is there whole or not at all, whatever other process may be making the same one."""
+    """Write an .npz file whole or not at all, whatever other process may be making the same one."""
     with replacing(path) as unfinished:
         np.savez_compressed(unfinished, **arrays)  # type: ignore[arg-type]
 

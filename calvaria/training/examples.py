@@ -16,7 +16,7 @@ from calvaria.weights import WEIGHTS, weights_sha256
 
 
 def store(config: TrainConfig, folder: Path) -> SkullStore:
-    """CalvariaError BAD_OPTION where the configuration does not say how fine the skulls are."""
+    """Generated skulls. CalvariaError BAD_OPTION where the configuration does not say how fine they are."""
     if not config.settings.spacing_mm:
         raise CalvariaError(ErrorCode.BAD_OPTION, "Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
     return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
@@ -39,19 +39,19 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
 
 
 def _examples_name(config: TrainConfig, first: Path | None) -> str:
-    """Another for examples that would differ, so that none of an earlier run in the same folder is taken for this one's."""
+    """Folder name of kept examples: it differs where they would, so that no earlier run's are taken for this one's."""
     made_by = (GENERATOR, EXAMPLES, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
     given = (LESSONS[config.task].given.sha256(config),) if config.data.cases else ()
     return f"examples-{sha256(repr(made_by + given).encode()).hexdigest()[:12]}"
 
 
 def first_sha256(first: Path | None) -> str | None:
-    """Of the first network's weights; None without one."""
+    """SHA-256 of the first network's weights; None without one."""
     return weights_sha256(first)[WEIGHTS] if first else None
 
 
 def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
-    """As they are when served: of every kind, or as they came, none intact, none stretched."""
+    """Examples as they are when served: of every kind, or as they came, none intact, none stretched."""
     as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
     return Examples(draw(as_served, validation_source(config, folder), first), 0, config.validation_skulls)
 

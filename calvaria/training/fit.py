@@ -37,7 +37,7 @@ CHECKPOINT_EVERY = 250
 """Steps; every validation is followed by one, too."""
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux' prctl: which signal a process gets when its parent ends."""
+"""Option of Linux' prctl: which signal a process gets when its parent ends."""
 
 DENSE = "dense-twin.safetensors"
 """Weights of a dense twin, in a layout of their own: nothing serves them."""
@@ -224,7 +224,7 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
 
 
 def _begin_loader(_: int) -> None:
-    """One thread; what stops the run stops the process that trains, and that ends this one, however it ends itself."""
+    """Set up a loader: one thread. It ignores what stops a run, and ends with the process that trains, however that ends."""
     threadpool_limits(1)
     for number in SIGNALS:  # which may be sent to all processes at once
         signal.signal(number, signal.SIG_IGN)

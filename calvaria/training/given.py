@@ -18,7 +18,7 @@ HELD_OUT = 0.1
 """Share of the heads of a folder that are kept for validation."""
 
 AROUND_MM = 40.0
-"""Of a scan so much is read around a mask: more than what is judged around its surface."""
+"""Distance around a mask within which its scan is read: more than what is judged around its surface."""
 
 
 class GivenCase(Protocol):
@@ -53,7 +53,7 @@ class Given:
         return learned, held_out
 
     def sha256(self, config: TrainConfig) -> str | None:
-        """Of what the users' folder holds; None without one."""
+        """Fingerprint of what the users' folder holds; None without one."""
         return fingerprint(path for case in self.listed(config.data.cases) for path in case.paths) if config.data.cases else None
 
 

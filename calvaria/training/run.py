@@ -81,7 +81,7 @@ def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int,
 
 
 def _read(cases: list[GivenCase], check: Callable[[GivenCase], None], workers: int) -> Iterator[object]:
-    """CalvariaError for the first that cannot be learned from, before hours of training."""
+    """Read all cases. CalvariaError for the first that cannot be learned from, before hours of training."""
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(check, cases)
 

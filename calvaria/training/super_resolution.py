@@ -25,7 +25,7 @@ BY_MEAN = 0.7
 """Share of the examples whose voxels are occupied where most of them is, rather than where their centres are."""
 
 FACTORS = 2, 2, 3, 4, 4
-"""Cells along a coarse voxel's longest edge; each as likely as it stands here."""
+"""Cells along a coarse voxel's longest edge; one of these by chance."""
 
 PIXELS = 0.7
 """Share of the examples with slices whose cells are as wide as the pixels."""
@@ -33,10 +33,10 @@ PIXELS = 0.7
 EDGE_MM = COARSE_MM
 PIXEL_SHARE = 0.12, 0.7
 SMALLEST_MM = 0.45
-"""Longest edges of coarse voxels, and the edges of a slice's pixels as a share of the distance of slices, none smaller than the last."""
+"""Least edge of a slice's pixels. EDGE_MM: range of longest edges; PIXEL_SHARE: of pixels, as a share of the distance of slices."""
 
 SLICES = 6
-"""That many fit into an example, although its cells be small."""
+"""Least slices that fit into an example, even where its cells are small."""
 
 
 class CoarseSkulls:

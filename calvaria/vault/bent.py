@@ -15,14 +15,14 @@ from calvaria.vault.mirrored import Reflection
 NODE_MM = 8.0
 MOST_NODES = 2**16  # a head has 20,000; on a wider grid they lie further apart
 THINNED = np.array([1, 3, 5]), 8  # of the cells of a surface one in eight is kept, whichever way it faces
-MOST_POINTS = 50_000  # of a surface; heads have 15,000 to 30,000
+MOST_POINTS = 50_000  # most points of a surface; heads have 15,000 to 30,000
 WIDTHS_MM = 40.0, 30.0, 20.0, 15.0, 12.0
 """Standard deviations: how far around a place its neighbours move with it, round by round. Chosen on validation heads (from 900,600)."""
 
 FAR_MM = 6.0
 ALIKE = 0.7  # cosine between normals of surfaces that may belong together
 STIFFNESS = 0.05
-"""Against all movement, as a share of what speaks for it along the normals: where these agree, hardly anything slides along the surface."""
+"""Resistance to all movement, as a share of the pull along the normals: where these agree, hardly anything slides along the surface."""
 
 FLAT = 0.1  # a slope of occupancy below this, per cell, tells no direction
 

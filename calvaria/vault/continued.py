@@ -19,7 +19,7 @@ MOST_HOLES = 12  # the largest; a head has one or two, and each takes time
 FRAYED_MM = 4.0  # around a hole, the tables are not trusted
 RING_MM = 22.0
 FEWEST_POINTS, MOST_POINTS = 30, 700
-MIRROR_MM = 10.0  # the two sides of a head are that alike
+MIRROR_MM = 10.0  # the two sides of a head are alike to within this
 LOW_DEG = 15.0  # elevation from the cavity's middle below which a head has openings of its own
 SMOOTHING = 1.0
 OVERLAP_MM = 5.0  # how far beyond a hole the plates reach
@@ -27,13 +27,13 @@ THINNEST_MM = 1.0
 PLAIN_MM2 = 100.0, 700.0
 PLAIN_ROUND, PLAIN_RINGED = 0.5, 0.95
 PLAIN_RING_MM = 6.0
-"""A hole is plain if it is of such a size, fills so much of its area with the largest circle in it, and has so much bone around it.
+"""Ring around a plain hole, whose area lies in PLAIN_MM2. Its largest circle fills PLAIN_ROUND of it, and bone PLAIN_RINGED of the ring.
 
 Chosen on generated validation heads (seeds from 900,000): of 16 holes of the test's kind "small" 11 are found in the vault, and all of
 these are plain; of 52 openings that intact heads have by themselves one is.
 """
 OUTSIDE_MM = 4.0
-"""Depths are told this far outside the tables."""
+"""Farthest outside the tables, mm, that depths are told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def openings(unrolled: Unrolled) -> Mask:
 
 
 def _plates(unrolled: Unrolled, hole: Mask) -> Plates | None:
-    """None without enough bone around."""
+    """Plates over a hole; None without enough bone around."""
     away = ndimage.distance_transform_edt(~hole) * unrolled.pixel_mm
     other = unrolled.vault & ~unrolled.bone & ~hole
     frayed = ndimage.distance_transform_edt(~other) * unrolled.pixel_mm <= FRAYED_MM / 2
@@ -137,7 +137,7 @@ def _plates(unrolled: Unrolled, hole: Mask) -> Plates | None:
 
 
 def is_plain(unrolled: Unrolled, hole: Mask, away_mm: Plane) -> bool:
-    """Whether a hole on the map, so far `away_mm` from each direction, is small and round, with bone all around."""
+    """Whether a hole on the map is small and round, with bone all around; `away_mm`: how far each direction is from it."""
     mm = unrolled.pixel_mm
     area_mm2 = np.count_nonzero(hole) * mm**2
     if not PLAIN_MM2[0] <= area_mm2 <= PLAIN_MM2[1]:
@@ -150,7 +150,7 @@ def is_plain(unrolled: Unrolled, hole: Mask, away_mm: Plane) -> bool:
 
 
 def _flattened(unrolled: Unrolled, hole: Mask) -> NDArray[np.float64]:
-    """Directions in the plane [rows, columns, 2], radians from a hole's middle, distances from which are true."""
+    """Directions laid flat [rows, columns, 2], radians from the middle of a hole; distances from there are true."""
     middle = unrolled.directions[hole].mean(axis=0)
     middle /= np.linalg.norm(middle)
     first = np.cross(middle, np.eye(3)[np.argmin(np.abs(middle))])

@@ -32,7 +32,7 @@ def fit_mirror(share: Field, cell_mm: float, many: int = MANY_POINTS) -> Reflect
     far = max(float(np.sqrt(np.square(cells).sum(axis=1).mean())), 1.0)
 
     def mismatch(planes: NDArray[np.float64], most: int, order: int = 1) -> NDArray[np.float64]:
-        """Of planes [..., 3]: how far the centroid lies before each, and their tilts, as cells so `far` away. Less is better."""
+        """How badly planes [..., 3] fit: their distance from the centroid, and two tilts, in cells as seen `far` away. Less is better."""
         points = cells[:: len(cells) // most + 1].T
         normals = _normals(planes[..., 1:] / far)
         twice = 2 * (normals @ points - planes[..., :1])

@@ -72,7 +72,7 @@ _Index = tuple[Tensor, Tensor | None]
 
 
 def _counted(grids: Sequence[Tensor], found: Sequence[_Index], totals: Tensor) -> list[Bits]:
-    """With the number of sites, known on the host: the one wait for the device. `totals`: the items' ends, grid by grid."""
+    """Bits with the number of sites, known on the host: the one wait for the device. `totals`: the items' ends, grid by grid."""
     known, numbers = [], iter(totals.tolist())
     for words, (starts, numbered) in zip(grids, found, strict=True):
         here = list(islice(numbers, len(words)))
@@ -92,7 +92,7 @@ def _room(words: Tensor) -> _Index:
 
 
 def _index(words: Tensor, totals: Tensor, first: int) -> _Index:
-    """The items' ends go to the totals from the first on."""
+    """Index one grid; its items' ends go to `totals` from `first` on."""
     starts, numbered = _room(words)
     n, per = words.numel(), words[0].numel()
     if numbered is not None:

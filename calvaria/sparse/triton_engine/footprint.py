@@ -8,7 +8,7 @@ from calvaria.sparse.triton_engine.launch import parts_of
 
 
 class Triton(Footprint):
-    """The sites' cells, and of the sites that a decoder level judges their parents, where they may be convolved by cubes of 2×2×2."""
+    """Beside the least: the sites' cells and, for cubes of 2×2×2, the parents of the sites that a decoder level judges."""
 
     def held_index(self, sites: Sites) -> int:
         return super().held_index(sites) + ROW * CELLS * sites.words * self._few(sites)
@@ -47,7 +47,7 @@ class Triton(Footprint):
         return 4 * parts * count * c_out if parts > 1 else 0
 
     def _cube_weights(self, sites: Sites, c_in: int, c_out: int) -> int:
-        """Laid out for cubes, in two steps."""
+        """Weights laid out for cubes, in two steps."""
         return 2 * self.rows(8 * CELLS, CHANNELS**2) if suits(c_in, c_out, sites.occupied) else 0
 
     def _few(self, sites: Sites) -> bool:

@@ -72,7 +72,7 @@ def computable(dtype: torch.dtype) -> torch.dtype:
 
 
 def ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """As kernels take features of this type."""
+    """A tensor as kernels take features of this type."""
     wanted = computable(dtype)
     return tensor if tensor.dtype is wanted and tensor.is_contiguous() else tensor.to(wanted).contiguous()
 
@@ -104,7 +104,7 @@ class Blocks(NamedTuple):
 
 @cache
 def product_blocks(c_in: int, c_out: int, slots: int, itemsize: int) -> Blocks:
-    """For a product over gathered neighbours; by channels and bytes of a feature alone, so that no new size of a volume means a new kernel.
+    """Blocks of a product over gathered neighbours: by channels and bytes of a feature alone, so that no new size means a new kernel.
 
     Tried on an H100 at 512³: gathers are bound by latency, and many programs hide that better than pipelines do; only rows that fill
     their blocks gain from two stages.
@@ -150,7 +150,7 @@ def first_time(*what: Any) -> bool:
 
 @cache
 def gradient_blocks(c_in: int, c_out: int, slots: int, itemsize: int) -> Blocks:
-    """For the weights' gradient, whose depth is the rows: all slots side by side in one program as long as it can hold them."""
+    """Blocks of the weights' gradient, whose depth is the rows: all slots side by side in one program as long as it can hold them."""
     tile = product_blocks(c_in, c_out, slots, itemsize)
     if c_in <= 32 and c_out <= 64:
         tile = tile._replace(side=power(slots), depth=power(slots) * max(8, power(c_in)))

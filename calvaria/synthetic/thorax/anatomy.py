@@ -15,7 +15,7 @@ from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.sculpture import Point
 
 ORGANS = "heart", "aorta", "trachea", "oesophagus"
-"""In this order labels count from 1."""
+"""Organs in the order of their labels, from 1."""
 
 STEP_MM = 5.0
 """Rods along a curve are about this long."""

@@ -11,10 +11,10 @@ from calvaria.synthetic.sculpture import Point, Sculpture, Space
 
 EDGE_MM = 110.0
 LATTICE_MM = 2.0
-"""Bodies lie around the origin, in a cube of this edge; some fill it."""
+"""Step of the lattice of bodies, which lie around the origin in a cube of EDGE_MM; some fill it."""
 
 SIZES = 0.5, 2.2
-"""Then all of it is made so many times as large: a round may be as large as a head's inside."""
+"""Range of the factor by which a body is then scaled: a round may be as large as a head's inside."""
 
 
 def make_body(seed: int) -> tuple[Lattice, Field]:
@@ -31,7 +31,7 @@ def make_body(seed: int) -> tuple[Lattice, Field]:
 
 
 def _ball(space: Space) -> Field:
-    """What there is where openings took all else."""
+    """A ball, in place of a body that openings took whole."""
     return np.asarray(np.sqrt(space.x**2 + space.y**2 + space.z**2) - 20)
 
 

@@ -28,10 +28,10 @@ DICE = 0.6, 1.0
 
 PIXEL_MM, SLICE_MM = (0.7, 2.0), (0.7, 2.5)
 MARGIN_MM = 4.0, 32.0
-"""Around a body, on each side: how far it is to the border should not tell where it ends."""
+"""Range of the margin on each side of a body: how far it is to the border should not tell where it ends."""
 
 MOST_VOXELS = 112
-"""Along an axis: of a larger organ a part is seen."""
+"""Most voxels along an axis; of a larger organ a part is seen."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,10 +26,10 @@ PIECES_SHARE = 0.6
 """Share of the masks that are wrong in whole pieces, and right elsewhere."""
 
 PIECES = 2, 14
-"""About how many there are."""
+"""Range of the number of wrong pieces, about."""
 
 LARGE_MM, LARGE_SHARE = 25.0, 0.7
-"""Mistakes are so large, or have such a share of a larger body's depth."""
+"""Largest mistakes: LARGE_MM or, in larger bodies, this share of their depth."""
 
 FAR_MM = 1e3
 """Moved out or in this far, a place is inside, or outside, whatever it was."""

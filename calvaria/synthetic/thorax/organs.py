@@ -13,7 +13,7 @@ from calvaria.volume import Mask
 
 LATTICE_MM = 3.0
 WALL_MM = 0.8
-"""Between two organs that touch."""
+"""Wall between two organs that touch."""
 FIRM = "trachea", "aorta", "oesophagus", "heart"
 """Where two organs meet, the earlier one keeps its shape."""
 

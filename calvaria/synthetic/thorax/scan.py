@@ -25,13 +25,13 @@ VEINS: Sequence[Sequence[tuple[Point, float]]] = (
     [((-27, -28, -104), 11), ((-26, -16, -150), 12)],  # inferior vena cava
     [((-8, 24, -150), 4), ((-9, 24, 0), 4.5), ((-18, 4, 12), 4.5)],  # azygos vein
 )
-"""Blood outside the organs, through points of the average chest."""
+"""Vessels outside the organs: points and radii, mm, in the average chest's frame."""
 
 SPINE_MM = 0.0, 46.0, 17.0
-"""Its middle's x and y, and its radius."""
+"""The spine: its middle (x, y) and its radius, mm."""
 
 CAGE_MM = 125.0, -25.0, 92.0
-"""Half the width, middle and half the depth of the ribs' inner side."""
+"""The ribs' inner side: half its width (x), its middle (y) and half its depth, mm."""
 
 DIAPHRAGM_MM = -120.0
 
@@ -51,7 +51,7 @@ class _Look:
     blur: float  # standard deviation, voxels
     noise: float
     streaks: float
-    gas: float  # share of the oesophagus that holds air
+    gas: float  # the oesophagus holds air where noise of unit deviation lies below this
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "_Look":
