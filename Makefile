@@ -93,7 +93,10 @@ train: setup ## fit every task's networks, into runs/anew (completion), runs/sup
 	$(BIN)/calvaria train completion --config models/completion/close-up-9.toml --first runs/anew --start runs/between --out runs/close-up-9
 	$(BIN)/calvaria train completion --config models/completion/close-up-10.toml --first runs/anew --start runs/close-up-9 --out runs/close-up-10
 	$(BIN)/calvaria train completion --config models/completion/close-up-11.toml --first runs/anew --start runs/close-up-10 --out runs/close-up-11
-	$(BIN)/python -m calvaria.training.averaging runs/close-up-10/close-up.safetensors runs/close-up-11/close-up.safetensors 0.7 runs/anew/close-up.safetensors
+	mkdir -p runs/between-11
+	$(BIN)/python -m calvaria.training.averaging runs/close-up-10/close-up.safetensors runs/close-up-11/close-up.safetensors 0.7 runs/between-11/close-up.safetensors
+	$(BIN)/calvaria train completion --config models/completion/close-up-12.toml --first runs/anew --start runs/between-11 --out runs/close-up-12
+	$(BIN)/python -m calvaria.training.averaging runs/between-11/close-up.safetensors runs/close-up-12/close-up.safetensors 0.5 runs/anew/close-up.safetensors
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/second.toml --start runs/super-resolution-first --out runs/super-resolution-second
 	$(BIN)/calvaria train super-resolution --config models/super-resolution/third.toml --start runs/super-resolution-second --out runs/super-resolution-third
