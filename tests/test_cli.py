@@ -163,7 +163,7 @@ NO_SUCH = "no-such"
         (("evaluate", "--models", NO_SUCH), "There are no weights at .*Name another folder"),
         (("evaluate", "--seed", -1), "Invalid value for '--seed'"),
         (("evaluate", "--cases", 0), "Invalid value for '--cases'"),
-        (("train", "completion", "--out", "run", "--config", NO_SUCH), "The configuration no-such cannot be read: .* --config"),
+        (("train", "completion", "--out", "run", "--config", NO_SUCH), "no-such cannot be read: .* Name a configuration with --config"),
         (("train", "completion", "--out", "run", "--config", "mistyped.toml"), "The configuration mistyped.toml cannot be used: .*"),
         (("train", "completion", "--out", "run", "--config", "unknown.toml"), "unknown.toml: unknown colour"),
     ],
