@@ -89,6 +89,7 @@ def predict(
     """
     from calvaria.commands.folder import answer_folder
     from calvaria.commands.predict import answer_file, write_report
+    from calvaria.files import check_folder
 
     extras: dict[str, Any] = {"spacing_mm": spacing_mm, "factor": factor}
     options: dict[str, Any] = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
@@ -97,8 +98,8 @@ def predict(
             raise CalvariaError(ErrorCode.BAD_OPTION, "For a folder, index.csv says what to mind: leave out --report.")
         answer_folder(task, volume, out, models, device, engine, image, **options, **extras)
         return
-    if report and not report.parent.is_dir():
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{report} cannot be written: there is no folder {report.parent}.")
+    if report:
+        check_folder(report)
     found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)
     if report:
         write_report(report, found)

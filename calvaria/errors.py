@@ -65,3 +65,8 @@ class CalvariaError(Exception):
 
     def __reduce__(self) -> tuple[type["CalvariaError"], tuple[ErrorCode, str]]:
         return type(self), (self.code, self.message)
+
+
+def bad_option(message: str) -> CalvariaError:
+    """A refusal of what was asked for, to be raised."""
+    return CalvariaError(ErrorCode.BAD_OPTION, message)

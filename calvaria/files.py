@@ -26,6 +26,12 @@ def writing(path: Path | str) -> Iterator[None]:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error
 
 
+def check_folder(path: Path) -> None:
+    """CalvariaError BAD_OPTION unless the folder that a file is to be written into is there."""
+    if not path.parent.is_dir():
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: there is no folder {path.parent}.")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """The name of a file beside another, whose place it takes once it was written.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.serving.options import encode_options
 from loadtest.client import Outcome, Sender
 from loadtest.compare import Answers
@@ -60,16 +60,16 @@ class Plan:
     def __post_init__(self) -> None:
         """CalvariaError BAD_OPTION for what cannot be run."""
         if (self.rate_hz is None) == (self.clients is None):
-            raise _bad("Give either a rate (an open loop) or a number of clients (a closed loop).")
+            raise bad_option("Give either a rate (an open loop) or a number of clients (a closed loop).")
         if self.duration_s is None and self.requests is None:
-            raise _bad("Say when to end: after a duration, a number of requests, or the first of both.")
+            raise bad_option("Say when to end: after a duration, a number of requests, or the first of both.")
         numbers = self.rate_hz, self.clients, self.duration_s, self.requests, self.timeout_s, self.sample_s, self.variants
         if not all(number is None or (number > 0 and math.isfinite(number)) for number in numbers):
-            raise _bad("Rate, clients, duration, requests, timeout, variants and the time between samples are above zero.")
+            raise bad_option("Rate, clients, duration, requests, timeout, variants and the time between samples are above zero.")
         if not 0 <= self.warmup_s < (self.duration_s or math.inf):
-            raise _bad(f"A warm-up of {self.warmup_s:g} s leaves nothing to measure: make the run longer.")
+            raise bad_option(f"A warm-up of {self.warmup_s:g} s leaves nothing to measure: make the run longer.")
         if self.transport not in TRANSPORTS or self.arrivals not in ARRIVALS:
-            raise _bad(f"The transport is one of {', '.join(TRANSPORTS)}; arrivals are one of {', '.join(ARRIVALS)}.")
+            raise bad_option(f"The transport is one of {', '.join(TRANSPORTS)}; arrivals are one of {', '.join(ARRIVALS)}.")
         parse_mix(self.mix)
 
     @property
@@ -197,7 +197,3 @@ async def _every(seconds: float, look: Callable[[], Coroutine[Any, Any, None]], 
         await asyncio.sleep(due_s - clock())
         await look()
         due_s += seconds * max(math.ceil((clock() - due_s) / seconds), 1)
-
-
-def _bad(message: str) -> CalvariaError:
-    return CalvariaError(ErrorCode.BAD_OPTION, message)

@@ -9,7 +9,7 @@ import calvaria
 from calvaria.commands.words import names
 from calvaria.console import read_volume
 from calvaria.datasets import fingerprint
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.evaluate import Evaluation, model
 from calvaria.evaluation.records import Record
@@ -39,19 +39,19 @@ class Wanted:
         """Which test of a task; BAD_OPTION for options that it has no use for, or that do not go together."""
         test = assessment.intact if self.intact else assessment.usual
         if test is None:
-            raise _refused(f"{assessment.task} has no test with nothing to change: leave out --intact.")
+            raise bad_option(f"{assessment.task} has no test with nothing to change: leave out --intact.")
         if self.folder and not assessment.usual.of_folder:
-            raise _refused(f"{assessment.task} cannot be scored on pairs: name whole skulls, a file or a folder, with --whole.")
+            raise bad_option(f"{assessment.task} cannot be scored on pairs: name whole skulls, a file or a folder, with --whole.")
         if self.folder and (self.whole or self.intact or self.kinds):
-            raise _refused("--cases-from brings its own cases: leave out --whole, --intact and --kinds.")
+            raise bad_option("--cases-from brings its own cases: leave out --whole, --intact and --kinds.")
         if self.folder and self.seed:
-            raise _refused("--cases-from takes cases as they come: leave out --seed, and choose how many with --cases.")
+            raise bad_option("--cases-from takes cases as they come: leave out --seed, and choose how many with --cases.")
         if self.spacing_mm and (self.whole or self.folder):
-            raise _refused("Files have voxels of their own: leave out --spacing-mm.")
+            raise bad_option("Files have voxels of their own: leave out --spacing-mm.")
         if self.spacing_mm and not test.spaced:
-            raise _refused(f"The voxels of cases of {assessment.task} are part of the test: leave out --spacing-mm.")
+            raise bad_option(f"The voxels of cases of {assessment.task} are part of the test: leave out --spacing-mm.")
         if self.working and not test.coarsened:
-            raise _refused(f"Answers of {assessment.task} are scored on their own grid: leave out --working.")
+            raise bad_option(f"Answers of {assessment.task} are scored on their own grid: leave out --working.")
         return test
 
     def planned(self, assessment: Assessment) -> list[Planned]:
@@ -82,7 +82,7 @@ class Wanted:
     def _kinds(self, assessment: Assessment) -> tuple[str, ...]:
         wanted = names(self.kinds or "")
         if unknown := [kind for kind in wanted if kind not in assessment.kinds]:
-            raise _refused(f"{assessment.task} has no kind of case {unknown[0]!r}. Choose of: {', '.join(assessment.kinds)}.")
+            raise bad_option(f"{assessment.task} has no kind of case {unknown[0]!r}. Choose of: {', '.join(assessment.kinds)}.")
         return wanted
 
 
@@ -92,7 +92,7 @@ def evaluate(
     """Score a task; see the options of the command. Returns how many rows of the CSV file have an error."""
     folder = model_folder(task, models)
     if task not in ASSESSMENTS:
-        raise _refused(f"{task} cannot be scored: it has no row in calvaria/evaluation/assessments.py.")
+        raise bad_option(f"{task} cannot be scored: it has no row in calvaria/evaluation/assessments.py.")
     assessment = ASSESSMENTS[task]
     test = wanted.test(assessment)
     predictor = Predictor.load(folder, device=device, engine=engine)
@@ -113,7 +113,3 @@ def evaluate(
     compared = model(predictor) | (dict(test.scoring.baselines) if baselines else {})
     title = wanted.title(assessment, len(planned)) + (", on the working grid" if wanted.working else "")
     return Evaluation(test.scoring, compared, record, pictures).report(planned, title, Console())
-
-
-def _refused(message: str) -> CalvariaError:
-    return CalvariaError(ErrorCode.BAD_OPTION, message)

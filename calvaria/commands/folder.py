@@ -10,7 +10,7 @@ from calvaria.client.local import LocalClient
 from calvaria.commands.progress import finish, shown
 from calvaria.datasets.files import VOLUMES, stem_of, suffix_of, tell_unread, walk
 from calvaria.datasets.index import DataSet
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.io import VOLUME_FORMATS
 from calvaria.predictor import Predictor
 from calvaria.serving.options import AnswerOptions, RequestOptions, encode_options
@@ -66,11 +66,11 @@ def answer_folder(
 def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, images: Path | None) -> list[Question]:
     """What is to be answered. BAD_OPTION where there is nothing, or where answers would lie among the questions."""
     if Path(out).resolve().is_relative_to(Path(folder).resolve()):
-        raise _refused(f"{out} lies within {folder}: its answers would be asked about next. Choose another --out.")
+        raise bad_option(f"{out} lies within {folder}: its answers would be asked about next. Choose another --out.")
     if images and not images.is_dir():
-        raise _refused(f"{images} is no folder: for a folder of masks, --image names one with scans of the same paths.")
+        raise bad_option(f"{images} is no folder: for a folder of masks, --image names one with scans of the same paths.")
     if format and format not in VOLUME_FORMATS:
-        raise _refused(f"Answers for a folder cannot be {format!r}. Choose one of: {', '.join(VOLUME_FORMATS)}.")
+        raise bad_option(f"Answers for a folder cannot be {format!r}. Choose one of: {', '.join(VOLUME_FORMATS)}.")
     tell_unread(folder)
     questions = []
     for path in walk(folder, VOLUMES):
@@ -79,7 +79,7 @@ def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, 
         answers = {each: str(Path(each) / wanted if len(outputs) > 1 else wanted) for each in outputs}
         questions.append(Question(path, str(name), images / name if images else None, answers))
     if not questions:
-        raise _refused(f"{folder} holds no volume: no file ends in {', '.join(VOLUMES)}.")
+        raise bad_option(f"{folder} holds no volume: no file ends in {', '.join(VOLUMES)}.")
     _check_answers(questions, out)
     return questions
 
@@ -91,13 +91,9 @@ def _check_answers(questions: list[Question], out: Path) -> None:
     for each in questions:
         for answer in each.answers.values():
             if (out / answer).resolve() in asked_about:
-                raise _refused(f"{out / answer} is asked about, and its answer would overwrite it. Choose another --out.")
+                raise bad_option(f"{out / answer} is asked about, and its answer would overwrite it. Choose another --out.")
             if taken.setdefault(answer, each.name) != each.name:
-                raise _refused(f"{taken[answer]} and {each.name} would both be answered in {answer}; rename one.")
-
-
-def _refused(message: str) -> CalvariaError:
-    return CalvariaError(ErrorCode.BAD_OPTION, message)
+                raise bad_option(f"{taken[answer]} and {each.name} would both be answered in {answer}; rename one.")
 
 
 def _answer_to(name: Path, format: str | None) -> Path:

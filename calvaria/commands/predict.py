@@ -7,7 +7,7 @@ import typer
 from calvaria.client.local import LocalClient
 from calvaria.console import warn
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.files import writing
+from calvaria.files import check_folder, writing
 from calvaria.io import format_of
 from calvaria.predictor import Predictor
 from calvaria.serving.options import Options
@@ -26,8 +26,7 @@ def answer_file(
     `image`: the scan that the mask was drawn in. `options`: see Options; what stands in the way of writing the answer is refused
     before any work is done.
     """
-    if not out.parent.is_dir():
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{out} cannot be written: there is no folder {out.parent}.")
+    check_folder(out)
     asked = Options(**{**options, "report": True, "format": _format(out, options)})  # type: ignore[typeddict-item]
     folder = model_folder(task, models)
     client = LocalClient(Predictor.load(folder, device=device, engine=engine), Model("", weights_sha256(folder)))

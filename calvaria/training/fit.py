@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -80,7 +79,7 @@ def fit(
     examples = training_examples(config, folder, first)
     run = _run_of(config, start, first)
     progress = resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
-    log = _Log(config, folder, run, learner, optimizer, first, device) if team.leads else None
+    log = _Log(config, folder, run, learner, optimizer, validation_examples(config, folder, first), device) if team.leads else None
     if log:
         cut_back(folder / HISTORY, progress.step)
     with asked_to_stop() as stop:
@@ -113,13 +112,11 @@ class _Log:
     run: Run
     learner: Learner
     optimizer: torch.optim.Optimizer
-    first: Path | None
+    examples: Dataset[Example]
     device: str
 
-    @cached_property
-    def held_out(self) -> list[Example]:
-        examples = validation_examples(self.config, self.folder, self.first)
-        return [examples[index] for index in range(len(examples))]
+    def __post_init__(self) -> None:
+        self.held_out = [self.examples[index] for index in range(self.config.validation_skulls)]  # before any time is spent on steps
 
     def note(self, progress: Progress, *, stopping: bool) -> Progress:
         """Validate, where it is time to; write a row and save, where it is time to do that. Returns how far the run has come."""
