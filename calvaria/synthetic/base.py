@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Field, Reals
+from calvaria.synthetic.lattice import Reals
 
 REACH_MM = 100
 """The tables span plus and minus this along x and y, a sample per mm of the average head."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Field
 from calvaria.synthetic.sculpture import Point, Sculpture, Space
 from calvaria.synthetic.shape import HeadShape
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+from calvaria.geometry import Field
+
 Axis = NDArray[np.float32]
 Reals = NDArray[np.floating[Any]]
 

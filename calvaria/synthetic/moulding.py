@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from calvaria.geometry import to_canonical
+from calvaria.geometry import Field, to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.sampling import sampled
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Field
 from calvaria.synthetic.vault_map import Points, VaultMap, angles, to_patient
+from calvaria.vault.cavity import direction
 from calvaria.volume import BinaryVolume, Mask
 
 STEP_DEG = 3.0
@@ -71,8 +71,7 @@ class _Moulding:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "_Moulding":
         azimuth, elevation = np.meshgrid(np.arange(0, 361, STEP_DEG), np.arange(-90, 91, STEP_DEG), indexing="ij")
-        a, e = np.radians(azimuth), np.radians(elevation)
-        ways = np.stack([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)], axis=-1)
+        ways = direction(azimuth, elevation)
         from_front = np.minimum(azimuth, 360 - azimuth)
         lowest = -30 + 25 * np.exp(-np.square(from_front / 45))  # the orbits reach higher than the base does elsewhere
         kept = ((elevation - lowest) / 15).clip(0, 1)

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.synthetic.lattice import Field, Lattice
+from calvaria.geometry import Field
+from calvaria.synthetic.lattice import Lattice
 
 Point = tuple[float, float, float]
 FAR_MM = 12.0

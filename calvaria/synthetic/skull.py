@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.cores import one_blas_thread
+from calvaria.geometry import Field
 from calvaria.synthetic.base import floor_fields
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.face import Face, sculpt_face
-from calvaria.synthetic.lattice import Axis, Field, Lattice, Noise, interpolate
+from calvaria.synthetic.lattice import Axis, Lattice, Noise, interpolate
 from calvaria.synthetic.sculpture import Space
 from calvaria.synthetic.shape import HeadShape, draw_shape
 from calvaria.synthetic.surgery import Surgery, operate
@@ -178,7 +179,7 @@ def _fused(a: Field, b: Field) -> Field:
 
 def _head_frame(head: HeadShape, seed: int, lattice: Lattice) -> tuple[Field, Field, Field]:
     """Every node's place in the head's frame, mm, gently deformed so that no head is symmetric."""
-    x, y, z = (a.reshape(shape) for a, shape in zip(lattice.axes_mm(), ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True))
+    x, y, z = np.ix_(*lattice.axes_mm())
     rng = generator(seed, Part.DEFORMATION)
     bends = [Noise(rng, 55.0) for _ in range(3)]
     x, y, z = (v - np.float32(c) for v, c in zip((x, y, z), head.centre_mm, strict=True))

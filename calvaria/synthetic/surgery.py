@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Field
 
 OPERATED = 0.18
 """Share of heads with a flap."""

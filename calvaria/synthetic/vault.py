@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Field, Reals
+from calvaria.synthetic.lattice import Reals
 from calvaria.synthetic.shape import HeadShape
 
 WAVES = 4

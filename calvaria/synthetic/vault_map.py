@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from calvaria.vault.cavity import direction
 from calvaria.volume import BinaryVolume
 
 Points = NDArray[np.float32]
@@ -44,8 +45,7 @@ class VaultMap:
 
     def outermost(self, azimuth: float, elevation: float) -> Points:
         """The outermost bone in a direction (degrees), patient mm [3]."""
-        a, e = np.radians([azimuth, elevation])
-        along = np.array([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)], dtype=np.float32)
+        along = direction(azimuth, elevation).astype(np.float32)
         return np.asarray(self.centre_mm + along * self.reach_mm[bins(along[None])][0])
 
     def depth_mm(self, places: Points) -> Points:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box
@@ -55,10 +55,10 @@ class Cavity:
         return np.asarray(self.centre_mm + np.percentile(distances[near], 90) * direction)
 
 
-def direction(azimuth_deg: float, elevation_deg: float) -> Points:
-    """Unit vector [3]: azimuth 0 looks forward (anterior), 90 degrees to the left, 180 back; elevation 90 degrees is up."""
-    a, e = np.radians([azimuth_deg, elevation_deg])
-    return np.array([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)])
+def direction(azimuth_deg: ArrayLike, elevation_deg: ArrayLike) -> Points:
+    """Unit vectors [..., 3]: azimuth 0 looks forward (anterior), 90 degrees to the left, 180 back; elevation 90 degrees is up."""
+    a, e = np.radians(azimuth_deg), np.radians(elevation_deg)
+    return np.stack(np.broadcast_arrays(np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e)), axis=-1)
 
 
 def sample(skull: BinaryVolume) -> Points:

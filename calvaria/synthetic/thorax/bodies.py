@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Field, Lattice, Noise
+from calvaria.synthetic.lattice import Lattice, Noise
 from calvaria.synthetic.sculpture import Point, Sculpture, Space
 
 EDGE_MM = 110.0
@@ -41,7 +42,7 @@ def _space(rng: np.random.Generator) -> Space:
     lattice = Lattice.over([-half] * 3, [half] * 3, LATTICE_MM)
     axes = lattice.axes_mm()
     turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
-    grids = [axis.reshape(shape) for axis, shape in zip(axes, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True)]
+    grids = np.ix_(*axes)
     bend = np.float32(rng.uniform(0, 4))
     x, y, z = (sum(np.float32(c) * grid for c, grid in zip(row, grids, strict=True)) + bend * Noise(rng, 35.0).on(axes) for row in turn)
     return Space(lattice, x, y, z, np.column_stack([turn.T, np.zeros(3)]))

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.cores import one_blas_thread
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Axis, Field, interpolate
+from calvaria.synthetic.lattice import Axis, interpolate
 from calvaria.synthetic.thorax.anatomy import ORGANS
 from calvaria.synthetic.thorax.bodies import LATTICE_MM, make_body
 from calvaria.synthetic.thorax.mistakes import Spacing, mistaken

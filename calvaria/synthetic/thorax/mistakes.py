@@ -12,7 +12,8 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.synthetic.lattice import Axis, Field, Noise
+from calvaria.geometry import Field
+from calvaria.synthetic.lattice import Axis, Noise
 from calvaria.volume import Mask
 
 Spacing = tuple[float, float, float]

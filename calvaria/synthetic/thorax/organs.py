@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Axis, Field, Lattice, Noise, interpolate
+from calvaria.synthetic.lattice import Axis, Lattice, Noise, interpolate
 from calvaria.synthetic.sculpture import Sculpture, Space
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS, Anatomy, draw_anatomy
 from calvaria.volume import Mask
@@ -55,9 +56,8 @@ def _space(anatomy: Anatomy, rng: np.random.Generator) -> Space:
     lattice = Lattice.over(LOW_MM, HIGH_MM, LATTICE_MM)
     axes = lattice.axes_mm()
     bends = [Noise(rng, 45.0).on(axes) * np.float32(anatomy.bend_mm) for _ in range(3)]
-    shapes = (-1, 1, 1), (1, -1, 1), (1, 1, -1)
     scales = anatomy.scale.astype(np.float32)
-    x, y, z = (np.asarray((a.reshape(s) + bend) / scale) for a, s, bend, scale in zip(axes, shapes, bends, scales, strict=True))
+    x, y, z = (np.asarray((along + bend) / scale) for along, bend, scale in zip(np.ix_(*axes), bends, scales, strict=True))
     return Space(lattice, x, y, z, np.column_stack([np.diag(anatomy.scale), np.zeros(3)]))
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from calvaria.geometry import Field
 from calvaria.synthetic.chance import Part, generator
-from calvaria.synthetic.lattice import Axis, Field, Noise, interpolate
+from calvaria.synthetic.lattice import Axis, Noise, interpolate
 from calvaria.synthetic.sculpture import Point, Sculpture
 from calvaria.synthetic.thorax.anatomy import ORGANS
 from calvaria.synthetic.thorax.organs import Thorax
@@ -96,7 +97,7 @@ def scan_body(depth_mm: Field, axes_mm: Sequence[Axis], seed: int) -> Field:
     if rng.random() < CASED:
         _case(image, depth_mm, Noise(rng, 18.0).on(axes_mm), rng, voxel_mm)
     _paint(image, depth_mm, value, voxel_mm)
-    x, y = (axis.reshape(shape) for axis, shape in zip(axes_mm[:2], ((-1, 1, 1), (1, -1, 1)), strict=True))
+    x, y, _ = np.ix_(*axes_mm)
     return _seen(image, x, y, look, rng)
 
 
