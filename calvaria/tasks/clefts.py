@@ -5,9 +5,9 @@ from math import ceil
 import numpy as np
 
 from calvaria.geometry import Field, bounding_box, grown
+from calvaria.tasks.closeup import CloseUp
 from calvaria.tasks.components import connected
 from calvaria.tasks.opening import grown_by_ball
-from calvaria.tasks.task import CloseUp
 
 NARROWEST_MM = 8.0
 """Least width of a hole: what is narrower, however long, is a cleft. A round hole's piece has 0.87 of its diameter; the narrowest rightly

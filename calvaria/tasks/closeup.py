@@ -1,20 +1,28 @@
 """A second look: the surroundings of what a network added, on a finer working grid, where another network judges every cell."""
 
+from dataclasses import dataclass
+from enum import IntEnum
 from math import ceil, prod
 
 import numpy as np
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Field, bounding_box
+from calvaria.geometry import Box, Field, bounding_box
 from calvaria.grid import WorkingGrid
 from calvaria.sampling import nearest, sampled
-from calvaria.tasks.hints import Hints
-from calvaria.tasks.task import CloseUp, Prepared, Settings
+from calvaria.tasks.hints import Hints, Opposite
+from calvaria.tasks.task import Cells, Prepared, Settings
 from calvaria.volume import Mask
 
-INPUTS = 4
-"""Numbers that come with every site: how full it is, the first guess, and what the skull itself hints at (`Hints.depth`, `mirrored`)."""
+
+class Given(IntEnum):
+    """The numbers that come with every site, by column: how full it is, the first guess, and what the skull itself hints at (`Hints`)."""
+
+    SHARE, FIRST, DEPTH, MIRRORED = range(4)
+
+
+INPUTS = len(Given)
 
 FAINT = 0.02
 """Cells whose first guess exceeds this may still belong to the answer."""
@@ -28,6 +36,24 @@ CONTEXT_MM = 9.0
 MOST_CELLS = 2**24
 MOST_SITES = 2**20
 """Most sites of a close-up: more than the whole of any head has at 1.25 mm."""
+
+
+@dataclass(frozen=True, eq=False)
+class CloseUp(Cells):
+    """A box of a skull on a finer grid, whose cells are judged, or seen.
+
+    box       of the canonical grid [X, Y, Z]
+    plain     float32 [x, y, z]: how full each cell should be at least, whatever the second network says
+    astray    bool [x, y, z]: cells away from where anything is missing as a rule
+    open      bool [x, y, z]: those of them that should stay empty
+    opposite  where in the grid lies what is opposite its cells, in the skull's mirror image
+    """
+
+    box: Box
+    plain: Field
+    astray: Mask
+    open: Mask
+    opposite: Opposite
 
 
 def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, settings: Settings) -> CloseUp | None:
@@ -55,7 +81,7 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     _check("fills", int(np.count_nonzero(sites)), MOST_SITES)
     features = np.stack([values[sites] for values in (shares, first, depth, mirrored)], axis=1)
     beside, below = hints.astray(grid, judged)
-    return CloseUp((x, y, z), grid, shares, sites, features, plain, beside | below, beside & (mirrored <= MIRRORED), opposite)
+    return CloseUp(grid, shares, sites, features, (x, y, z), plain, beside | below, beside & (mirrored <= MIRRORED), opposite)
 
 
 def _check(verb: str, count: int, most: int) -> None:

@@ -10,7 +10,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, bounding_box, none_of, to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
-from calvaria.tasks.closeup import close_up
+from calvaria.tasks.closeup import CloseUp, close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
 from calvaria.tasks.heads import unlike_heads
 from calvaria.tasks.hints import Hints
@@ -18,7 +18,7 @@ from calvaria.tasks.opening import grown_by_ball, open_by_ball
 from calvaria.tasks.other_side import as_opposite, lacked
 from calvaria.tasks.scan_end import clear_beyond
 from calvaria.tasks.skull_base import without_openings
-from calvaria.tasks.task import CloseUp, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
+from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
 IMPLANT = "implant"
@@ -72,7 +72,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
         raise too_large(f"The mask spans {spanned} mm, more than a working grid of {cell_mm:g} mm may", SKULL)
     shares = grid.coarsen(canonical.mask)
     sites = shares > settings.occupied_share
-    prepared = Prepared(volume, canonical, grid, shares, sites, shares[sites][:, None], volume)
+    prepared = Prepared(grid, shares, sites, shares[sites][:, None], volume, canonical, answer=volume)
     if prepared.occupied_cells == 0:
         raise CalvariaError(
             ErrorCode.EMPTY_MASK,
@@ -95,11 +95,11 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     """
     defective = prepared.canonical.mask
     implant, completed = none_of(defective), defective.copy(order="K")
-    if inferred.closeup is not None and inferred.closer is not None:
-        part, grid = inferred.closeup.box, inferred.closeup.grid
-        field = as_opposite(np.maximum(inferred.closer, inferred.closeup.plain), inferred.closeup, settings.threshold)
-        field = without_strips(field, inferred.closeup, settings.threshold)
-        field = without_openings(field, inferred.closeup, settings.threshold)
+    closeup = inferred.closeup
+    if isinstance(closeup, CloseUp) and inferred.closer is not None:
+        part, grid, field = closeup.box, closeup.grid, np.maximum(inferred.closer, closeup.plain)
+        for without in (as_opposite, without_strips, without_openings):
+            field = without(field, closeup, settings.threshold)
     else:
         pieces = added_pieces(prepared, inferred.field, settings.threshold, settings.smallest_mm3)
         part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))

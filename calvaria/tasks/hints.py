@@ -13,7 +13,7 @@ from calvaria.cores import one_blas_thread
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
 from calvaria.sampling import placed, transformed
-from calvaria.tasks.task import Opposite, Prepared
+from calvaria.tasks.task import Prepared
 from calvaria.vault.bent import Bent, bend
 from calvaria.vault.continued import Plates, continued, depths_mm
 from calvaria.vault.mirrored import between, fit_mirror
@@ -28,6 +28,10 @@ MARGIN_MM = 4.0
 MIRROR_POINTS = 8_000
 DEEP_MM = 3.0
 """Depth, mm, inside and outside the continued tables up to which cells are told apart."""
+
+
+Opposite = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Maps cells to other places in a grid: float64 [3, n] in cells, both."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,10 @@ from scipy import ndimage
 
 from calvaria.geometry import Field
 from calvaria.sampling import placed
-from calvaria.tasks.closeup import MIRRORED
+from calvaria.tasks.closeup import MIRRORED, CloseUp, Given
 from calvaria.tasks.components import large_components
 from calvaria.tasks.hints import Hints
-from calvaria.tasks.task import CloseUp, Prepared
+from calvaria.tasks.task import Prepared
 from calvaria.volume import Mask
 
 CONTINUED = 0.5
@@ -61,7 +61,7 @@ def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
     """
     added = (field > threshold) & (closeup.shares <= 0.5)
     depth, mirrored = np.zeros((2, *field.shape), np.float32)
-    depth[closeup.sites], mirrored[closeup.sites] = closeup.features[:, 2], closeup.features[:, 3]
+    depth[closeup.sites], mirrored[closeup.sites] = closeup.features[:, Given.DEPTH], closeup.features[:, Given.MIRRORED]
     answer, opposite = (field > threshold).astype(np.float32), np.zeros_like(mirrored)
     opened = added & (mirrored <= MIRRORED) & (depth < CONTINUED)
     if not opened.any():

@@ -67,8 +67,8 @@ MOST_SITES = 2**22
 INPUTS = 10
 """Numbers that come with a cell: see `_of_mask`, `_of_image` and `_of_place`."""
 
-SCANNED = 4
-"""Index of the feature that tells whether there is a scan."""
+DISTANCE, SCANNED = 1, 4
+"""Columns of the features that tell the distance to the mask's surface, and whether there is a scan."""
 
 APART_MM = 100.0
 """Unit, mm, of the places in `_of_place`."""
@@ -94,7 +94,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
         raise too_large(f"The mask's surface spans {count:,} cells of {grid.spacing_mm:.2g} mm, more than {MOST_SITES:,}", ORGAN)
     of_mask = _of_mask(canonical, grid, shares, distance, sites)
     features = np.concatenate([of_mask, _of_image(canonical, grid, shares, sites, extras), _of_place(grid, shares, sites)], axis=1)
-    return Prepared(volume, canonical, grid, shares, sites, features, volume)
+    return Prepared(grid, shares, sites, features, volume, canonical, answer=volume)
 
 
 def working_grid(volume: BinaryVolume, smallest_mm: float) -> WorkingGrid:
@@ -127,7 +127,7 @@ def _of_mask(canonical: Canonical, grid: WorkingGrid, shares: Field, distance: F
     """[N, 4]: how full a cell is, its distance to the mask's surface, its edge, and how coarse the voxels are."""
     features = np.empty((int(np.count_nonzero(sites)), 4), np.float32)
     features[:, 0] = shares[sites]
-    features[:, 1] = distance[sites] / REACH_CELLS
+    features[:, DISTANCE] = distance[sites] / REACH_CELLS
     features[:, 2] = grid.spacing_mm / 2
     features[:, 3] = max(canonical.volume.spacing_mm) / grid.spacing_mm / 2
     return features
@@ -212,7 +212,7 @@ def _unknown(prepared: Prepared) -> str | None:
     mm3 = prepared.volume.occupied * prepared.volume.voxel_mm3
     if not KNOWN_CM3[0] <= mm3 / 1000 <= KNOWN_CM3[1]:
         return f"it fills {mm3 / 1000:.3g} cm3, they fill {KNOWN_CM3[0]:g}-{KNOWN_CM3[1]:g}"
-    depth = prepared.features[:, 1]
+    depth = prepared.features[:, DISTANCE]
     mean_mm = float(depth[depth > 0].mean()) * REACH_CELLS * prepared.grid.spacing_mm
     return "it is thin all over" if mean_mm < DEPTH * mm3 ** (1 / 3) else None
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from calvaria.geometry import Field
+from calvaria.tasks.closeup import CloseUp
 from calvaria.tasks.components import components
-from calvaria.tasks.task import CloseUp
 
 MOST_ASTRAY = 0.6
 """Largest share of an implant's piece that may lie away from the vault: beside it, or straight below. Of what 36 validation heads lack

@@ -87,7 +87,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     features[:, 3:6], features[:, 6] = coarse_mm / grid.spacing_mm / 4, grid.spacing_mm
     shares = sampled(canonical.mask.astype(np.float32), canonical.volume, grid)
     features[:, 1] = shares[sites]
-    return Prepared(volume, canonical, grid, shares, sites, features, answer)
+    return Prepared(grid, shares, sites, features, volume, canonical, answer)
 
 
 def _judged(bone: BinaryVolume, distance_mm: Field, grids: Iterable[WorkingGrid]) -> tuple[WorkingGrid, Mask]:

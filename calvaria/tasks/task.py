@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Box, Canonical, Field, to_canonical
+from calvaria.geometry import Canonical, Field, to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.volume import BinaryVolume, Mask
 
@@ -54,24 +53,37 @@ class Extras:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A volume on its way through a task.
+class Cells:
+    """The cells of a working grid that a network is asked about.
+
+    grid      the working grid, over a volume or a part of it
+    shares    float32 [x, y, z]: how much of each cell is occupied, as far as the input shows it
+    sites     bool [x, y, z]: the cells that the network is given
+    features  float32 [N, F]: what comes with each of them, in raster order; the first is how full it is
+    """
+
+    grid: WorkingGrid
+    shares: Field
+    sites: Mask
+    features: Field
+
+    @property
+    def occupied_cells(self) -> int:
+        """Sites."""
+        return len(self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared(Cells):
+    """A volume on its way through a task, and the cells of the working grid over it.
 
     volume     as it came
     canonical  the same along the patient's axes
-    grid       the working grid over it
-    shares     float32 [x, y, z]: how much of each cell of the working grid is occupied, as far as the input shows it
-    sites      bool [x, y, z]: the cells that the network is given
-    features   float32 [N, F]: what comes with each of them, in raster order; the first is how full it is
     answer     the grid of the answer, along the axes of the file; what its mask holds is no matter
     """
 
     volume: BinaryVolume
     canonical: Canonical
-    grid: WorkingGrid
-    shares: Field
-    sites: Mask
-    features: Field
     answer: BinaryVolume
 
     def answered(self, mask: Mask) -> BinaryVolume:
@@ -88,46 +100,6 @@ class Prepared:
         """Occupied voxels of the volume as it came."""
         return self.volume.occupied
 
-    @property
-    def occupied_cells(self) -> int:
-        """Sites."""
-        return len(self.features)
-
-
-Opposite = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Maps cells to other places in a grid: float64 [3, n] in cells, both."""
-
-
-@dataclass(frozen=True, eq=False)
-class CloseUp:
-    """A box of a volume on a finer grid, for a second look by another network.
-
-    box       of the canonical grid [X, Y, Z]
-    grid      the finer working grid, over that box alone
-    shares    float32 [x, y, z]: how much of each cell is occupied
-    sites     bool [x, y, z]: the cells that are judged, or seen
-    features  float32 [N, F]: what comes with each of them; the first is how full it is
-    plain     float32 [x, y, z]: how full each cell should be at least, whatever that network says
-    astray    bool [x, y, z]: cells away from where anything is missing as a rule
-    open      bool [x, y, z]: those of them that should stay empty
-    opposite  where in the grid lies what is opposite its cells, in the skull's mirror image
-    """
-
-    box: Box
-    grid: WorkingGrid
-    shares: Field
-    sites: Mask
-    features: Field
-    plain: Field
-    astray: Mask
-    open: Mask
-    opposite: Opposite
-
-    @property
-    def occupied_cells(self) -> int:
-        """Sites."""
-        return len(self.features)
-
 
 @dataclass(frozen=True, eq=False)
 class Inferred:
@@ -140,7 +112,7 @@ class Inferred:
     """
 
     field: Field
-    closeup: CloseUp | None = None
+    closeup: Cells | None = None
     closer: Field | None = None
     refusal: CalvariaError | None = None
 
@@ -166,7 +138,7 @@ class Task:
     outputs: tuple[str, ...]
     prepare: Callable[[BinaryVolume, Settings, Extras], Prepared]
     finish: Callable[[Prepared, Inferred, Settings], dict[str, Mask]]
-    look: Callable[[Prepared, Field, Settings, Settings], CloseUp | None] | None = None
+    look: Callable[[Prepared, Field, Settings, Settings], Cells | None] | None = None
     spans: Callable[[BinaryVolume, Extras], int] = lambda volume, extras: volume.mask.size
     options: tuple[str, ...] = ("threshold", "smallest_mm3")
     unlike: Callable[[Prepared], str | None] = lambda prepared: None

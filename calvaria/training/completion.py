@@ -11,7 +11,7 @@ from calvaria.geometry import to_canonical
 from calvaria.predictor import Predictor
 from calvaria.synthetic import DEFECT_KINDS, cleave, cut_defect, mould, perforate, pneumatise, symmetrise
 from calvaria.tasks import Settings
-from calvaria.tasks.completion import prepare
+from calvaria.tasks.completion import look, prepare
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.skulls import Skulls, Subject
@@ -83,8 +83,7 @@ class CloseUpMaker:
     def __call__(self, defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
         prepared = self.predictor.prepare(defective)
         field = self.predictor.infer([prepared])[0].field
-        assert self.predictor.task.look is not None
-        closeup = self.predictor.task.look(prepared, field, self.predictor.settings, settings)
+        closeup = look(prepared, field, self.predictor.settings, settings)
         if closeup is None or closeup.occupied_cells > MOST_SITES:
             raise CalvariaError(ErrorCode.EMPTY_MASK, "the first network found nothing to look at, or too much")
         wanted = closeup.grid.coarsen(to_canonical(whole.mask, whole.affine).mask[closeup.box])

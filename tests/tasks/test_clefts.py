@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from calvaria.grid import WorkingGrid
-from calvaria.tasks import CloseUp
 from calvaria.tasks.clefts import without_strips
+from calvaria.tasks.closeup import CloseUp
 from calvaria.volume import BinaryVolume, Mask
 
 X, Y = np.meshgrid(np.arange(80.0), np.arange(80.0), indexing="ij")
@@ -20,7 +20,7 @@ def judged(opening: Mask, wanted: Mask | None = None) -> tuple[Mask, Mask]:
     field = np.zeros_like(shares)
     field[:80, :80, :6] = wanted[..., None] * np.float32(0.9)
     closeup = CloseUp(
-        np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), shares > 1, shares > 1, np.array
+        grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.s_[:, :, :], np.zeros_like(shares), shares > 1, shares > 1, np.array
     )
     kept = without_strips(field, closeup, 0.5) > 0.5
     return field > 0.5, kept

@@ -7,6 +7,7 @@ from shells import cut, head, lopsided
 
 from calvaria.grid import WorkingGrid
 from calvaria.tasks import Settings, hints
+from calvaria.tasks.closeup import Given
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.task import Inferred, Prepared
@@ -50,7 +51,7 @@ def test_a_hole_is_looked_at_even_if_the_first_network_saw_nothing(burr_hole: tu
     truth = closeup.grid.coarsen(missing[closeup.box]) > 0.5
     assert (truth & closeup.sites).sum() > 0.97 * truth.sum()
     assert truth.sum() * 1.5**3 == pytest.approx(missing.sum() * 8, rel=0.05)
-    assert closeup.features[truth[closeup.sites], 1].mean() > 0.8  # and the second is told that it belongs there
+    assert closeup.features[truth[closeup.sites], Given.FIRST].mean() > 0.8  # and the second is told that it belongs there
     assert look(prepare(head(), SETTINGS), prepare(head(), SETTINGS).shares, SETTINGS, CLOSER) is None
 
 

@@ -6,8 +6,8 @@ from shells import cut, head
 
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
-from calvaria.tasks import CloseUp, Settings
-from calvaria.tasks.closeup import INPUTS, MIRRORED
+from calvaria.tasks import Settings
+from calvaria.tasks.closeup import INPUTS, MIRRORED, CloseUp, Given
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.other_side import AROUND, CONTINUED, as_opposite, lacked
@@ -31,9 +31,9 @@ def kept(wanted: Mask, mirrored: Field, depth: float = 0.0, seen: float = 1.0) -
     mirrored = np.where(bone, np.float32(seen), mirrored)
     grid = WorkingGrid.filling(BinaryVolume.on_grid(np.ones(SHAPE, np.bool_), (1.0, 1.0, 1.0)), 1.0)
     features = np.zeros((wanted.size, INPUTS), np.float32)
-    features[:, 2], features[:, 3] = depth, mirrored.ravel()
+    features[:, Given.DEPTH], features[:, Given.MIRRORED] = depth, mirrored.ravel()
     nothing, no_cell = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.bool_)
-    closeup = CloseUp(np.s_[:, :, :], grid, bone.astype(np.float32), ~no_cell, features, nothing, no_cell, no_cell, opposite)
+    closeup = CloseUp(grid, bone.astype(np.float32), ~no_cell, features, np.s_[:, :, :], nothing, no_cell, no_cell, opposite)
     return np.asarray(as_opposite(wanted * np.float32(0.9), closeup, 0.5) > 0.5)
 
 

@@ -5,7 +5,8 @@ import pytest
 from shells import cut, head
 
 from calvaria.grid import WorkingGrid
-from calvaria.tasks import CloseUp, Settings, skull_base
+from calvaria.tasks import Settings, skull_base
+from calvaria.tasks.closeup import CloseUp
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.skull_base import without_openings
 from calvaria.tasks.task import Inferred
@@ -21,7 +22,7 @@ def kept(wanted: Mask, astray: Mask, opened: Mask | None = None) -> Mask:
     field, away, empty = np.zeros_like(shares), np.zeros(shares.shape, np.bool_), np.zeros(shares.shape, np.bool_)
     part = tuple(map(slice, wanted.shape))
     field[part], away[part], empty[part] = wanted * np.float32(0.9), astray, False if opened is None else astray & opened
-    closeup = CloseUp(np.s_[:, :, :], grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.zeros_like(shares), away, empty, np.array)
+    closeup = CloseUp(grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.s_[:, :, :], np.zeros_like(shares), away, empty, np.array)
     return np.asarray(without_openings(field, closeup, 0.5)[part] > 0.5)
 
 
