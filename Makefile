@@ -76,42 +76,7 @@ archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
 train: setup ## fit every task's networks, into runs/anew (completion), runs/super-resolution and runs/refinement
-	$(BIN)/calvaria train completion --config models/completion/halfway.toml --out runs/halfway
-	$(BIN)/calvaria train completion --config models/completion/close-up-1.toml --first runs/halfway --out runs/close-up
-	$(BIN)/calvaria train completion --out runs/completion
-	$(BIN)/calvaria train completion --config models/completion/close-up-2.toml --first runs/completion --start runs/close-up --out runs/close-up-2
-	$(BIN)/calvaria train completion --config models/completion/close-up-3.toml --first runs/completion --start runs/close-up-2 --out runs/close-up-3
-	$(BIN)/calvaria train completion --config models/completion/again.toml --start runs/completion --out runs/again
-	$(BIN)/calvaria train completion --config models/completion/close-up-4.toml --first runs/again --start runs/close-up-3 --out runs/close-up-4
-	$(BIN)/calvaria train completion --config models/completion/close-up-5.toml --first runs/again --start runs/close-up-4 --out runs/close-up-5
-	$(BIN)/calvaria train completion --config models/completion/anew.toml --start runs/again --out runs/anew
-	$(BIN)/calvaria train completion --config models/completion/close-up-6.toml --first runs/anew --start runs/close-up-5 --out runs/close-up-6
-	$(BIN)/calvaria train completion --config models/completion/close-up-7.toml --first runs/anew --start runs/close-up-6 --out runs/close-up-7
-	$(BIN)/calvaria train completion --config models/completion/close-up-8.toml --first runs/anew --start runs/close-up-7 --out runs/close-up-8
-	mkdir -p runs/between
-	$(BIN)/python -m calvaria.training.averaging runs/close-up-7/close-up.safetensors runs/close-up-8/close-up.safetensors 0.75 runs/between/close-up.safetensors
-	$(BIN)/calvaria train completion --config models/completion/close-up-9.toml --first runs/anew --start runs/between --out runs/close-up-9
-	$(BIN)/calvaria train completion --config models/completion/close-up-10.toml --first runs/anew --start runs/close-up-9 --out runs/close-up-10
-	$(BIN)/calvaria train completion --config models/completion/close-up-11.toml --first runs/anew --start runs/close-up-10 --out runs/close-up-11
-	mkdir -p runs/between-11
-	$(BIN)/python -m calvaria.training.averaging runs/close-up-10/close-up.safetensors runs/close-up-11/close-up.safetensors 0.7 runs/between-11/close-up.safetensors
-	$(BIN)/calvaria train completion --config models/completion/close-up-12.toml --first runs/anew --start runs/between-11 --out runs/close-up-12
-	$(BIN)/python -m calvaria.training.averaging runs/between-11/close-up.safetensors runs/close-up-12/close-up.safetensors 0.5 runs/anew/close-up.safetensors
-	$(BIN)/calvaria train super-resolution --config models/super-resolution/first.toml --out runs/super-resolution-first
-	$(BIN)/calvaria train super-resolution --config models/super-resolution/second.toml --start runs/super-resolution-first --out runs/super-resolution-second
-	$(BIN)/calvaria train super-resolution --config models/super-resolution/third.toml --start runs/super-resolution-second --out runs/super-resolution-third
-	$(BIN)/calvaria train super-resolution --start runs/super-resolution-third --out runs/super-resolution
-	$(BIN)/calvaria train refinement --config models/refinement/first.toml --out runs/refinement-first
-	$(BIN)/calvaria train refinement --config models/refinement/second.toml --start runs/refinement-first --out runs/refinement-second
-	$(BIN)/calvaria train refinement --config models/refinement/third.toml --start runs/refinement-second --out runs/refinement-third
-	$(BIN)/calvaria train refinement --config models/refinement/fourth.toml --start runs/refinement-third --out runs/refinement-fourth
-	mkdir -p runs/refinement-between
-	$(BIN)/python -m calvaria.training.averaging runs/refinement-second/weights.safetensors runs/refinement-fourth/weights.safetensors 0.75 runs/refinement-between/weights.safetensors
-	$(BIN)/calvaria train refinement --config models/refinement/fifth.toml --start runs/refinement-between --out runs/refinement-fifth
-	$(BIN)/calvaria train refinement --config models/refinement/sixth.toml --start runs/refinement-fifth --out runs/refinement-sixth
-	$(BIN)/calvaria train refinement --config models/refinement/seventh.toml --start runs/refinement-sixth --out runs/refinement-seventh
-	$(BIN)/calvaria train refinement --config models/refinement/eighth.toml --start runs/refinement-seventh --out runs/refinement-eighth
-	$(BIN)/calvaria train refinement --start runs/refinement-eighth --out runs/refinement
+	$(BIN)/python -m calvaria.training.recipe
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -25,23 +25,3 @@ def average(before: Path, after: Path, share: float, path: Path) -> None:
             state[name] = values * (1 - share) + state[name] * share
     other.load_state_dict(state)
     save_weights(path, other, task, settings)
-
-
-def main() -> None:
-    """Write weights that lie between those of two files."""
-    from argparse import ArgumentParser
-
-    parser = ArgumentParser(description=main.__doc__)
-    parser.add_argument("before", type=Path, help="weights of a run: .safetensors")
-    parser.add_argument("after", type=Path, help="weights of one that went on from it")
-    parser.add_argument("share", type=float, help="of the second, from 0 to 1")
-    parser.add_argument("path", type=Path, help="what to write")
-    words = parser.parse_args()
-    try:
-        average(words.before, words.after, words.share, words.path)
-    except CalvariaError as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()
