@@ -76,7 +76,7 @@ archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
 train: setup ## fit every task's networks, into runs/anew (completion), runs/super-resolution and runs/refinement
-	$(BIN)/python -m calvaria.training.recipe
+	$(BIN)/calvaria retrain
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/pip-compile --quiet --allow-unsafe --no-build-isolation --strip-extras --no-annotate --no-header \

@@ -126,6 +126,17 @@ def train(
 
 
 @app.command()
+def retrain(
+    out: Annotated[Path, typer.Option(help="Folder of all the runs; those found there are continued.")] = Path("runs"),
+    device: Device = "cpu",
+) -> None:
+    """Make the shipped weights again: every run of models/recipe.toml, about a day on two cores."""
+    from calvaria.training.recipe import retrain
+
+    retrain(out, device)
+
+
+@app.command()
 def serve(
     folder: ServerFolder = Path(),
     timeout_s: Annotated[float, typer.Option(help="Give up if no model is ready after this many seconds.")] = 330.0,
