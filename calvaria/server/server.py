@@ -20,7 +20,7 @@ from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server import termination
 from calvaria.server.java import find_java_home
-from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes
+from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes, check_place, held
 from calvaria.server.settings import CONFIG, ServerSettings, why_closed
 from calvaria.server.tls import trusting
 
@@ -156,6 +156,7 @@ class Server:
         if self.running:
             raise _unavailable(f"A server already runs in {self.folder}. Stop it with `calvaria stop`.")
         self.settings.check(CONFIG)
+        check_place()
         missing = [name for name in self.settings.models if not (self.settings.model_store / f"{name}.mar").is_file()]
         if missing or not self.settings.models:
             what = f"archive of {', '.join(missing)}" if missing else "archive"
@@ -187,10 +188,16 @@ class Server:
         self.key_file.unlink(missing_ok=True)
         self._log_starts = {path: (path.stat().st_ino, path.stat().st_size) for path in logs.glob("*.log")}
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", "--ts-config", CONFIG]
-        with (run / "stderr.log").open("wb") as errors:
-            # Its standard output repeats the logs, and would grow for ever.
+        with (run / "stderr.log").open("wb") as errors, held(scratch) as lock:
             self._process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.DEVNULL,  # it repeats the logs, and would grow for ever
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=(lock,),
+                umask=0o077,  # TorchServe closes its key file to others only after it has written it
             )
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
