@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
 import httpx
 
-from calvaria.client.tokens import KEY_FILE, TokenKind, read_token
+from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server import termination
@@ -123,6 +124,12 @@ class Server:
             return _refused(self._managed(f"/models/{self.settings.models[0]}"))
         except (httpx.HTTPError, OSError, IndexError, CalvariaError):
             return False
+
+    @property
+    def token_left(self) -> timedelta:
+        """How long the token for requests is still taken, below zero once it has expired; for ever where the key file does not say."""
+        end = token_end(self.key_file)
+        return end - datetime.now(UTC) if end else timedelta.max
 
     @property
     def ready(self) -> bool:

@@ -1,12 +1,16 @@
-"""What to type to call a server that runs."""
+"""What to type to call a server that runs, and what stands in the way of calling it."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 from calvaria.cores import cores
 from calvaria.server.server import Server
 
 TOKEN = "import json; print(json.load(open('{key_file}'))['inference']['key'])"
+
+SOON = timedelta(days=7)
+"""How long before a token expires it is told."""
 
 
 def how_to_call(server: Server) -> str:
@@ -26,6 +30,24 @@ def how_to_call(server: Server) -> str:
         ]
     parts.append("Logs lie in {}; `calvaria stop` ends it.".format(_shown(server.folder / "logs")))
     return "\n\n".join(parts)
+
+
+def why_silent(server: Server) -> str:
+    """Why nothing is known of a server's workers."""
+    if server.key_file.exists() and not os.access(server.key_file, os.R_OK):
+        return f"{server.key_file} cannot be read from this account: ask from the one that runs the server."
+    if not server.running:
+        return "No server is running."
+    if server.locked_out:
+        return f"The server runs, but refuses the tokens in {server.key_file}, and gives no others for them. Start it again."
+    return "The server is starting; no worker is ready."
+
+
+def about_token(left: timedelta) -> str:
+    """What is to be said of a token for requests that expires, or has expired; empty while there is time."""
+    if left <= timedelta():
+        return "The token for requests has expired, so every client is refused: `calvaria renew` makes another."
+    return f"The token for requests expires in {left.days} days: `calvaria renew` makes another." if left < SOON else ""
 
 
 def _sharing(server: Server) -> str:
