@@ -144,6 +144,7 @@ def test_our_refusal_keeps_its_code_and_sentence(tmp_path):
         (torchserve(503, "ServiceUnavailableException", 'Model "completion" has no worker to serve'), "unavailable", "Try again"),
         (torchserve(500, "InternalServerException", "Worker died."), "unavailable", "Try again"),
         (torchserve(507, "InternalServerException", "Out of resources"), "out-of-memory", "smaller"),
+        (torchserve(507, "OutOfMemoryError", "Cannot reserve 65536 bytes of direct buffer memory"), "unavailable", "Try again"),
         (torchserve(500, "Throwable", "?"), "internal", "log"),
         (httpx.Response(502, text="<html>proxy</html>"), "unavailable", "proxy before the server"),
     ],
