@@ -7,7 +7,7 @@ from pathlib import Path
 from calvaria.cores import cores
 from calvaria.server.server import Server
 
-TOKEN = "import json; print(json.load(open('{key_file}'))['inference']['key'])"
+HEADER = "import json; print('Authorization: Bearer', json.load(open('{key_file}'))['inference']['key'])"
 
 SOON = timedelta(days=7)
 """How long before a token expires it is told."""
@@ -17,13 +17,13 @@ def how_to_call(server: Server) -> str:
     """Lines to paste, for a shell and for Python, for each model."""
     settings, key_file = server.settings, _shown(server.key_file)
     url = settings.url("inference")
-    token = f'$(python3 -c "{TOKEN.format(key_file=key_file)}")'
+    header = f'python3 -c "{HEADER.format(key_file=key_file)}"'  # over a pipe: the list of processes shows everyone a command's words
     ca_file = _shown(settings.certificate) if settings.certificate and url.startswith("https:") else ""
     trusted, trusts = (f" --cacert {ca_file}", f', ca_file="{ca_file}"') if ca_file else ("", "")
     parts = [f"Ready at {url} and, for gRPC, {settings.grpc_target}; metrics at {settings.url('metrics')}/metrics.{_sharing(server)}"]
     for model in settings.models:
         parts += [
-            f'curl --fail-with-body -T in.nrrd{trusted} -H "Authorization: Bearer {token}" {url}/predictions/{model} -o {model}.nrrd',
+            f"{header} | curl --fail-with-body -T in.nrrd{trusted} -H @- {url}/predictions/{model} -o {model}.nrrd",
             "from calvaria.client import Client\n"
             f'client = Client("{url}", key_file="{key_file}"{trusts})\n'
             f'answer = client.predict("{model}", "in.nrrd")',
