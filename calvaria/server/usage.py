@@ -47,7 +47,8 @@ def about_token(left: timedelta) -> str:
     """What is to be said of a token for requests that expires, or has expired; empty while there is time."""
     if left <= timedelta():
         return "The token for requests has expired, so every client is refused: `calvaria renew` makes another."
-    return f"The token for requests expires in {left.days} days: `calvaria renew` makes another." if left < SOON else ""
+    days = left / timedelta(days=1)
+    return f"The token for requests expires in {days:.1f} days: `calvaria renew` makes another." if left < SOON else ""
 
 
 def _sharing(server: Server) -> str:

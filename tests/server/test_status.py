@@ -36,7 +36,7 @@ def test_it_is_ready_when_every_model_can_answer(
     assert Server(tmp_path).ready == (status == 0)
 
 
-@pytest.mark.parametrize(("left", "status", "said"), [(8, 0, ""), (6.5, 0, "expires in 6 days: `calvaria renew`"), (-1, 1, "has expired")])
+@pytest.mark.parametrize(("left", "status", "said"), [(8, 0, ""), (6.5, 0, "expires in 6.5 days"), (-1, 1, "has expired")])
 def test_a_token_that_expires_is_told_and_one_that_has_expired_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, status: int, said: str
 ) -> None:
