@@ -42,8 +42,8 @@ demo: setup archive ## complete a skull through TorchServe; VOLUME=defective.nrr
 serve: setup archive ## start the server on this machine, and say how to call it
 	$(BIN)/calvaria serve
 
-stop: setup ## end the server
-	$(BIN)/calvaria stop
+stop: ## end the server
+	@if [ -x $(BIN)/calvaria ]; then $(BIN)/calvaria stop; fi
 
 LOAD ?= --rate 0.4 --requests 48 --mix "64:5,128:3,256:1,bad:garbage:0.5,bad:nrrd-bomb:0.5"
 
@@ -86,7 +86,6 @@ lock: setup ## resolve pyproject.toml anew into requirements.lock
 proto: setup ## generate the gRPC messages from calvaria/client/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. calvaria/client/inference.proto
 
-clean: ## end the server, and remove what was built; .venv and trained runs stay
-	@if [ -x $(BIN)/calvaria ]; then $(BIN)/calvaria stop; fi
+clean: stop ## end the server, and remove what was built; .venv and trained runs stay
 	rm -rf archive/model_store out logs .run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +

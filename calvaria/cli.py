@@ -164,21 +164,28 @@ def stop(folder: ServerFolder = Path()) -> None:
 
 @app.command()
 def status(folder: ServerFolder = Path()) -> None:
-    """Say which workers are ready; exit status 1 unless every model can answer, so that it serves as a readiness check."""
+    """Say which workers are ready; exit status 1 unless every model can answer, so that it serves as a readiness check.
+
+    Also where the token for requests has expired; from a week before, that is told.
+    """
+    from datetime import timedelta
+
     from calvaria.server.server import Server
+    from calvaria.server.usage import about_token, why_silent
 
     server = Server(folder)
     workers = server.workers()
     for worker in workers:
         typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
-    if not workers and server.running and server.locked_out:
-        typer.echo(f"The server runs, but refuses the tokens in {server.key_file}, and gives no others for them. Start it again.")
-    elif not workers:
-        typer.echo("The server is starting; no worker is ready." if server.running else "No server is running.")
+    if not workers:
+        typer.echo(why_silent(server))
     unable = sorted(set(server.settings.models) - {worker.model for worker in workers if worker.ready})
     if workers and unable:
         typer.echo(f"No worker is ready for {', '.join(unable)}.")
-    if not workers or unable:
+    left = server.token_left
+    if workers and (told := about_token(left)):
+        typer.echo(told)
+    if not workers or unable or left <= timedelta():
         raise typer.Exit(1)
 
 

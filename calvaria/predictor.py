@@ -28,6 +28,12 @@ MANY_CELLS = 2**12
 27 ms by one, and in 50 by two; four heads of 64³ or 128³, 20,000 cells and more, in 1,100 and 820 (two cores).
 """
 
+MOST_SITES_OF_LABELS, MOST_CELLS_OF_LABELS = 2**23, 2**24
+"""Sites, and cells of all working grids, of a map's labels together; there may be 63, each of them as large as a mask may be alone.
+
+Twice as many as refinement takes for one: sixty organs, vertebrae and ribs of a body in 512 x 512 x 300 voxels have 3.6 and 7.2 million.
+"""
+
 Spread = Callable[..., Iterable[Any]]
 """What `map` is, and the `map` of a pool of threads: a function and what it is applied to."""
 
@@ -98,7 +104,7 @@ class Predictor:
     def ask(self, volume: BinaryVolume, extras: Extras = Extras()) -> list[Asked]:
         """What the network is asked about a volume: one question, or one for each label of a map where the task takes labels singly.
 
-        Labels too small for the working grid are left out. CalvariaError as `prepare`.
+        Labels too small for the working grid are left out. CalvariaError as `prepare`, and TOO_LARGE for what all labels ask together.
         """
         margin_mm = self.task.label_margin_mm
         if margin_mm is None or not isinstance(volume, LabelMap):
@@ -112,6 +118,7 @@ class Predictor:
                 if error.code is not ErrorCode.EMPTY_MASK:
                     raise
                 refusal = error
+            _check_together([each.prepared for each in asked])
         if refusal and not asked:
             raise refusal
         return asked
@@ -172,3 +179,11 @@ class Predictor:
         return [
             self.answer(volume, questions, list(islice(inferred, len(questions)))) for volume, questions in zip(volumes, asked, strict=True)
         ]
+
+
+def _check_together(labels: Sequence[Prepared]) -> None:
+    sites, cells = sum(each.occupied_cells for each in labels), sum(each.sites.size for each in labels)
+    if sites > MOST_SITES_OF_LABELS or cells > MOST_CELLS_OF_LABELS:
+        most = f"{MOST_SITES_OF_LABELS:,} of {MOST_CELLS_OF_LABELS:,}"
+        message = f"The surfaces of the labels span {sites:,} of {cells:,} cells together, and at most {most} are worked on."
+        raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Send fewer labels at once.")

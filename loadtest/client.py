@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ import httpx
 from calvaria.client import Answer, refusals
 from calvaria.client.grpc_client import METHOD, OPTIONS
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
-from calvaria.errors import ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import TIMING_HEADER, VOLUME_PART, decode_refusal, header_of, stage_seconds
 from loadtest.workload import OK, Item
 
@@ -31,11 +32,13 @@ class Outcome:
     timing: str = ""
 
     def stages_s(self) -> dict[str, float]:
-        """The server's times by stage, from the header or else from a report that came along; reading that takes time itself."""
+        """The server's times by stage, from the header or else from a report that came along whole; reading that takes time itself."""
         if self.timing:
             return stage_seconds(self.timing)
-        report = Answer(self.body).report if self.code == OK else None
-        return dict(report.seconds) if report else {}
+        with suppress(CalvariaError, KeyError, ValueError):  # a ZIP that is cut off, or another's
+            report = Answer(self.body).report if self.code == OK else None
+            return dict(report.seconds) if report else {}
+        return {}
 
 
 class Sender(ABC):

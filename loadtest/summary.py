@@ -105,7 +105,7 @@ def summarise(recording: Recording, warmup_s: float | None = None) -> Summary:
     rate_hz = recording.run.plan["rate_hz"]
     problems = {(each.ingredient, each.variant, each.answer) for each in recording.verdicts if each.problem}
     wrong = {each.number for each in measured if (each.ingredient, each.variant, each.answer) in problems}
-    samples = [each for each in recording.samples if each.at_s >= warmup_s]
+    samples = [each for each in recording.samples if each.at_s >= warmup_s and each.metrics]
     volumes = [each for each in measured if OK in each.expected]
     names = [ingredient.name for ingredient in parse_mix(recording.run.plan["mix"])]
     transports = sorted({each.transport for each in measured})

@@ -1,4 +1,4 @@
-"""`make clean`, which must work in a clone where nothing was built yet."""
+"""`make clean` and `make stop`, which must work in a clone where nothing was built yet, and build nothing themselves."""
 
 import shutil
 import subprocess
@@ -18,12 +18,13 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def clean(clone: Path) -> None:
-    subprocess.run(["make", "clean"], cwd=clone, check=True, capture_output=True, text=True, timeout=60)
+def make(clone: Path, target: str) -> None:
+    subprocess.run(["make", target], cwd=clone, check=True, capture_output=True, text=True, timeout=60)
 
 
-def test_clean_in_a_fresh_clone(clone: Path) -> None:
-    clean(clone)
+def test_stop_and_clean_in_a_fresh_clone(clone: Path) -> None:
+    make(clone, "stop")
+    make(clone, "clean")
     assert sorted(path.name for path in clone.rglob("*")) == ["Makefile", "calvaria", "requirements.lock", "runs"]
 
 
@@ -36,7 +37,7 @@ def test_clean_first_stops_a_server_that_runs(clone: Path) -> None:
     for name in (".run", "logs"):
         (clone / name).mkdir()
     (clone / "config.properties").touch()
-    clean(clone)
+    make(clone, "clean")
     assert (clone / "stopped").is_file()
     assert not (clone / ".run").exists()
     assert (command.parent / "__pycache__").is_dir(), ".venv stays as it is"

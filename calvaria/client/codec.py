@@ -1,8 +1,9 @@
 """What both transports share: volumes to bodies, options to text, bodies to answers."""
 
 import ssl
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from calvaria.client.retry import Busy, Retry, Watch
-from calvaria.client.tokens import find_token
+from calvaria.client.tokens import PAUSE_S, find_token
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.files import reading
 from calvaria.io import decode, encode
@@ -81,7 +82,7 @@ class Caller(ABC):
     """A client of either transport. As a context manager it is closed at the end.
 
     key_file   which the server wrote when it started; by default key_file.json in this folder or the nearest one above it. Read
-               anew for each call, since tokens change when a server restarts; without one, no token is sent
+               anew for each call, since tokens change when a server restarts or renews them; without one, no token is sent
     token      instead of a key file
     ca_file    certificates (PEM) to trust a server with that speaks TLS: its own, or that of whoever signed it; by default those that
                this machine trusts
@@ -140,7 +141,20 @@ class Caller(ABC):
         """A body and options as they are; the answer or, raised, the refusal."""
         if not model.strip("."):
             raise CalvariaError(ErrorCode.UNKNOWN_MODEL, f"{model!r} is no model's name. `calvaria status` names those that a server has.")
-        return self.retry.call(lambda: self._send(model, body, options, progress, image))
+        return self.retry.call(lambda: self._entitled(lambda token: self._send(token, model, body, options, progress, image)))
+
+    def _entitled(self, send: Callable[[str | None], Answer]) -> Answer:
+        """Send with the token; should it be refused, once more where the key file has another by now."""
+        token = self.read_token()
+        try:
+            return send(token)
+        except CalvariaError as error:
+            if error.code is not ErrorCode.UNAUTHORIZED:
+                raise
+            time.sleep(PAUSE_S)  # the old one is refused before the new one is written
+            if (another := self.read_token()) == token:
+                raise
+        return send(another)
 
     def read_token(self) -> str | None:
         """The token; None without one. CalvariaError UNAUTHORIZED for what no header could carry, without repeating it."""
@@ -150,7 +164,9 @@ class Caller(ABC):
         return token or None
 
     @abstractmethod
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
+    def _send(
+        self, token: str | None, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None
+    ) -> Answer:
         """Send once; raises Busy or another CalvariaError."""
 
     @abstractmethod

@@ -56,10 +56,11 @@ class GrpcClient(Caller):
         self._channel = grpc.secure_channel(target, trust, OPTIONS) if tls or ca_file else grpc.insecure_channel(target, OPTIONS)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
+    def _send(
+        self, token: str | None, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None
+    ) -> Answer:
         parts = {VOLUME_PART: body} | {name: text.encode() for name, text in options.items()}
         parts |= {} if image is None else {IMAGE_PART: image}
-        token = self.read_token()
         metadata = [("authorization", f"Bearer {token}")] if token else []
         timeout_s = self.timeout_s if isfinite(self.timeout_s) else None
         if progress:

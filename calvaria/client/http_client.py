@@ -50,8 +50,9 @@ class Client(Caller):
             trust_env=False,
         )
 
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
-        token = self.read_token()
+    def _send(
+        self, token: str | None, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None
+    ) -> Answer:
         body, kind = (body, b"application/octet-stream") if image is None else _form({VOLUME_PART: body, IMAGE_PART: image})
         headers = {b"content-type": kind, b"content-length": str(len(body)).encode()}
         headers |= {b"authorization": f"Bearer {token}".encode()} if token else {}

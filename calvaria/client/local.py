@@ -16,7 +16,12 @@ class LocalClient(Caller):
         super().__init__(None, None, float("inf"), NEVER)
         self._service = Service(predictor, Limits(max_answer_mib=float("inf")), model)
 
-    def _send(self, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None) -> Answer:
+    def read_token(self) -> None:
+        """Nobody asks for one."""
+
+    def _send(
+        self, token: str | None, model: str, body: bytes, options: Mapping[str, str], progress: Watch | None, image: bytes | None
+    ) -> Answer:
         if model != self._service.predictor.task.name:
             raise CalvariaError(ErrorCode.UNKNOWN_MODEL, f"These weights are for {self._service.predictor.task.name}, not for {model}.")
         (response,) = self._service.handle([Request(body, options, image)])

@@ -45,6 +45,7 @@ BY_WORDS = {
     "Model not found": ErrorCode.UNKNOWN_MODEL,
     "has no worker to serve": ErrorCode.UNAVAILABLE,
     "Worker died": ErrorCode.UNAVAILABLE,
+    "direct buffer memory": ErrorCode.UNAVAILABLE,  # it is full of other bodies that are being received
 }
 
 

@@ -1,8 +1,11 @@
 """The tokens that TorchServe writes into key_file.json when it starts."""
 
 import json
+import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from calvaria.errors import CalvariaError, ErrorCode
 
@@ -10,6 +13,9 @@ KEY_FILE = "key_file.json"
 
 TokenKind = Literal["inference", "management", "API"]
 """What a token is for: predictions, the state of models, or new ones of the first two."""
+
+READ_AGAIN, PAUSE_S = 5, 0.1
+"""How often, and after which pause, a file is read again that is no JSON: TorchServe empties it and writes it anew."""
 
 
 def find_token(key_file: Path | None) -> str | None:
@@ -23,8 +29,24 @@ def find_token(key_file: Path | None) -> str | None:
 def read_token(key_file: Path, kind: TokenKind = "inference") -> str | None:
     """The token for one kind of call; None if there is no file, as with a server that asks for none."""
     try:
-        return str(json.loads(key_file.read_text())[kind]["key"])
+        return str(_entries(key_file)[kind]["key"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalvariaError(ErrorCode.UNAUTHORIZED, f"{key_file} holds no {kind} token that can be read: {error}") from error
+
+
+def token_end(key_file: Path, kind: TokenKind = "inference") -> datetime | None:
+    """When the token for one kind of call expires; None where nothing says so."""
+    try:
+        return datetime.fromisoformat(_entries(key_file)[kind]["expiration time"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _entries(key_file: Path) -> Any:
+    for _ in range(READ_AGAIN):
+        with suppress(ValueError):
+            return json.loads(key_file.read_text())
+        time.sleep(PAUSE_S)
+    return json.loads(key_file.read_text())

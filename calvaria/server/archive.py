@@ -36,7 +36,8 @@ def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None 
         message = f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it."
         raise CalvariaError(ErrorCode.BAD_OPTION, message)
     store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
+    archive = store / f"{model.name}.mar"
+    with tempfile.TemporaryDirectory(dir=store, prefix=".") as scratch:  # hidden, so that no server takes it for a model
         version = Path(scratch) / VERSION_FILE
         version.write_text(calvaria.__version__ + "\n")
         extra = [version, *(path for path in [model / CLOSE_UP] if path.exists())]
@@ -47,8 +48,9 @@ def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None 
             serialized_file=str(model / WEIGHTS),
             extra_files=",".join(map(str, extra)),
             config_file=str(settings),
-            export_path=str(store),
+            export_path=scratch,
             force=True,
         )
         ModelArchiver.generate_model_archive(config)
-    return store / f"{model.name}.mar"
+        Path(scratch, archive.name).replace(archive)
+    return archive

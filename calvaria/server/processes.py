@@ -5,20 +5,28 @@ that no other server has, and are known by it, whatever became of the one that s
 """
 
 import fcntl
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from calvaria.errors import bad_option
 
 STOP_TIMEOUT_S = 15.0
 STARTING_S = 10.0
 """A note younger than this, and no process yet, is another start's."""
 MARK = "TMPDIR"
 """The environment variable that holds the temporary folder."""
+PREFIX = "calvaria-"
+LONGEST_SOCKET = "xxxxxxxx", ".ts.sock.65535"
+"""Below `PREFIX`, what `mkdtemp` and TorchServe append to the name of the temporary folder, at its longest."""
+MOST_SOCKET_BYTES = 107
+"""Of a socket's path: Linux takes 108 with the zero at its end."""
 
 
 class Processes:
@@ -29,17 +37,14 @@ class Processes:
         self._mine: str | None = None
 
     def mark(self) -> str:
-        """A new temporary folder, noted before anything can be started with it; FileExistsError where another server has noted one.
-
-        TorchServe's sockets lie in it, and their paths may not be longer than 108 characters.
-        """
+        """A new temporary folder, noted before anything can be started with it; FileExistsError where another server has noted one."""
         with self._note.with_name("lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # one of two that start at once, until the file is closed
             if self._note.is_file():
                 if self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S:
                     raise FileExistsError(self._note)
                 self.end()  # what is left of a server that was killed
-            self._mine = scratch = tempfile.mkdtemp(prefix="calvaria-")
+            self._mine = scratch = tempfile.mkdtemp(prefix=PREFIX)
             draft = self._note.with_name(Path(scratch).name)
             draft.write_text(scratch)
             draft.replace(self._note)  # there whole or not at all, for whoever reads it
@@ -74,6 +79,24 @@ class Processes:
     def scratch(self) -> str | None:
         """The temporary folder, from `mark` to `end`."""
         return self._note.read_text() if self._note.is_file() else None
+
+
+def check_place() -> None:
+    """CalvariaError BAD_OPTION where temporary folders have so long a name that TorchServe's sockets could not lie in them."""
+    place, (random, socket) = tempfile.gettempdir(), LONGEST_SOCKET
+    if len(os.fsencode(f"{place}/{PREFIX}{random}/{socket}")) > MOST_SOCKET_BYTES:
+        raise bad_option(f"{place} is too long a name for a folder of sockets: set {MARK} to a shorter one, such as /tmp.")
+
+
+@contextmanager
+def held(folder: str) -> Iterator[int]:
+    """A lock on a folder, which a process inherits with its number: while one has it, systemd-tmpfiles deletes nothing in the folder."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH)
+        yield number
+    finally:
+        os.close(number)
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:

@@ -10,17 +10,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
 import httpx
 
-from calvaria.client.tokens import KEY_FILE, TokenKind, read_token
+from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server import termination
 from calvaria.server.java import find_java_home
-from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes
+from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes, check_place, held
 from calvaria.server.settings import CONFIG, ServerSettings, why_closed
 from calvaria.server.tls import trusting
 
@@ -125,6 +126,12 @@ class Server:
             return False
 
     @property
+    def token_left(self) -> timedelta:
+        """How long the token for requests is still taken, below zero once it has expired; for ever where the key file does not say."""
+        end = token_end(self.key_file)
+        return end - datetime.now(UTC) if end else timedelta.max
+
+    @property
     def ready(self) -> bool:
         """Whether every model has a worker that can answer."""
         return {worker.model for worker in self.workers() if worker.ready} == set(self.settings.models)
@@ -156,6 +163,7 @@ class Server:
         if self.running:
             raise _unavailable(f"A server already runs in {self.folder}. Stop it with `calvaria stop`.")
         self.settings.check(CONFIG)
+        check_place()
         missing = [name for name in self.settings.models if not (self.settings.model_store / f"{name}.mar").is_file()]
         if missing or not self.settings.models:
             what = f"archive of {', '.join(missing)}" if missing else "archive"
@@ -187,10 +195,16 @@ class Server:
         self.key_file.unlink(missing_ok=True)
         self._log_starts = {path: (path.stat().st_ino, path.stat().st_size) for path in logs.glob("*.log")}
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", "--ts-config", CONFIG]
-        with (run / "stderr.log").open("wb") as errors:
-            # Its standard output repeats the logs, and would grow for ever.
+        with (run / "stderr.log").open("wb") as errors, held(scratch) as lock:
             self._process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.DEVNULL,  # it repeats the logs, and would grow for ever
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=(lock,),
+                umask=0o077,  # TorchServe closes its key file to others only after it has written it
             )
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:

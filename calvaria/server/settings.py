@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 from calvaria.cores import cores
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import reading
 
 CONFIG = "config.properties"
@@ -137,13 +137,16 @@ def _is_port(text: str) -> bool:
 
 
 def _workers_in(archive: Path) -> int:
-    """Workers by a model's own configuration; 0 if it leaves that open, or there is no archive."""
+    """Workers by a model's own configuration; 0 if it leaves that open, or there is no archive. BAD_OPTION for one that is cut off."""
     import yaml
 
     if not archive.is_file():
         return 0
-    with ZipFile(archive) as packed:
-        config = yaml.safe_load(packed.read(MODEL_CONFIG)) if MODEL_CONFIG in packed.namelist() else {}
+    try:
+        with ZipFile(archive) as packed:
+            config = yaml.safe_load(packed.read(MODEL_CONFIG)) if MODEL_CONFIG in packed.namelist() else {}
+    except (BadZipFile, EOFError) as error:
+        raise bad_option(f"{archive} is no whole archive ({error}). Build it again with `make archive`.") from error
     return int(config.get("minWorkers", 0))
 
 

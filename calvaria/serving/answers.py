@@ -50,6 +50,8 @@ def check_size(body: bytes, most_mib: float) -> None:
 def _file(journey: Journey, volume: BinaryVolume, format: str) -> bytes:
     if format != "stl":
         return encode(volume, format)
+    if any(each.part for each in journey.asked):
+        journey.warn(Notice("labels-merged", "The surface is that of all labels together: choose one as `label`, or ask for nrrd or nii."))
     surface = mesh.surface(volume)
     if surface.block > 1:
         journey.warn(

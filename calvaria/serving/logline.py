@@ -17,7 +17,7 @@ def request_line(id: str, model: str, batch: int, request: Request, response: Re
         "code": response.code,
         "status": response.status,
         "batch": batch,
-        "bytes_in": len(request.body) + len(request.image or b""),
+        "bytes_in": request.size,
         "bytes_out": len(response.body),
         "occupied": response.occupied,
         "seconds": {stage: round(seconds, 6) for stage, seconds in response.seconds.items()},

@@ -73,6 +73,28 @@ def test_a_token_may_end_in_a_new_line_and_one_that_cannot_be_sent_is_not_shown(
     assert len(seen) == 1
 
 
+def test_a_token_that_was_renewed_meanwhile_is_read_again(tmp_path):
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        if seen[-1] == "Bearer new":
+            return httpx.Response(200, content=BODY)
+        (tmp_path / "key_file.json").write_text(json.dumps({"inference": {"key": "new"}}))
+        return torchserve(400, "InvalidKeyException", "Token Authorization failed. Token either incorrect, expired")
+
+    client(answer, tmp_path, key="old").predict("completion", VOLUME)
+    assert seen == ["Bearer old", "Bearer new"]
+
+
+def test_a_key_file_that_is_just_being_written_is_read_again(tmp_path, monkeypatch):
+    calls = client(lambda request: httpx.Response(200, content=BODY), tmp_path)
+    whole = (tmp_path / "key_file.json").read_text()
+    (tmp_path / "key_file.json").write_text("")
+    monkeypatch.setattr(time, "sleep", lambda seconds: (tmp_path / "key_file.json").write_text(whole))
+    assert calls.predict("completion", VOLUME).same_grid(VOLUME)
+
+
 @pytest.mark.parametrize("model", ["completion?x=1", "a\nb", "../metrics"])
 def test_a_models_name_is_a_name_and_no_address(tmp_path, model):
     seen = []
@@ -122,6 +144,7 @@ def test_our_refusal_keeps_its_code_and_sentence(tmp_path):
         (torchserve(503, "ServiceUnavailableException", 'Model "completion" has no worker to serve'), "unavailable", "Try again"),
         (torchserve(500, "InternalServerException", "Worker died."), "unavailable", "Try again"),
         (torchserve(507, "InternalServerException", "Out of resources"), "out-of-memory", "smaller"),
+        (torchserve(507, "OutOfMemoryError", "Cannot reserve 65536 bytes of direct buffer memory"), "unavailable", "Try again"),
         (torchserve(500, "Throwable", "?"), "internal", "log"),
         (httpx.Response(502, text="<html>proxy</html>"), "unavailable", "proxy before the server"),
     ],

@@ -12,7 +12,7 @@ from fake_server import FakeServer, Reply
 
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.serving.wire import encode_refusal
+from calvaria.serving.wire import encode_refusal, pack
 from loadtest.client import GrpcSender, HttpSender, Outcome, Sender
 from loadtest.workload import Item
 
@@ -46,6 +46,11 @@ def grpc_server(answer: Callable[[PredictionsRequest, grpc.ServicerContext], Pre
         yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+@pytest.mark.parametrize("body", [b"PK\3\4 cut off", pack({"another": b""}), pack({"report.json": b"{}"})])
+def test_an_answer_whose_report_cannot_be_read_has_no_times(body):
+    assert Outcome("OK", "ok", body).stages_s() == {}
 
 
 def test_what_goes_over_http():

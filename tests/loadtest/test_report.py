@@ -11,7 +11,7 @@ from recordings import recorded, request, sample
 from rich.console import Console
 
 from calvaria.errors import CalvariaError
-from loadtest.record import Recording, Verdict
+from loadtest.record import Recording, Sample, Verdict
 from loadtest.remarks import remarks
 from loadtest.report import report
 from loadtest.summary import Summary, summarise
@@ -103,6 +103,8 @@ def test_batches_and_memory_over_time(tmp_path):
     samples = [sample(0.0, 10, 10, 200), sample(1.0, 14, 12, 250), sample(2.0, 14, 12, 300), sample(3.0, 26, 15, 280)]
     summary, _ = summary_of(recorded(tmp_path / "run.jsonl", request(0, 2.0), *samples))
     assert summary.occupancy == pytest.approx(12 / 3), "since the warm-up's end"
+    unanswered = Sample(1.0, {}, {}), *samples[1:], Sample(4.0, {}, {})
+    assert summary_of(recorded(tmp_path / "gaps.jsonl", request(0, 2.0), *unanswered))[0].occupancy == pytest.approx(12 / 3)
     assert summary.batches == [(1.0, 2.0), (3.0, 4.0)]
     assert summary.worker_bytes == {"77": [(0.0, 200.0), (1.0, 250.0), (2.0, 300.0), (3.0, 280.0)]}
 

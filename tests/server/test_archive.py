@@ -35,6 +35,21 @@ def test_weights_alone_are_served_as_the_shipped_model_of_their_name_is(own: Pat
         assert packed.read(VERSION_FILE).decode().strip() == calvaria.__version__
 
 
+def test_while_an_archive_is_built_the_one_before_stays_whole(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive,) = build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
+    before = archive.read_bytes()
+
+    def broken_off(config: object) -> None:
+        (Path(config.export_path) / archive.name).write_bytes(b"PK")  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("model_archiver.ModelArchiver.generate_model_archive", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
+    assert [path.name for path in archive.parent.iterdir()] == [archive.name]
+    assert archive.read_bytes() == before
+
+
 def test_their_own_configuration_comes_first(own: Path, tmp_path: Path) -> None:
     (own / "completion" / MODEL_CONFIG).write_text("batchSize: 1\n")
     (archive,) = build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")

@@ -301,6 +301,7 @@ def test_the_lines_that_serve_prints_work(server, http, tmp_path, monkeypatch):
     (tmp_path / "in.nrrd").write_bytes(encode(volume, "nrrd"))
     monkeypatch.chdir(tmp_path)
     _, shell, python, _ = how_to_call(server).split("\n\n")
+    assert "-H @-" in shell, "the list of processes shows no token"
     subprocess.run(shell, shell=True, check=True, timeout=60)
     names: dict[str, BinaryVolume] = {}
     exec(python, names)

@@ -223,6 +223,14 @@ def test_a_taken_port_is_named(model_store, tmp_path):
         assert f"Port {port} is taken" in refusal(Server.apart(tmp_path, CONFIG, model_store, grpc_inference_port=str(port)))
 
 
+def test_a_folder_of_sockets_with_too_long_a_name_is_named(model_store, tmp_path, monkeypatch):
+    server = Server.apart(tmp_path, CONFIG, model_store)
+    monkeypatch.setattr(tempfile, "tempdir", "/" + 74 * "x")
+    with pytest.raises(CalvariaError, match="x is too long a name for a folder of sockets: set TMPDIR") as refused:
+        server.start()
+    assert refused.value.code is ErrorCode.BAD_OPTION
+
+
 def test_a_missing_file_is_named(model_store, tmp_path):
     server = Server.apart(tmp_path, CONFIG, model_store, metrics_config="nope.yaml")
     with pytest.raises(CalvariaError, match=r"metrics_config in config\.properties is .*nope\.yaml.*a file that exists"):

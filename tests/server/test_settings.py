@@ -116,6 +116,10 @@ def test_workers_are_those_of_the_archive_or_the_settings(tmp_path):
         pass
     settings = ServerSettings(tmp_path, {"model_store": ".", "default_workers_per_model": "2"})
     assert settings.workers == {"bare": 2, "own": 3, "plain": 2}
+    (tmp_path / "own.mar").write_bytes((tmp_path / "own.mar").read_bytes()[:-9])
+    with pytest.raises(CalvariaError, match="make archive") as refused:
+        _ = settings.workers
+    assert refused.value.code is ErrorCode.BAD_OPTION
 
 
 def test_the_shipped_configuration_is_closed(settings):

@@ -1,5 +1,8 @@
 """`calvaria status` as a readiness check: whether every model can answer, whatever else is said."""
 
+import json
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,25 @@ def test_it_is_ready_when_every_model_can_answer(
     result = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
     assert (result.exit_code, said in result.output) == (status, True)
     assert Server(tmp_path).ready == (status == 0)
+
+
+@pytest.mark.parametrize(("left", "status", "said"), [(8, 0, ""), (6.5, 0, "expires in 6.5 days"), (-1, 1, "has expired")])
+def test_a_token_that_expires_is_told_and_one_that_has_expired_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, status: int, said: str
+) -> None:
+    (tmp_path / CONFIG).write_text("model_store=.\nload_models=completion.mar\n")
+    end = (datetime.now(UTC) + timedelta(days=left)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+    (tmp_path / "key_file.json").write_text(json.dumps({"inference": {"key": "x", "expiration time": end}}))
+    monkeypatch.setattr(Server, "workers", lambda self: [READY])
+    result = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
+    assert result.exit_code == status
+    assert said in result.output
+    assert ("token" in result.output) == bool(said)
+
+
+def test_a_key_file_of_another_account_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / CONFIG).write_text("model_store=.\nload_models=completion.mar\n")
+    (tmp_path / "key_file.json").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "key_file.json")  # root may read every file
+    result = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
+    assert (result.exit_code, "key_file.json cannot be read from this account" in result.output) == (1, True)

@@ -1,6 +1,8 @@
 """A token's life: missing, wrong, ended, renewed. Without a model, so that the server is there at once."""
 
+import fcntl
 import json
+import os
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -68,8 +70,19 @@ def test_a_token_is_asked_for_ends_and_can_be_renewed(brief: Server, tmp_path: P
     assert [code(make()) for make in callers(brief, token=old)] == [ErrorCode.UNAUTHORIZED] * 2
 
 
-def test_the_key_file_is_the_servers_users_alone(brief: Server) -> None:
-    assert stat.S_IMODE(brief.key_file.stat().st_mode) == 0o600
+def test_what_the_server_writes_is_its_users_alone_from_the_first_moment(brief: Server) -> None:
+    """TorchServe closes the key file itself, but late: what it writes otherwise shows how each file begins."""
+    logs = list((brief.folder / "logs").iterdir())
+    assert logs
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (brief.key_file, *logs)} == {0o600}
+
+
+def test_what_cleans_up_temporary_files_leaves_those_of_a_server(brief: Server) -> None:
+    """As systemd-tmpfiles does, which passes over a folder that it cannot lock."""
+    folder = os.open(brief._processes.scratch or "", os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(folder)
 
 
 def test_models_cannot_be_managed_over_the_network(brief: Server) -> None:

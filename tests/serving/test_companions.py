@@ -64,6 +64,31 @@ def test_labels_come_back_refined_one_by_one(refining: Predictor) -> None:
     np.testing.assert_array_equal(refining.predict([given])[0]["refined"].labels, answer.labels)  # type: ignore[attr-defined]
 
 
+def test_labels_that_ask_too_much_together_are_refused(refining: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[block(4, 12)], labels[block(12, 20)] = 9, 4
+    body = encode(LabelMap.of(labels, GRID), "nrrd")
+    (first, second) = (asked.prepared for asked in refining.ask(LabelMap.of(labels, GRID)))
+    for limit, both in (
+        ("MOST_SITES_OF_LABELS", first.occupied_cells + second.occupied_cells),
+        ("MOST_CELLS_OF_LABELS", first.sites.size + second.sites.size),
+    ):
+        for less, code in ((0, "ok"), (1, "too-large")):
+            with monkeypatch.context() as limited:
+                limited.setattr(f"calvaria.predictor.{limit}", both - less)
+                assert code_of(Service(refining).handle([Request(body)])[0]) == code
+
+
+def test_a_surface_of_several_labels_says_that_it_is_one_of_all(refining: Predictor) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[block(4, 12)], labels[block(12, 20)] = 9, 4
+    body = encode(LabelMap.of(labels, GRID), "nrrd")
+    for options, told in (({"format": "stl"}, True), ({"format": "stl", "label": "9"}, False), ({}, False)):
+        (response,) = Service(refining).handle([Request(body, options)])
+        assert response.code == "ok"
+        assert ("labels-merged" in [notice.code for notice in response.warnings]) == told
+
+
 def test_a_label_may_still_be_chosen(refining: Predictor) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[block(4, 12)], labels[block(12, 20)] = 9, 4
