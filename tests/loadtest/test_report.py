@@ -144,7 +144,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.outside += [f"{tag} {name}" for name, _ in attrs if name in ("src", "href", "xlink:href") or name.startswith("on")]
+        fetched = [name for name, value in attrs if name in ("src", "href", "xlink:href") and not value.startswith("#")]
+        self.outside += [f"{tag} {name}" for name in (*fetched, *(name for name, _ in attrs if name.startswith("on")))]
         if tag not in ("meta", "path", "circle", "rect"):
             self.open.append(tag)
 
