@@ -237,6 +237,17 @@ def test_a_source_that_is_gone_leaves_the_index(folder, tmp_path, complete):
     assert [row.source for row in make(folder, tmp_path / "out").values()] == ["a.nii.gz", "b.nrrd"]
 
 
+def test_no_file_stays_of_a_source_that_is_gone_or_fails_now(folder, tmp_path, complete):
+    for name in "abc":
+        write(folder / f"{name}.nrrd", complete)
+    make(folder, tmp_path / "out")
+    (tmp_path / "out/native/mine.nrrd").write_text("of someone else")
+    (folder / "a.nrrd").unlink()
+    (folder / "b.nrrd").write_text("no volume any more")
+    make(folder, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out/native").iterdir()) == ["c.nrrd", "mine.nrrd"]
+
+
 def test_a_resolution_finer_than_a_volume_is_its_row_alone(folder, tmp_path, complete):
     write(folder / "a.nrrd", complete)
     rows = make(folder, tmp_path / "out", Recipe(resolutions=(8, 64)))
