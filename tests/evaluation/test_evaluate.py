@@ -188,7 +188,7 @@ def test_tables_tell_means_failures_and_the_difference(tmp_path: Path) -> None:
     assert (tmp_path / "scores.txt").read_text().count("1 failed") == 2
     assert "less idle (the strongest baseline), case by case: +1.000 (+1.000 to +1.000, 4 cases)" in shown
     assert "4 of 4" in shown
-    assert "resamples of 5 skulls" in shown
+    assert "resamples of 4 skulls" in shown
     assert not (tmp_path / "scores.png").exists()
 
 

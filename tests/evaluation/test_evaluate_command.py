@@ -156,6 +156,7 @@ def test_every_head_of_a_folder_is_scored_and_one_that_cannot_be_read_fails_alon
         ("c.nrrd", "c.nrrd", "2", "truncated"),
     ]
     assert rows["c.nrrd"]["message"].startswith("The ")
+    assert "heads: 2 " in Path("heads.txt").read_text(), "the title counts what could be read"
     (heads / "c.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
     before = read_rows("heads.csv")[:2]
     assert evaluate(*words)[0] == 0
