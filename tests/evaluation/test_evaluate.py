@@ -216,6 +216,15 @@ def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Pa
     assert blue[1] == blue[2] > 100
 
 
+def test_a_case_of_a_long_name_is_drawn(tmp_path: Path) -> None:
+    (one,) = planned(1)
+    drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)
+    long = replace(one, name="頭" * 40, make=partial(case, "頭" * 40, "skull"))
+    assert drawn.report([long], "one square", Console(file=(tmp_path / "shown.txt").open("w"))) == 0
+    assert len(list((tmp_path / "scores-pictures").iterdir())) == 1
+    assert (tmp_path / "scores.png").exists()
+
+
 def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path) -> None:
     scoring = replace(INTACT, picture=None)
     whole = Case("whole", "intact", "whole", bowl(), bowl().like(np.zeros_like(bowl().mask)))
