@@ -89,7 +89,7 @@ def predict(
     """
     from calvaria.commands.folder import answer_folder
     from calvaria.commands.predict import answer_file, write_report
-    from calvaria.files import check_folder
+    from calvaria.files import check_apart, check_folder
 
     extras: dict[str, Any] = {"spacing_mm": spacing_mm, "factor": factor}
     options: dict[str, Any] = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
@@ -100,6 +100,7 @@ def predict(
         return
     if report:
         check_folder(report)
+    check_apart([volume, image], [out, report])
     found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)
     if report:
         write_report(report, found)

@@ -1,12 +1,12 @@
 """Files that a user names: a refusal where they cannot be read or written, and what is written is there whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 
 LONGEST_NAME = 200
 """Bytes of a name that leave room for what is added to it: file systems take 255."""
@@ -34,6 +34,20 @@ def check_folder(path: Path) -> None:
     """CalvariaError BAD_OPTION unless the folder that a file is to be written into is there."""
     if not path.parent.is_dir():
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: there is no folder {path.parent}.")
+
+
+def check_apart(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
+    """CalvariaError BAD_OPTION where a file that is to be written would take the place of one that is read, or of another one."""
+    taken = [path for path in inputs if path]
+    for path in filter(None, outputs):
+        if other := next((other for other in taken if _same(path, other)), None):
+            raise bad_option(f"{path} would be written over {other}; choose another name.")
+        taken.append(path)
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two names lead to one file, which may not be there yet: through links, too."""
+    return os.path.realpath(path) == os.path.realpath(other) or (path.exists() and other.exists() and path.samefile(other))
 
 
 def shortened(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.files import LONGEST_NAME, reading, replacing, shortened, writing
+from calvaria.files import LONGEST_NAME, check_apart, reading, replacing, shortened, writing
 
 
 def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path) -> None:
@@ -44,6 +44,22 @@ def test_links_and_what_is_no_file_keep_their_places(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with replacing(pipe) as unfinished:
         assert unfinished == pipe
+
+
+def test_what_is_written_lies_apart_from_what_is_read(tmp_path: Path) -> None:
+    path, absent = tmp_path / "a.nrrd", tmp_path / "absent.nrrd"
+    path.write_text("")
+    (tmp_path / "hard").hardlink_to(path)
+    (tmp_path / "soft").symlink_to(path)
+    (tmp_path / "to absent").symlink_to(absent)
+    for name in ("a.nrrd", "../" + tmp_path.name + "/a.nrrd", "hard", "soft"):
+        with pytest.raises(CalvariaError, match=r"would be written over .*a\.nrrd") as refused:
+            check_apart([None, path], [None, tmp_path / name])
+        assert refused.value.code is ErrorCode.BAD_OPTION
+    for name in ("absent.nrrd", "to absent"):
+        with pytest.raises(CalvariaError, match="would be written over"):
+            check_apart([path], [absent, tmp_path / name])
+    check_apart([path, path], [absent, tmp_path / "another"])
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "骨", "\udcff"])

@@ -24,10 +24,13 @@ def threshold(
 ) -> None:
     """Make a bone mask from a CT volume: the largest component at or above a threshold."""
     from calvaria.console import size, warn
+    from calvaria.files import check_apart, check_folder
     from calvaria.io import format_of, read_image, write
     from calvaria.threshold import threshold
 
     format_of(out)
+    check_folder(out)
+    check_apart([ct], [out])
     image = read_image(ct)
     warn(ct, image.warnings)
     bone = threshold(image, hu, offset)

@@ -115,6 +115,12 @@ def test_generated_skulls_may_have_slices(calvaria):
 def test_what_cannot_be_done_is_said_before_anything_is_written(calvaria, scan, tmp_path, words, sentence):
     before = set(tmp_path.iterdir())
     status, _, err = calvaria(*words)
+        (("threshold", "ct.nrrd", "--out", "ct.nrrd"), "ct.nrrd would be written over ct.nrrd"),
+        (("threshold", "ct.nrrd", "--out", "absent/x.nrrd"), "there is no folder absent"),
+        (("synth", "skull", "--out", "absent/x.nrrd"), "there is no folder absent"),
+        (("synth", "cut", "ct.nrrd", "--out", "ct.nrrd"), "ct.nrrd would be written over ct.nrrd"),
+        (("synth", "cut", "ct.nrrd", "--out", "x.nrrd", "--implant", "x.nrrd"), "x.nrrd would be written over x.nrrd"),
+        (("synth", "cut", "ct.nrrd", "--out", "x.nrrd", "--implant", "absent/x.nrrd"), "there is no folder absent"),
     assert status == 2
     assert sentence in err
     assert set(tmp_path.iterdir()) == before
