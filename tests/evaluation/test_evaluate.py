@@ -239,11 +239,14 @@ def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path
     assert float(rows[1]["implant_cm3"]) == pytest.approx(400 * 0.027)
 
 
-def test_a_file_that_is_no_evaluations_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text('{"my": "own"}')
-    with pytest.raises(CalvariaError, match=r"mine\.json is no evaluation's"):
+@pytest.mark.parametrize("suffix", [".json", ".txt", ".png"])
+def test_a_file_that_is_no_evaluations_is_not_overwritten(tmp_path: Path, suffix: str) -> None:
+    mine = tmp_path / f"mine{suffix}"
+    mine.write_text('{"my": "own"}')
+    with pytest.raises(CalvariaError, match=rf"mine\{suffix} is no evaluation's"):
         Record(tmp_path / "mine.csv", ("dice",), {})
-    assert (tmp_path / "mine.json").read_text() == '{"my": "own"}'
+    assert mine.read_text() == '{"my": "own"}'
+    assert list(tmp_path.iterdir()) == [mine]
 
 
 def test_a_row_that_two_runs_wrote_counts_once(tmp_path: Path) -> None:
