@@ -123,6 +123,7 @@ def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, mo
         (("super-resolution", "--seed", 900_000), "others were trained on"),
         (("refinement", "--kinds", "64-128"), "refinement has no kind of case '64-128'. Choose of: heart, aorta,"),
         (("refinement", "--whole", "ball.nrrd", "--kinds", "heart"), "Mistakes in ball.nrrd are drawn"),
+        (("refinement", "--intact", "--kinds", "heart,network"), "Masks that are right have no mistakes: leave network out of --kinds"),
         (("refinement", "--seed", 900_000), "others were trained on"),
         (("--cases-from", ".", "--kinds", "edge"), "--cases-from brings its own cases"),
         (("--cases-from", ".", "--seed", 3), "--cases-from takes cases as they come"),
