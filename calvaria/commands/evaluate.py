@@ -112,4 +112,5 @@ def evaluate(
     record = Record(out, tuple(figure.name for figure in test.scoring.figures), arguments, made_of)
     compared = model(predictor) | (dict(test.scoring.baselines) if baselines else {})
     title = wanted.title(assessment, sum(case.kind != UNREADABLE for case in planned)) + (", on the working grid" if wanted.working else "")
-    return Evaluation(test.scoring, compared, record, pictures).report(planned, title, Console())
+    console = Console(markup=False, emoji=False)  # whatever the names of files look like
+    return Evaluation(test.scoring, compared, record, pictures).report(planned, title, console)

@@ -53,8 +53,8 @@ class Evaluation:
         if not console.is_terminal:
             console.width = WIDTH  # or the figures of a log would be cut short
         self.run(track(cases, "Scoring", console=console))
-        with self.record.path.with_suffix(".txt").open("w") as file:
-            for out in (console, Console(file=file, width=WIDTH)):
+        with self.record.path.with_suffix(".txt").open("w", errors="replace") as file:
+            for out in (console, Console(file=file, width=WIDTH, markup=False, emoji=False)):
                 self._tell(out, title)
         if self._strips:
             strips = [self._strip(planned.name) for planned in cases]

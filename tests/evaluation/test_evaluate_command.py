@@ -165,6 +165,17 @@ def test_every_head_of_a_folder_is_scored_and_one_that_cannot_be_read_fails_alon
     assert [row["error"] for row in read_rows("heads.csv")] == ["", "", ""]
 
 
+def test_a_name_may_look_like_markup_and_need_not_be_text(evaluate: Command) -> None:
+    heads = Path("[new] :skull: caf\udce9")
+    try:
+        heads.mkdir()
+    except (OSError, UnicodeError):
+        pytest.skip("this file system refuses the name")
+    (heads / "a.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    assert evaluate("--whole", heads, "--intact", "--out", "heads.csv", "--no-pictures", "--no-baselines")[0] == 0
+    assert "[new] :skull: caf?: 1 " in Path("heads.txt").read_text()
+
+
 def test_each_head_of_a_folder_gets_defects_of_its_own(evaluate: Command) -> None:
     Path("heads").mkdir()
     Path("heads/a.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
