@@ -44,7 +44,7 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the data set; one that was begun is continued.")],
     hu: Hu = 300.0,
     offset: Offset = 0.0,
-    label: Annotated[int | None, typer.Option(min=1, help="Take this label of label maps; default: anything above zero.")] = None,
+    label: Annotated[int | None, typer.Option(min=1, help="Take this label of maps of up to 256; default: anything above zero.")] = None,
     resolutions: Annotated[
         str | None, typer.Option(help="Voxels across an axial slice, with commas, such as 64,128,256,512; default: the volumes' own.")
     ] = None,
