@@ -1,6 +1,7 @@
 """The `calvaria` command. Each command imports what it needs when it runs, so that `calvaria --help` is quick."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,10 +50,11 @@ def _logging(
 ) -> None:
     import logging
 
+    from rich.console import Console
     from rich.logging import RichHandler
 
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
 
 
 @app.command()
@@ -89,7 +91,7 @@ def predict(
     """
     from calvaria.commands.folder import answer_folder
     from calvaria.commands.predict import answer_file, write_report
-    from calvaria.files import check_folder
+    from calvaria.files import check_apart, check_folder
 
     extras: dict[str, Any] = {"spacing_mm": spacing_mm, "factor": factor}
     options: dict[str, Any] = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
@@ -98,6 +100,7 @@ def predict(
             raise CalvariaError(ErrorCode.BAD_OPTION, "For a folder, index.csv says what to mind: leave out --report.")
         answer_folder(task, volume, out, models, device, engine, image, **options, **extras)
         return
+    check_apart([volume, image], [out, report])
     if report:
         check_folder(report)
     found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)
@@ -285,6 +288,8 @@ def main(commands: typer.Typer | None = None) -> None:
 
     Terminated, it still cleans up.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names of files need not be text
     with termination.heeded():
         try:
             (commands or app)()

@@ -16,7 +16,7 @@ from calvaria.picture import render_implant
 from calvaria.server.server import Server
 from calvaria.showcase import EXHIBITS, both_ways, show
 from calvaria.synthetic import make_skull
-from calvaria.volume import BinaryVolume
+from calvaria.volume import SAME_PLACE_MM, BinaryVolume
 
 MODEL = "completion"
 OUTPUTS = "completed", "implant"
@@ -79,7 +79,7 @@ def load_case(volume: Path | None, truth: Path | None, seed: int | None) -> Demo
 def load_truth(path: Path, defective: BinaryVolume) -> BinaryVolume:
     """The true implant from its own file or from the whole skull's: what either adds to the defective skull."""
     truth = read_volume(path)
-    if not truth.same_grid(defective):
+    if not truth.same_grid(defective, SAME_PLACE_MM):
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"{path} does not lie on the volume's grid. Resample one onto the other.")
     return defective.like(truth.mask & ~defective.mask)
 

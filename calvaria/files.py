@@ -1,11 +1,15 @@
 """Files that a user names: a refusal where they cannot be read or written, and what is written is there whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
+
+LONGEST_NAME = 200
+"""Bytes of a name that leave room for what is added to it: file systems take 255."""
 
 
 @contextmanager
@@ -32,13 +36,40 @@ def check_folder(path: Path) -> None:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: there is no folder {path.parent}.")
 
 
+def check_apart(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
+    """CalvariaError BAD_OPTION where a file that is to be written would take the place of one that is read, or of another one."""
+    taken = [path for path in inputs if path]
+    for path in filter(None, outputs):
+        if other := next((other for other in taken if _same(path, other)), None):
+            raise bad_option(f"{path} would be written over {other}; choose another name.")
+        taken.append(path)
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two names lead to one file, which may not be there yet: through links, too."""
+    return os.path.realpath(path) == os.path.realpath(other) or (path.exists() and other.exists() and path.samefile(other))
+
+
+def shortened(name: str) -> str:
+    """A name of at most LONGEST_NAME bytes: a longer one ends in a hash of all of it, so that no two become one."""
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST_NAME:
+        return name
+    return f"{whole[: LONGEST_NAME - 17].decode(errors='ignore')}-{sha256(whole).hexdigest()[:16]}"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """The name of a file beside another, whose place it takes once it was written.
 
-    Whoever reads sees the old file or the new one, whole, and processes that write the same file do not meet.
+    Whoever reads sees the old file or the new one, whole, and processes that write the same file do not meet. Through a link the file that
+    it leads to is replaced; what is no file, such as /dev/stdout, is written to as it is.
     """
-    unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}.part{path.suffix}")
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = Path(os.path.realpath(path))
+    unfinished = path.with_name(f".{shortened(path.name)}.{os.getpid()}.part{path.suffix}")
     try:
         yield unfinished
         unfinished.replace(path)

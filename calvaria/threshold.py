@@ -2,12 +2,11 @@
 
 from math import isfinite
 
-import cc3d
-
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.hounsfield import check_hounsfield, finite_range
 from calvaria.io import Image
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.tasks.components import largest_component
+from calvaria.volume import BinaryVolume
 
 
 def threshold(image: Image, hu: float, offset_hu: float = 0.0) -> BinaryVolume:
@@ -25,5 +24,4 @@ def threshold(image: Image, hu: float, offset_hu: float = 0.0) -> BinaryVolume:
             ErrorCode.EMPTY_MASK, f"Nothing reaches {hu:g} HU: the samples end at {high + offset_hu:g}. Is this CT, in Hounsfield units?"
         )
     check_hounsfield(image.samples, "give it: --offset -1024 for most scanners.", offset_hu)
-    largest: Mask = cc3d.largest_k(image.samples >= hu - offset_hu, k=1, connectivity=26) != 0
-    return BinaryVolume(largest, image.affine)
+    return BinaryVolume(largest_component(image.samples >= hu - offset_hu), image.affine)

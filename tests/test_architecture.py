@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "companion": {"volume", "geometry", "hounsfield", "io"},
     "io": {"volume", "geometry", "labels"},
     "hounsfield": set(),
-    "threshold": {"hounsfield", "volume", "io"},
+    "threshold": {"hounsfield", "volume", "io", "tasks"},
     "sparse": set(),
     "networks": {"sparse"},
     "plan": {"networks", "sparse"},

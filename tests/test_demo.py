@@ -36,7 +36,9 @@ def test_truth_may_be_the_implant_or_the_whole_skull(skull_file: Path, tmp_path:
     assert case.true_implant is not None
     write(tmp_path / "defective.nii.gz", case.defective)
     write(tmp_path / "implant.nii", case.true_implant)
-    for truth in (tmp_path / "implant.nii", skull_file):
+    x, y, z = case.true_implant.origin_mm
+    write(tmp_path / "near.nrrd", BinaryVolume.on_grid(case.true_implant.mask, case.true_implant.spacing_mm, (x, y, z + 0.004)))
+    for truth in (tmp_path / "implant.nii", tmp_path / "near.nrrd", skull_file):
         loaded = load_case(tmp_path / "defective.nii.gz", truth, seed=None)
         assert loaded.true_implant is not None
         np.testing.assert_array_equal(loaded.true_implant.mask, case.true_implant.mask)

@@ -80,6 +80,13 @@ def test_a_padded_float_scan_is_thresholded_and_nan_is_air(ct_file):
         threshold(Image(np.full((3, 3, 3), np.nan), image.affine, "nrrd"), 300)
 
 
+def test_a_scan_may_be_one_voxel_thin():
+    samples = np.full((1, 301, 1), -1000, np.int16)
+    samples[0, ::2] = 500
+    samples[0, 7] = 500
+    assert np.flatnonzero(threshold(Image(samples, np.eye(4), "nrrd"), 300).mask).tolist() == [6, 7, 8]
+
+
 @pytest.mark.parametrize(("hu", "offset_hu"), [(np.nan, 0.0), (300.0, np.nan), (-np.inf, 0.0)])
 def test_numbers_that_are_not_finite_are_refused(hu, offset_hu):
     scan = Image(np.full((3, 3, 3), -1000, np.int16), np.eye(4), "nrrd", ())

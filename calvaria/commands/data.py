@@ -24,10 +24,13 @@ def threshold(
 ) -> None:
     """Make a bone mask from a CT volume: the largest component at or above a threshold."""
     from calvaria.console import size, warn
+    from calvaria.files import check_apart, check_folder
     from calvaria.io import format_of, read_image, write
     from calvaria.threshold import threshold
 
     format_of(out)
+    check_folder(out)
+    check_apart([ct], [out])
     image = read_image(ct)
     warn(ct, image.warnings)
     bone = threshold(image, hu, offset)
@@ -41,7 +44,7 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the data set; one that was begun is continued.")],
     hu: Hu = 300.0,
     offset: Offset = 0.0,
-    label: Annotated[int | None, typer.Option(min=1, help="Take this label of label maps; default: anything above zero.")] = None,
+    label: Annotated[int | None, typer.Option(min=1, help="Take this label of maps of up to 256; default: anything above zero.")] = None,
     resolutions: Annotated[
         str | None, typer.Option(help="Voxels across an axial slice, with commas, such as 64,128,256,512; default: the volumes' own.")
     ] = None,

@@ -14,7 +14,7 @@ from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.evaluate import Evaluation, model
 from calvaria.evaluation.records import Record
 from calvaria.evaluation.scoring import Assessment, Drawn, Planned, Test
-from calvaria.evaluation.wholes import of_wholes
+from calvaria.evaluation.wholes import UNREADABLE, of_wholes
 from calvaria.predictor import Predictor
 from calvaria.weights import model_folder, weights_sha256
 
@@ -111,5 +111,6 @@ def evaluate(
     made_of = {case.name: fingerprint(case.files) for case in planned}
     record = Record(out, tuple(figure.name for figure in test.scoring.figures), arguments, made_of)
     compared = model(predictor) | (dict(test.scoring.baselines) if baselines else {})
-    title = wanted.title(assessment, len(planned)) + (", on the working grid" if wanted.working else "")
-    return Evaluation(test.scoring, compared, record, pictures).report(planned, title, Console())
+    title = wanted.title(assessment, sum(case.kind != UNREADABLE for case in planned)) + (", on the working grid" if wanted.working else "")
+    console = Console(markup=False, emoji=False)  # whatever the names of files look like
+    return Evaluation(test.scoring, compared, record, pictures).report(planned, title, console)

@@ -20,10 +20,12 @@ def skull(
 ) -> None:
     """Make a skull as thresholding a head CT would give it."""
     from calvaria.console import size
+    from calvaria.files import check_folder
     from calvaria.io import format_of, write
     from calvaria.synthetic import make_skull
 
     format_of(out)
+    check_folder(out)
     skull = make_skull(seed, millimetres(spacing, "--spacing", FINEST_MM))
     write(out, skull)
     typer.echo(f"{out}: {size(skull)}")
@@ -39,11 +41,14 @@ def cut(
 ) -> None:
     """Cut a defect into a skull."""
     from calvaria.console import read_volume, size
+    from calvaria.files import check_apart, check_folder
     from calvaria.io import format_of, write
     from calvaria.synthetic import cut_defect
 
     for path in (out, implant) if implant else (out,):
         format_of(path)
+        check_folder(path)
+    check_apart([volume], [out, implant])
     defect = cut_defect(read_volume(volume), seed, kind)
     write(out, defect.defective)
     if implant:

@@ -33,15 +33,21 @@ def stem_of(path: Path, suffixes: Sequence[str]) -> str:
     return path.name.removesuffix(path.name[-len(suffix_of(path, suffixes) or "") :])
 
 
-def walk(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
-    """Every file below a folder that ends in one of `suffixes`, by name; nothing hidden, no link to a folder above."""
-    here = Path(folder).resolve()
+def walk(folder: Path, suffixes: Sequence[str], above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Every file below a folder that ends in one of `suffixes`, by name; nothing hidden, no link to a folder on the way (`above`) to it."""
+    way = way_to(folder, above)
     for path in listed(folder):
         if path.is_dir():
-            if path.resolve() not in (here, *here.parents):
-                yield from walk(path, suffixes)
+            if path.resolve() not in way:
+                yield from walk(path, suffixes, way)
         elif suffix_of(path, suffixes):
             yield path
+
+
+def way_to(folder: Path, above: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """A folder and those above it, and those on the way to it through links: who follows a link to one of them walks in a circle."""
+    here = Path(folder).resolve()
+    return above | {here, *here.parents}
 
 
 def tell_unread(folder: Path) -> None:

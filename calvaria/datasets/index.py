@@ -3,7 +3,7 @@
 import csv
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -100,18 +100,29 @@ class DataSet:
             _writer(file).writerow(asdict(row))
 
     def retain(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Forget the rows of all but these names and sources: of sources that are gone."""
-        kept = set(keys)
-        self.rows = {key: row for key, row in self.rows.items() if key in kept}
+        """Forget the rows and files of all but these names and sources: of sources that are gone."""
+        self._forget(self.rows.keys() - set(keys))
 
     @contextmanager
     def noting(self, source: str, *names: str) -> Iterator[None]:
-        """Turn what goes wrong with a source into rows of the files that were to come of it: one bad file must not end a run."""
+        """Turn what goes wrong with a source into rows of the files that were to come of it: one bad file must not end a run.
+
+        What was made of it earlier is deleted.
+        """
         try:
             yield
         except Exception as error:
+            self._forget({(name, source) for name in names})
             for name in names:
                 self.note(Row.failed(name, source, error))
+
+    def _forget(self, keys: Set[tuple[str, str]]) -> None:
+        """Drop rows of names and sources, and the files that no other row names: whoever reads the folder would take them for answers."""
+        dropped = [self.rows.pop(key) for key in keys & self.rows.keys()]
+        named = {row.name for row in self.rows.values() if not row.error}
+        for name in {row.name for row in dropped if not row.error} - named:
+            with writing(self.folder / name):
+                (self.folder / name).unlink(missing_ok=True)
 
     def sort(self) -> None:
         """Write the index anew: by name, one row for each file."""

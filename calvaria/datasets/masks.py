@@ -40,13 +40,13 @@ class MaskPair:
         return (self.rough, self.right, *([self.scan] if self.scan else []))
 
     def read(self) -> tuple[BinaryVolume, BinaryVolume, NDArray[Any] | None]:
-        """The rough mask, the right one, and the scan's samples [X, Y, Z], HU, on one grid.
+        """The rough mask, the right one, and the scan's samples [X, Y, Z], HU, all on the rough mask's grid.
 
         Raises what `io.read` raises; BAD_GEOMETRY where the files lie on different grids; NOT_HOUNSFIELD.
         """
         rough, right = read_logged(self.rough), read_logged(self.right)
         check_same_grid(self.rough, rough, self.right, right)
-        return rough, right, self._image(rough) if self.scan else None
+        return rough, rough.like(right.mask), self._image(rough) if self.scan else None
 
     def _image(self, rough: BinaryVolume) -> NDArray[Any]:
         assert self.scan

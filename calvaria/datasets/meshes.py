@@ -21,7 +21,7 @@ SMALL_MM = 20.0
 """A surface narrower than this is hardly a skull in millimetres."""
 
 _HEAD_BYTES = 1024
-
+_STL_HEAD_BYTES, _STL_TRIANGLE_BYTES = 84, 50  # binary; the head ends in the number of triangles
 
 MESH_SIZES = (30, 60, 90, 120)
 """Voxels along each axis: those of the paper's MRI skulls, Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6."""
@@ -91,12 +91,41 @@ def read_mesh(path: Path | str) -> Mesh:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is no mesh that is read; the name must end in {', '.join(MESHES)}.")
     with reading(path):
         content = path.read_bytes()
+    if suffix == ".stl":
+        _check_stl(path, content)
     try:
-        mesh = trimesh.load_mesh(BytesIO(content), file_type=suffix[1:], process=False)
+        mesh = trimesh.load_mesh(BytesIO(_in_utf8(content, suffix)), file_type=suffix[1:], process=False)
         vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
     except Exception as error:  # whatever a damaged file makes the parsers raise
         raise CalvariaError(ErrorCode.NOT_A_VOLUME, f"{path.name} cannot be read as {suffix[1:].upper()}: {error!r}.") from error
     return _checked(path, vertices, faces, content[:_HEAD_BYTES])
+
+
+def _check_stl(path: Path, content: bytes) -> None:
+    """NOT_A_VOLUME unless an STL holds triangles as text, or as many bytes as its number of triangles takes."""
+    if not _is_binary_stl(content) and b"vertex" not in content.lower():
+        count = int.from_bytes(content[80:84], "little")
+        raise CalvariaError(
+            ErrorCode.NOT_A_VOLUME,
+            f"{path.name} holds no triangles as text, and {len(content):,} bytes, where a binary STL of {count:,} triangles has "
+            f"{_STL_HEAD_BYTES + _STL_TRIANGLE_BYTES * count:,}: it was cut short, or is no STL. Save the mesh again.",
+        )
+
+
+def _is_binary_stl(content: bytes) -> bool:
+    return len(content) == _STL_HEAD_BYTES + _STL_TRIANGLE_BYTES * int.from_bytes(content[80:84], "little")
+
+
+def _in_utf8(content: bytes, suffix: str) -> bytes:
+    """A mesh's file with its text, of a PLY its head, as the parsers take it: what is not UTF-8 is taken for Latin-1."""
+    if suffix == ".stl" and _is_binary_stl(content):
+        return content
+    text, end, data = content.partition(b"end_header") if suffix == ".ply" else (content, b"", b"")
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        text = text.decode("latin-1").encode()
+    return text + end + data
 
 
 def _checked(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], head: bytes) -> Mesh:
@@ -110,7 +139,7 @@ def _checked(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64]
         raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"{path.name} has no extent, or coordinates that are no millimetres of a patient.")
     warnings = []
     if b"SPACE=RAS" in head:
-        vertices = vertices * [-1, -1, 1]  # turns every triangle over, which no rule of voxels minds
+        vertices = vertices * [-1, -1, 1]  # half a turn: which side of a triangle is out stays as it is
     elif b"SPACE=LPS" not in head:
         warnings.append("The mesh does not say which patient space its coordinates are in; left-posterior-superior is assumed.")
     if width < SMALL_MM:

@@ -1,5 +1,6 @@
 """A folder of CT, masks and meshes to a data set of masks: one file after the other, going on where it stopped."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, tell_unread, walk
+from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, tell_unread, walk, way_to
 from calvaria.datasets.index import DataSet
 from calvaria.datasets.layouts import cases_in
 from calvaria.datasets.meshes import MESH_SIZES, Extent, Grid, Mesh, box_around, box_of, read_mesh
 from calvaria.datasets.series import check_rule, counts_at, own_resolution, resampled
 from calvaria.datasets.voxelise import voxelise
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.io import read_image
 from calvaria.io.masks import to_mask
 from calvaria.threshold import threshold
@@ -23,6 +24,8 @@ from calvaria.volume import BinaryVolume
 
 NATIVE = "native"
 """The folder of volumes at their own resolution."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,23 @@ class Job:
 def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
     """What is to be made of a folder: RESOLUTION/PATH.nrrd for each file and resolution, so that each keeps the folder's layout.
 
-    BAD_OPTION for a folder that holds nothing to convert.
+    BAD_OPTION for a folder that holds nothing to convert, and where what is made would overwrite what is converted.
     """
     check_rule(recipe.rule)
     tell_unread(Path(folder))
-    out = Path(out).resolve()
-    if out == Path(folder).resolve():
+    out, here = Path(out).resolve(), Path(folder).resolve()
+    if out == here:
         raise CalvariaError(ErrorCode.BAD_OPTION, f"{out} is the folder that is converted. Choose another --out.")
-    found = [path for path in walk(Path(folder), VOLUMES + MESHES) if out not in path.resolve().parents]
+    made = None if here.is_relative_to(out) else out  # where all that it holds is a data set
+    found = [path for path in walk(Path(folder), VOLUMES + MESHES) if made not in path.resolve().parents]
     if not found:
         raise CalvariaError(
             ErrorCode.BAD_OPTION, f"{folder} holds nothing to convert: no file in it ends in {', '.join(VOLUMES + MESHES)}."
         )
-    return [_job(path, Path(folder), recipe) for path in found]
+    jobs, sources = [_job(path, Path(folder), recipe) for path in found], {path.resolve() for path in found}
+    if lost := [path for job in jobs for name in job.outputs.values() if (path := (out / name).resolve()) in sources]:
+        raise bad_option(f"{lost[0]} is to be converted, and would be overwritten. Choose another --out.")
+    return jobs
 
 
 def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe) -> Iterator[Job]:
@@ -167,13 +174,21 @@ def _is_scan(samples: NDArray[Any]) -> bool:
     return bool(samples.min() < 0 or len(np.unique(some)) > MOST_LABELS)
 
 
-def _meshes_of_skulls(folder: Path) -> dict[Path, list[Path]]:
-    """Each mesh in a known layout, of the folder or of folders in it, and all meshes of the same skull; others stand for themselves."""
+def _meshes_of_skulls(folder: Path, above: frozenset[Path] = frozenset()) -> dict[Path, list[Path]]:
+    """Each mesh in a known layout, of the folder or of folders in it, and all meshes of the same skull; others stand for themselves.
+
+    So do, with a warning, those of a folder whose names can be read in two ways. `above`: see `files.way_to`.
+    """
     skulls: dict[str, set[Path]] = {}
-    for pair in cases_in(folder, MESHES):
-        skulls.setdefault(pair.skull, set()).update(pair.paths)
+    try:
+        for pair in cases_in(folder, MESHES):
+            skulls.setdefault(pair.skull, set()).update(pair.paths)
+    except CalvariaError as error:
+        _log.warning("%s Until then, no meshes of %s share a grid.", error, folder)
     if not skulls:
-        return {path: together for inner in folders(folder) for path, together in _meshes_of_skulls(inner).items()}
+        way = way_to(folder, above)
+        inside = [path for path in folders(folder) if path.resolve() not in way]
+        return {path: together for inner in inside for path, together in _meshes_of_skulls(inner, way).items()}
     return {path: sorted(meshes) for meshes in skulls.values() for path in meshes}
 
 

@@ -6,7 +6,6 @@ How far each reaches was chosen on masks that networks learn from: `python -m ca
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import cc3d
 import edt
 import numpy as np
 from scipy import ndimage
@@ -14,6 +13,7 @@ from scipy import ndimage
 from calvaria.evaluation.metrics import dice
 from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax import ORGANS, RefinementCase, make_case
+from calvaria.tasks import components
 from calvaria.tasks.opening import open_by_ball
 from calvaria.volume import BinaryVolume, Mask
 
@@ -46,7 +46,7 @@ def closing(volume: BinaryVolume, radius_mm: float = CLOSING_MM) -> BinaryVolume
 
 def largest_component(volume: BinaryVolume) -> BinaryVolume:
     """The largest 26-connected component."""
-    return volume.like(cc3d.largest_k(np.ascontiguousarray(volume.mask), k=1, connectivity=26).astype(np.bool_))
+    return volume.like(components.largest_component(np.ascontiguousarray(volume.mask)))
 
 
 def smoothing(volume: BinaryVolume, deviation_mm: float = SMOOTHING_MM) -> BinaryVolume:

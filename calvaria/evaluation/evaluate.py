@@ -15,6 +15,7 @@ from calvaria.evaluation.records import FAILED, REFUSED, Record, Row
 from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
 from calvaria.evaluation.sheet import captioned, write_sheet
 from calvaria.evaluation.tables import by_kind, differences, summary
+from calvaria.files import shortened
 from calvaria.predictor import Predictor
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
@@ -52,8 +53,8 @@ class Evaluation:
         if not console.is_terminal:
             console.width = WIDTH  # or the figures of a log would be cut short
         self.run(track(cases, "Scoring", console=console))
-        with self.record.path.with_suffix(".txt").open("w") as file:
-            for out in (console, Console(file=file, width=WIDTH)):
+        with self.record.path.with_suffix(".txt").open("w", errors="replace") as file:
+            for out in (console, Console(file=file, width=WIDTH, markup=False, emoji=False)):
                 self._tell(out, title)
         if self._strips:
             strips = [self._strip(planned.name) for planned in cases]
@@ -111,7 +112,7 @@ class Evaluation:
 
     def _strip(self, case: str) -> Path:
         """A case's strip: another for each, whatever is in its name."""
-        return (self._strips or Path()) / (quote(case, safe=" ,", errors="surrogateescape") + ".png")
+        return (self._strips or Path()) / (shortened(quote(case, safe=" ,", errors="surrogateescape")) + ".png")
 
 
 def model(predictor: Predictor) -> dict[str, Method]:

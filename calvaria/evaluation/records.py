@@ -55,8 +55,8 @@ class Record:
             if path.exists():
                 held = self._check(beside, arguments)
                 self.rows = self._read(held, cases)
-            elif beside.exists() and not _is_ours(beside):
-                raise CalvariaError(ErrorCode.BAD_OPTION, f"{beside} is no evaluation's, and would be overwritten. Choose another --out.")
+            elif theirs := _not_ours(path):
+                raise CalvariaError(ErrorCode.BAD_OPTION, f"{theirs} is no evaluation's, and would be overwritten. Choose another --out.")
             else:
                 path.write_text(_line(self._columns))
             with replacing(beside) as unfinished:
@@ -113,6 +113,14 @@ class Record:
         figures = {name: float(values[name]) for name in self._figures if values[name]}
         case, skull, kind, method, exit_code, error, message, seconds = (values[name] for name in FIXED)
         return Row(case, skull, kind, method, int(exit_code), error, message, float(seconds), figures)
+
+
+def _not_ours(path: Path) -> Path | None:
+    """A file beside an absent CSV file that a run would overwrite and none has written; a JSON file of cases says whose the others are."""
+    beside = path.with_suffix(".json")
+    if beside.exists():
+        return None if _is_ours(beside) else beside
+    return next((other for other in map(path.with_suffix, (".txt", ".png")) if other.exists()), None)
 
 
 def _is_ours(beside: Path) -> bool:

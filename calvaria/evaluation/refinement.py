@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calvaria.datasets import MaskPair, mask_pairs
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.cleaning import BASELINES
 from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall
 from calvaria.evaluation.mistakes import corrupted
@@ -37,8 +37,10 @@ def generated(drawn: Drawn) -> list[Planned]:
 
 
 def right(drawn: Drawn) -> list[Planned]:
-    """Every organ of generated chests, given as it is."""
-    return [_untouched(planned) for planned in generated(replace(drawn, kinds=(*(set(drawn.kinds) - set(SOURCES)), DRAWN)))]
+    """Every organ of generated chests, given as it is; BAD_OPTION where it is asked for somebody's mistakes."""
+    if named := [kind for kind in drawn.kinds if kind in SOURCES]:
+        raise bad_option(f"Masks that are right have no mistakes: leave {' and '.join(named)} out of --kinds.")
+    return [_untouched(planned) for planned in generated(replace(drawn, kinds=(*drawn.kinds, DRAWN)))]
 
 
 def of_whole(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:

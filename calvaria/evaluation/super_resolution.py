@@ -27,7 +27,7 @@ GRIDS = (
 def generated(drawn: Drawn) -> list[Planned]:
     """Generated skulls that no training saw, each in every row."""
     check_held_out(drawn.seeds)
-    return [_planned(f"generated {seed}", kind, seed, head_in_cube) for seed in drawn.seeds for kind in drawn.kinds or ROWS]
+    return [_planned(f"generated {seed}", kind, seed, head_in_cube) for seed in drawn.seeds for kind in _kinds(drawn)]
 
 
 def of_whole(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
@@ -37,7 +37,7 @@ def of_whole(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     """
     if not skull.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, f"{name} is empty: there is no skull to make coarser.")
-    kinds = [kind for kind in drawn.kinds or ROWS if supports(skull, GRIDS[kind].fine)]
+    kinds = [kind for kind in _kinds(drawn) if supports(skull, GRIDS[kind].fine)]
     if refused := [kind for kind in drawn.kinds if kind not in kinds] or ([] if kinds else list(ROWS)):
         edge = " × ".join(f"{each:.3g}" for each in skull.spacing_mm)
         message = f"Voxels of {edge} mm do not support {', '.join(refused)}: heads are smaller than such a cube."
@@ -47,6 +47,11 @@ def of_whole(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
         for seed in drawn.seeds
         for kind in kinds
     ]
+
+
+def _kinds(drawn: Drawn) -> tuple[str, ...]:
+    """Each kind that is wanted, once: named twice, its cases would count twice."""
+    return tuple(dict.fromkeys(drawn.kinds or ROWS))
 
 
 def _planned(name: str, kind: str, seed: int, fine: Callable[[int, int], BinaryVolume], head: str | None = None) -> Planned:

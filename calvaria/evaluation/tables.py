@@ -95,8 +95,9 @@ def _spelled(found: Estimate, digits: int) -> str:
 
 
 def _caption(rows: Sequence[Row], shown: Sequence[Figure]) -> str:
-    skulls = len({row.skull for row in rows})
-    cases = len({row.case for row in rows})
+    whole = [row for row in rows if not row.error] or rows  # what failed is in no figure
+    skulls = len({row.skull for row in whole})
+    cases = len({row.case for row in whole})
     of = f"{skulls} skulls" if skulls > 1 else f"{cases} cases of one head, which say nothing about other heads"
     medians = ", ".join(figure.heading.removesuffix(" mm") for figure in shown if figure.statistic == "median")
     means = f"Means ({medians}: medians)" if medians else "Means"

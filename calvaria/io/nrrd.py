@@ -24,6 +24,7 @@ _READ = re.compile(
     rb"|space|space dimension|space directions|space origin|space units)\s*:(?!=)",
     re.IGNORECASE,
 )
+_VECTOR = re.compile(r"\(([^()]*)\)")
 _REQUIRED = "dimension", "type", "encoding", "sizes"
 _TYPE_NAMES = {
     "i1": "signed char, int8, int8_t",
@@ -155,10 +156,15 @@ def _field_lines(stream: BufferedIOBase) -> list[str]:
         if _READ.match(line):
             fields_bytes += len(line)
             name, value = line.decode(errors="replace").split(":", maxsplit=1)
-            lines.append(f"{name.lower()}:{value}")
+            lines.append(f"{name.lower()}:{_VECTOR.sub(_closed_up, value)}")
         if header_bytes >= _MAX_HEADER_BYTES or fields_bytes > _MAX_FIELDS_BYTES:
             raise CalvariaError(ErrorCode.BAD_HEADER, "The NRRD header is far longer than a volume's header is.")
     return lines
+
+
+def _closed_up(vector: re.Match[str]) -> str:
+    """A vector without blanks about its numbers: the parser ends a vector at a blank."""
+    return "({})".format(",".join(number.strip() for number in vector[1].split(",")))
 
 
 def _sample_type(header: dict[str, Any]) -> np.dtype[Any]:

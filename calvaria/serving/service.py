@@ -109,8 +109,8 @@ class Service:
         request = journey.request
         if not len(request.body):
             message = (
-                "There is no volume. Send the file as the raw body (curl -T file; --data-binary is read as a form), or as the part "
-                "`volume` of a form or the entry `volume` of a gRPC input."
+                "There is no volume: the file is empty, or none was sent. A server takes it as the raw body (curl -T file; --data-binary "
+                "is read as a form), as the part `volume` of a form, or as the entry `volume` of a gRPC input."
             )
             raise CalvariaError(ErrorCode.EMPTY_BODY, message)
         task = self.predictor.task

@@ -62,6 +62,14 @@ def large_components(mask: Mask, smallest: float, *, largest: bool = False) -> M
     return _kept(mask, labels, counts >= (min(smallest, counts.max()) if largest else smallest))
 
 
+def largest_component(mask: Mask) -> Mask:
+    """The component of the most voxels; the first of those that are as large."""
+    if not mask.any():
+        return mask
+    labels, counts = components(mask)
+    return np.asarray(labels == counts.argmax())
+
+
 def wide_components(mask: Mask, spacing_mm: tuple[float, float, float], narrowest_mm: float) -> Mask:
     """The components that are at least so wide; see `width_mm`."""
     if not mask.any():

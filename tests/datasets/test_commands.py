@@ -74,6 +74,14 @@ def test_a_bad_file_is_named_and_the_status_is_1(calvaria, scan, complete):
     assert read("out/native/good.nrrd").volume.occupied == complete.occupied
 
 
+def test_warnings_go_to_standard_error(calvaria, scan, monkeypatch):
+    Path("detached.nhdr").write_text("NRRD0004\n")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    status, out, err = calvaria("prepare", ".", "--out", "made")
+    assert (status, out) == (0, "made/index.csv: 1 files\n")
+    assert "files of .nhdr are not looked at" in err
+
+
 def test_threshold_with_an_offset(calvaria, scan, complete, tmp_path):
     samples, header = nrrd.read(str(scan))
     nrrd.write("unsigned.nrrd", (samples + 1024).clip(0).astype("u2"), header)
@@ -107,6 +115,12 @@ def test_generated_skulls_may_have_slices(calvaria):
         (("prepare", ".", "--out", "x", "--resolutions", "64,half"), "--resolutions takes whole numbers"),
         (("prepare", ".", "--out", "x", "--meshes", ","), "--meshes takes whole numbers"),
         (("prepare", ".", "--out", "x", "--rule", "linear"), "Choose one of: nearest, share, any"),
+        (("threshold", "ct.nrrd", "--out", "ct.nrrd"), "ct.nrrd would be written over ct.nrrd"),
+        (("threshold", "ct.nrrd", "--out", "absent/x.nrrd"), "there is no folder absent"),
+        (("synth", "skull", "--out", "absent/x.nrrd"), "there is no folder absent"),
+        (("synth", "cut", "ct.nrrd", "--out", "ct.nrrd"), "ct.nrrd would be written over ct.nrrd"),
+        (("synth", "cut", "ct.nrrd", "--out", "x.nrrd", "--implant", "x.nrrd"), "x.nrrd would be written over x.nrrd"),
+        (("synth", "cut", "ct.nrrd", "--out", "x.nrrd", "--implant", "absent/x.nrrd"), "there is no folder absent"),
         (("stats", "ct.nrrd", "--rule", "linear"), "Choose one of: nearest, share, any"),
         (("stats", "ct.nrrd", "--resolutions", "0"), "--resolutions takes whole numbers"),
         (("stats", "ct.nrrd", "--plot", "a.bmp"), "a.bmp does not say its format"),

@@ -51,6 +51,14 @@ def test_masks_and_scans_are_found_by_case(place: Path, tmp_path: Path) -> None:
     assert (len(one.paths), len(two.paths)) == (3, 2)
 
 
+def test_masks_a_hair_apart_come_on_one_grid(place: Path, tmp_path: Path) -> None:
+    put(place, "rough", "case", ROUGH)
+    put(place, "right", "case", BinaryVolume.on_grid(RIGHT.mask, (1.0, 2.0, 3.0), (4.0, -5.0, 6.004)))
+    rough, right, _ = mask_pairs(tmp_path)[0].read()
+    assert rough.same_grid(right)
+    np.testing.assert_array_equal(right.mask, RIGHT.mask)
+
+
 def test_a_rough_mask_without_its_right_one_is_refused(place: Path, tmp_path: Path) -> None:
     put(place, "rough", "lonely", ROUGH)
     with pytest.raises(CalvariaError, match="no right mask for lonely") as refusal:

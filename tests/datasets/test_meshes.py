@@ -42,6 +42,25 @@ def test_a_mesh_in_ascii(box, tmp_path):
     assert len(read_mesh(tmp_path / "a.stl").faces) == 12
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_text_in_latin_1_is_read(box, tmp_path, binary):
+    word = "Schädel".encode("latin-1")
+    (tmp_path / "a.obj").write_bytes(b"# " + word + b"\n" + box.export(file_type="obj").encode())
+    stl = box.export(file_type="stl") if binary else trimesh.exchange.stl.export_stl_ascii(box).encode()
+    (tmp_path / "a.stl").write_bytes(b"solid " + word + stl[13:] if binary else b"solid " + word + stl[stl.index(b"\n") :])
+    ply = trimesh.exchange.ply.export_ply(box, encoding="binary" if binary else "ascii")
+    (tmp_path / "a.ply").write_bytes(ply.replace(b"\nelement", b"\ncomment " + word + b"\nelement", 1))
+    for suffix in ("obj", "stl", "ply"):
+        low, high = box_of(read_mesh(tmp_path / f"a.{suffix}"))
+        assert (low.tolist(), high.tolist()) == ([-10, -20, -30], [40, 50, 60])
+
+
+def test_a_binary_stl_that_was_cut_short_is_told(box, tmp_path):
+    (tmp_path / "a.stl").write_bytes(box.export(file_type="stl")[:400])
+    with pytest.raises(CalvariaError, match=r"400 bytes, where a binary STL of 12 triangles has 684: it was cut short"):
+        read_mesh(tmp_path / "a.stl")
+
+
 def test_what_the_head_says_about_space_is_honoured(box, tmp_path):
     for space, expected in (("LPS", [-10, -20, -30]), ("RAS", [-40, -50, -30])):
         content = bytearray(box.export(file_type="stl"))

@@ -229,12 +229,55 @@ def test_a_link_to_a_folder_above_is_not_followed_and_one_beside_is(folder, tmp_
     assert list(make(folder, tmp_path / "out")) == ["native/a/beside/x.nrrd"]
 
 
+@pytest.mark.parametrize("suffix", ["nrrd", "stl"])
+def test_links_that_go_in_a_circle_are_not_followed(folder, tmp_path, complete, suffix):
+    for name, other in (("a", "b"), ("b", "a"), ("c", "."), ("d", ".")):
+        (folder / name).mkdir()
+        (folder / name / "link").symlink_to(folder / other)
+    write(folder / f"a/x.{suffix}", complete)
+    assert list(make(folder, tmp_path / "out", Recipe(resolutions=(8,), meshes=(8,)))) == ["8/a/x.nrrd", "8/b/link/x.nrrd"]
+
+
+def test_a_data_set_may_lie_above_what_it_is_made_of_unless_it_would_overwrite_it(folder, complete):
+    (folder / "raw/native").mkdir(parents=True)
+    write(folder / "raw/native/a.nrrd", complete)
+    assert list(make(folder / "raw", folder)) == ["native/native/a.nrrd"]
+    with pytest.raises(CalvariaError, match=r"native/a\.nrrd is to be converted, and would be overwritten"):
+        plan(folder / "raw/native", folder / "raw", Recipe())
+
+
+def test_meshes_of_one_name_are_one_and_an_error(folder, tmp_path, complete, caplog):
+    for name in ("a.stl", "b.stl"):
+        write(folder / name, complete)
+    trimesh.creation.box((40, 40, 40)).export(folder / "a.obj")
+    write(folder / "c.nrrd", complete)
+    make(folder, tmp_path / "out", Recipe(meshes=(8,)))
+    assert "a.stl are both called 'a'" in caplog.text
+    assert [(row.source, row.error) for row in read_index(tmp_path / "out")] == [
+        ("a.obj", ""),
+        ("a.stl", "bad-option"),
+        ("b.stl", ""),
+        ("c.nrrd", ""),
+    ]
+
+
 def test_a_source_that_is_gone_leaves_the_index(folder, tmp_path, complete):
     write(folder / "a.nrrd", complete)
     write(folder / "b.nrrd", complete)
     make(folder, tmp_path / "out")
     (folder / "a.nrrd").rename(folder / "a.nii.gz")
     assert [row.source for row in make(folder, tmp_path / "out").values()] == ["a.nii.gz", "b.nrrd"]
+
+
+def test_no_file_stays_of_a_source_that_is_gone_or_fails_now(folder, tmp_path, complete):
+    for name in "abc":
+        write(folder / f"{name}.nrrd", complete)
+    make(folder, tmp_path / "out")
+    (tmp_path / "out/native/mine.nrrd").write_text("of someone else")
+    (folder / "a.nrrd").unlink()
+    (folder / "b.nrrd").write_text("no volume any more")
+    make(folder, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out/native").iterdir()) == ["c.nrrd", "mine.nrrd"]
 
 
 def test_a_resolution_finer_than_a_volume_is_its_row_alone(folder, tmp_path, complete):

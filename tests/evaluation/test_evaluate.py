@@ -188,7 +188,7 @@ def test_tables_tell_means_failures_and_the_difference(tmp_path: Path) -> None:
     assert (tmp_path / "scores.txt").read_text().count("1 failed") == 2
     assert "less idle (the strongest baseline), case by case: +1.000 (+1.000 to +1.000, 4 cases)" in shown
     assert "4 of 4" in shown
-    assert "resamples of 5 skulls" in shown
+    assert "resamples of 4 skulls" in shown
     assert not (tmp_path / "scores.png").exists()
 
 
@@ -216,6 +216,15 @@ def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Pa
     assert blue[1] == blue[2] > 100
 
 
+def test_a_case_of_a_long_name_is_drawn(tmp_path: Path) -> None:
+    (one,) = planned(1)
+    drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)
+    long = replace(one, name="頭" * 40, make=partial(case, "頭" * 40, "skull"))
+    assert drawn.report([long], "one square", Console(file=(tmp_path / "shown.txt").open("w"))) == 0
+    assert len(list((tmp_path / "scores-pictures").iterdir())) == 1
+    assert (tmp_path / "scores.png").exists()
+
+
 def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path) -> None:
     scoring = replace(INTACT, picture=None)
     whole = Case("whole", "intact", "whole", bowl(), bowl().like(np.zeros_like(bowl().mask)))
@@ -230,11 +239,14 @@ def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path
     assert float(rows[1]["implant_cm3"]) == pytest.approx(400 * 0.027)
 
 
-def test_a_file_that_is_no_evaluations_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text('{"my": "own"}')
-    with pytest.raises(CalvariaError, match=r"mine\.json is no evaluation's"):
+@pytest.mark.parametrize("suffix", [".json", ".txt", ".png"])
+def test_a_file_that_is_no_evaluations_is_not_overwritten(tmp_path: Path, suffix: str) -> None:
+    mine = tmp_path / f"mine{suffix}"
+    mine.write_text('{"my": "own"}')
+    with pytest.raises(CalvariaError, match=rf"mine\{suffix} is no evaluation's"):
         Record(tmp_path / "mine.csv", ("dice",), {})
-    assert (tmp_path / "mine.json").read_text() == '{"my": "own"}'
+    assert mine.read_text() == '{"my": "own"}'
+    assert list(tmp_path.iterdir()) == [mine]
 
 
 def test_a_row_that_two_runs_wrote_counts_once(tmp_path: Path) -> None:

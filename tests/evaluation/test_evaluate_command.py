@@ -123,6 +123,7 @@ def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, mo
         (("super-resolution", "--seed", 900_000), "others were trained on"),
         (("refinement", "--kinds", "64-128"), "refinement has no kind of case '64-128'. Choose of: heart, aorta,"),
         (("refinement", "--whole", "ball.nrrd", "--kinds", "heart"), "Mistakes in ball.nrrd are drawn"),
+        (("refinement", "--intact", "--kinds", "heart,network"), "Masks that are right have no mistakes: leave network out of --kinds"),
         (("refinement", "--seed", 900_000), "others were trained on"),
         (("--cases-from", ".", "--kinds", "edge"), "--cases-from brings its own cases"),
         (("--cases-from", ".", "--seed", 3), "--cases-from takes cases as they come"),
@@ -156,11 +157,23 @@ def test_every_head_of_a_folder_is_scored_and_one_that_cannot_be_read_fails_alon
         ("c.nrrd", "c.nrrd", "2", "truncated"),
     ]
     assert rows["c.nrrd"]["message"].startswith("The ")
+    assert "heads: 2 " in Path("heads.txt").read_text(), "the title counts what could be read"
     (heads / "c.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
     before = read_rows("heads.csv")[:2]
     assert evaluate(*words)[0] == 0
     assert read_rows("heads.csv")[:2] == before
     assert [row["error"] for row in read_rows("heads.csv")] == ["", "", ""]
+
+
+def test_a_name_may_look_like_markup_and_need_not_be_text(evaluate: Command) -> None:
+    heads = Path("[new] :skull: caf\udce9")
+    try:
+        heads.mkdir()
+    except (OSError, UnicodeError):
+        pytest.skip("this file system refuses the name")
+    (heads / "a.nrrd").write_bytes(Path("ball.nrrd").read_bytes())
+    assert evaluate("--whole", heads, "--intact", "--out", "heads.csv", "--no-pictures", "--no-baselines")[0] == 0
+    assert "[new] :skull: caf?: 1 " in Path("heads.txt").read_text()
 
 
 def test_each_head_of_a_folder_gets_defects_of_its_own(evaluate: Command) -> None:

@@ -51,6 +51,12 @@ def test_every_head_is_in_every_row_and_planning_makes_nothing() -> None:
         generated(Drawn(range(EVALUATION.stop, EVALUATION.stop + 1)))
 
 
+def test_a_kind_that_is_named_twice_is_one() -> None:
+    twice = Drawn(range(2), ("64-128", "64-128"))
+    assert len(generated(twice)) == 2
+    assert len(of_whole(BinaryVolume.on_grid(np.ones((4, 4, 4), np.bool_), (0.5, 0.5, 0.5)), "file", twice)) == 2
+
+
 def test_a_file_is_asked_only_what_its_voxels_support() -> None:
     skull = BinaryVolume.on_grid(np.ones((40, 40, 40), bool), (2.0, 2.0, 2.0))
     cases = of_whole(skull, "mine", Drawn(range(2)))

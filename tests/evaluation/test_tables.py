@@ -4,7 +4,7 @@ import pytest
 
 from calvaria.evaluation.records import Row
 from calvaria.evaluation.scoring import Figure
-from calvaria.evaluation.tables import differences
+from calvaria.evaluation.tables import differences, summary
 
 FIGURES = Figure("dice", "DSC", better="more"), Figure("hd95_mm", "HD95", "median", 1, better="less"), Figure("volume", "cm³")
 
@@ -28,6 +28,12 @@ def test_answers_that_are_both_missing_do_not_differ() -> None:
     all_rows = rows("M", (0.0, inf), (0.0, inf), (0.5, 1.0)) + rows("one", (0.0, inf), (0.0, inf), (0.5, 1.0))
     (_, of_hd95) = differences(all_rows, FIGURES, "M")
     assert ": +0.0 (+0.0 to +0.0, 3 cases)" in of_hd95
+
+
+def test_what_failed_is_no_skull_of_a_summary() -> None:
+    failed = [Row("case 1", "skull 1", "", "M", error="truncated")]
+    assert "of 1 cases of one head" in str(summary(rows("M", (0.9, 3)) + failed, FIGURES, "title").caption)
+    assert "of 1 cases of one head" in str(summary(failed, FIGURES, "title").caption)
 
 
 @pytest.mark.parametrize("left_out", ["M", "one"])

@@ -179,6 +179,23 @@ def test_a_file_is_written_and_read_by_its_suffix(tmp_path, format):
     assert np.array_equal(decoded.volume.mask, volume.mask)
 
 
+def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    path, volume = tmp_path / "a.nrrd", BinaryVolume.on_grid(ball(), (1, 1, 1))
+    write(path, volume)
+    before = path.read_bytes()
+
+    def fails(unfinished, content):
+        with unfinished.open("wb") as file:
+            file.write(content[:9])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fails)
+    with pytest.raises(CalvariaError, match="No space left"):
+        write(path, volume)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_same_volume_gives_the_same_bytes():
     volume = BinaryVolume.on_grid(ball(), (1, 1, 1))
     assert all(encode(volume, format) == encode(volume, format) for format in FORMATS)

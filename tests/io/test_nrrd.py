@@ -114,6 +114,12 @@ def test_every_patient_space_becomes_lps(space, signs):
     assert np.allclose(volume.affine[:3, 3], np.multiply([1, 2, 3], signs))
 
 
+def test_vectors_may_hold_blanks():
+    wide = nrrd_text(space_directions="(1, 0, 0) ( 0, 2 ,0 )  (0, 0, 3)", space_origin="( 4, 5, 6)")
+    close = nrrd_text(space_directions="(1,0,0) (0,2,0) (0,0,3)", space_origin="(4,5,6)")
+    assert np.array_equal(decode(wide).volume.affine, decode(close).volume.affine)
+
+
 @pytest.mark.parametrize(
     ("changes", "affine", "warning"),
     [
