@@ -100,29 +100,34 @@ class DataSet:
             _writer(file).writerow(asdict(row))
 
     def retain(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Forget the rows and files of all but these names and sources: of sources that are gone."""
-        self._forget(self.rows.keys() - set(keys))
+        """Forget the rows of all but these names and sources: of sources that are gone. Their files stay, which is told."""
+        kept = set(keys)
+        forgotten = set(self._forget(self.rows.keys() - kept)) - {name for name, _ in kept}
+        if left := sorted(name for name in forgotten if (self.folder / name).exists()):
+            some = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
+            _log.warning(
+                "%s: %d files of sources that are gone stay (%s). Delete them if they should not count.", self.folder, len(left), some
+            )
 
     @contextmanager
     def noting(self, source: str, *names: str) -> Iterator[None]:
         """Turn what goes wrong with a source into rows of the files that were to come of it: one bad file must not end a run.
 
-        What was made of it earlier is deleted.
+        What was made of it earlier is deleted: whoever reads the folder would take it for the answer.
         """
         try:
             yield
         except Exception as error:
-            self._forget({(name, source) for name in names})
+            for name in self._forget({(name, source) for name in names}):
+                with writing(self.folder / name):
+                    (self.folder / name).unlink(missing_ok=True)
             for name in names:
                 self.note(Row.failed(name, source, error))
 
-    def _forget(self, keys: Set[tuple[str, str]]) -> None:
-        """Drop rows of names and sources, and the files that no other row names: whoever reads the folder would take them for answers."""
+    def _forget(self, keys: Set[tuple[str, str]]) -> list[str]:
+        """Drop the rows of names and sources; the files that no other row names."""
         dropped = [self.rows.pop(key) for key in keys & self.rows.keys()]
-        named = {row.name for row in self.rows.values() if not row.error}
-        for name in {row.name for row in dropped if not row.error} - named:
-            with writing(self.folder / name):
-                (self.folder / name).unlink(missing_ok=True)
+        return sorted({row.name for row in dropped if not row.error} - {row.name for row in self.rows.values() if not row.error})
 
     def sort(self) -> None:
         """Write the index anew: by name, one row for each file."""

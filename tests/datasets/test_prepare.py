@@ -269,7 +269,7 @@ def test_a_source_that_is_gone_leaves_the_index(folder, tmp_path, complete):
     assert [row.source for row in make(folder, tmp_path / "out").values()] == ["a.nii.gz", "b.nrrd"]
 
 
-def test_no_file_stays_of_a_source_that_is_gone_or_fails_now(folder, tmp_path, complete):
+def test_no_file_stays_of_a_source_that_fails_now_and_those_of_one_that_is_gone_are_told(folder, tmp_path, complete, caplog):
     for name in "abc":
         write(folder / f"{name}.nrrd", complete)
     make(folder, tmp_path / "out")
@@ -277,7 +277,8 @@ def test_no_file_stays_of_a_source_that_is_gone_or_fails_now(folder, tmp_path, c
     (folder / "a.nrrd").unlink()
     (folder / "b.nrrd").write_text("no volume any more")
     make(folder, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out/native").iterdir()) == ["c.nrrd", "mine.nrrd"]
+    assert sorted(path.name for path in (tmp_path / "out/native").iterdir()) == ["a.nrrd", "c.nrrd", "mine.nrrd"]
+    assert "1 files of sources that are gone stay (native/a.nrrd)" in caplog.text
 
 
 def test_a_resolution_finer_than_a_volume_is_its_row_alone(folder, tmp_path, complete):
