@@ -10,7 +10,7 @@ from rich.table import Table
 from calvaria.console import Report, read_volume
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import cut
-from calvaria.evaluation.implants import Scores, score
+from calvaria.evaluation.implants import score
 from calvaria.io import encode, write
 from calvaria.picture import render_implant
 from calvaria.server.server import Server
@@ -100,7 +100,7 @@ def write_results(case: DemoCase, outputs: Mapping[str, BinaryVolume], out: Path
     report.say("Written: " + ", ".join(str(out / name) for name in ("completed.nrrd", "implant.nrrd", "implant.png")))
 
 
-def score_table(scores: Scores) -> Table:
+def score_table(scores: Mapping[str, float]) -> Table:
     table = Table("implant DSC", "border DSC", "HD95", "whole-skull DSC", title="Against the true implant")
-    table.add_row(f"{scores.implant_dice:.3f}", f"{scores.border_dice:.3f}", f"{scores.hd95_mm:.2f} mm", f"{scores.skull_dice:.4f}")
+    table.add_row(*(each.format(**scores) for each in ("{implant_dice:.3f}", "{border_dice:.3f}", "{hd95_mm:.2f} mm", "{skull_dice:.4f}")))
     return table

@@ -1,7 +1,6 @@
 """How completion is scored: on skulls with a defect by the implant that was made, on intact ones by whether one was."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from calvaria.evaluation import cases
 from calvaria.evaluation.baselines import BASELINES, Baseline
@@ -25,7 +24,7 @@ def _completing(baseline: Baseline) -> Method:
 
 
 def _scores(case: Case, outputs: Outputs) -> dict[str, float]:
-    scores = asdict(score(outputs, case.truth, case.given))
+    scores = score(outputs, case.truth, case.given)
     return scores | {"no_implant": float(scores["implant_cm3"] == 0)}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.geometry import Box, bounding_box, grown
-from calvaria.volume import Mask
+from calvaria.volume import BinaryVolume, Mask
 
 Spacing = tuple[float, float, float]
 Distances = NDArray[np.float32]
@@ -20,6 +20,23 @@ BORDER_MM = 10.0
 TOLERANCE_MM = 1.0
 ROUNDING = 1e-5  # relative, as distances have single precision: what lies exactly at a limit counts as within
 SEARCH_MM = 12.0  # searched around differing surfaces at first
+
+
+def agreement(made: BinaryVolume, truth: BinaryVolume) -> dict[str, float]:
+    """What every task reports of an answer: its dice, hd95_mm, nsd_1mm (`surface_dice`), precision and recall.
+
+    Raises ValueError unless it lies on the truth's grid.
+    """
+    if not made.same_grid(truth):
+        raise ValueError("the answer must lie on the truth's grid")
+    between = SurfaceDistances.between(made.mask, truth.mask, truth.spacing_mm)
+    return {
+        "dice": dice(made.mask, truth.mask),
+        "hd95_mm": between.percentile(95),
+        "nsd_1mm": between.within(TOLERANCE_MM),
+        "precision": precision(made.mask, truth.mask),
+        "recall": recall(made.mask, truth.mask),
+    }
 
 
 def dice(a: Mask, b: Mask) -> float:

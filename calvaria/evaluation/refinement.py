@@ -7,7 +7,7 @@ from pathlib import Path
 from calvaria.datasets import MaskPair, mask_pairs
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.cleaning import BASELINES
-from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall
+from calvaria.evaluation.metrics import agreement, dice
 from calvaria.evaluation.mistakes import corrupted
 from calvaria.evaluation.organs import DRAWN, SOURCES, mistaken
 from calvaria.evaluation.scoring import Assessment, Band, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
@@ -92,21 +92,9 @@ def _untouched(planned: Planned) -> Planned:
 
 
 def _scores(case: Case, outputs: Outputs) -> dict[str, float]:
-    made, truth = outputs[REFINED], case.truth
-    if not made.same_grid(truth):
-        raise ValueError("the answer must lie on the truth's grid")
-    between = SurfaceDistances.between(made.mask, truth.mask, truth.spacing_mm)
-    before, after = dice(case.given.mask, truth.mask), dice(made.mask, truth.mask)
-    return {
-        "dice": after,
-        "hd95_mm": between.percentile(95),
-        "nsd_1mm": between.within(TOLERANCE_MM),
-        "error_left": _left(1 - before, 1 - after),
-        "worse": float(after < LEAST_DICE),
-        "given_dice": before,
-        "precision": precision(made.mask, truth.mask),
-        "recall": recall(made.mask, truth.mask),
-    }
+    found = agreement(outputs[REFINED], case.truth)
+    before, after = dice(case.given.mask, case.truth.mask), found["dice"]
+    return found | {"error_left": _left(1 - before, 1 - after), "worse": float(after < LEAST_DICE), "given_dice": before}
 
 
 def _left(before: float, after: float) -> float:

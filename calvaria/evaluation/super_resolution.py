@@ -6,7 +6,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.cases import check_held_out
 from calvaria.evaluation.cubes import Resolutions, head_in_cube, placed_in_cube, question, supports
 from calvaria.evaluation.interpolation import BASELINES
-from calvaria.evaluation.metrics import TOLERANCE_MM, SurfaceDistances, dice, precision, recall, reconstruction_error
+from calvaria.evaluation.metrics import agreement, reconstruction_error
 from calvaria.evaluation.scoring import Assessment, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
 from calvaria.evaluation.sheet import mask_strip
 from calvaria.tasks import Extras
@@ -61,17 +61,7 @@ def _planned(name: str, kind: str, seed: int, fine: Callable[[int, int], BinaryV
 
 def _scores(case: Case, outputs: Outputs) -> dict[str, float]:
     made, truth = outputs[FINE], case.truth
-    if not made.same_grid(truth):
-        raise ValueError("the answer must lie on the truth's grid")
-    between = SurfaceDistances.between(made.mask, truth.mask, truth.spacing_mm)
-    return {
-        "dice": dice(made.mask, truth.mask),
-        "hd95_mm": between.percentile(95),
-        "nsd_1mm": between.within(TOLERANCE_MM),
-        "error_percent": reconstruction_error(made.mask, truth.mask),
-        "precision": precision(made.mask, truth.mask),
-        "recall": recall(made.mask, truth.mask),
-    }
+    return agreement(made, truth) | {"error_percent": reconstruction_error(made.mask, truth.mask)}
 
 
 def _fine(baseline: Callable[[BinaryVolume, Extras], BinaryVolume]) -> Method:
