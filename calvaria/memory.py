@@ -153,7 +153,8 @@ class _Call:
         self._during(engine.decide(candidates, encoder, union, channels, features), decided)
         kept = engine.held_index(union) if grows and not self.forced else 0
         if grows:
-            self._during(WORD * union.words if self.forced else engine.index(union), kept)
+            bounded = WORD * union.words  # those kept, while what they were taken from lives
+            self._during(bounded if self.forced else engine.index(union) + bounded, kept)
         self.live = before + lasting + decided + kept - skip - above
 
     def _expand(self, candidates: Sites, union: Sites) -> int:

@@ -88,6 +88,16 @@ def test_a_network_that_keeps_all_it_may_takes_no_more_than_predicted_for_its_gr
     assert predicted == pytest.approx(counted(lambda: plan(sites)), rel=0.1)
 
 
+@pytest.mark.parametrize("growth", [1.0, 1.3])
+def test_thin_items_that_share_a_grid_and_are_bounded_take_no_more_than_predicted(growth: float, engine: str) -> None:
+    """Nearly all of it is the grid's words, of all sites and of those that the bound leaves."""
+    source = torch.Generator().manual_seed(0)
+    items = [torch.rand(size, generator=source) < 0.5 for size in ((100, 2, 2), (2, 100, 2), (2, 2, 200))]
+    plan, load = plan_of(CHANNELS["ch1"], head_bias=3.0, growth=growth), Load.free(SiteSet.from_masks(items, engine), growth)
+    sites = SiteSet.from_masks(items, engine)
+    assert predicted_peak_bytes(load, plan.config, engine, "cpu") == pytest.approx(counted(lambda: plan(sites)), rel=0.05)
+
+
 def test_the_shipped_network_keeps_about_what_the_encoder_has(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = model_folder("completion")
     if not (folder / WEIGHTS).exists():
