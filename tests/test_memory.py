@@ -63,6 +63,14 @@ def test_with_a_target_the_peak_is_known_before(volume: str, batch: int, channel
     assert predicted == pytest.approx(counted(lambda: plan(sites, sites)), rel=0.1)
 
 
+@pytest.mark.parametrize("size", [(400, 1, 1), (1, 300, 1)])
+def test_the_padding_of_thin_grids_is_counted(size: tuple[int, int, int], engine: str) -> None:
+    plan, mask = plan_of(CHANNELS["narrow"]), torch.ones(size, dtype=torch.bool)
+    same, sites = (SiteSet.from_masks([mask], engine) for _ in range(2))
+    predicted = predicted_peak_bytes(Load.forced(same, same), plan.config, engine, "cpu", forced=True)
+    assert predicted == pytest.approx(counted(lambda: plan(sites, sites)), rel=0.1)
+
+
 def test_numbers_that_come_with_the_sites_are_counted(engine: str) -> None:
     plan, sites = plan_of((8,) * 7, inputs=3), sites_of("skull:64", 1, engine)
     load = Load.forced(sites, sites)
