@@ -18,7 +18,6 @@ from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
-from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
 from calvaria.training.config import OptimizerConfig, TrainConfig
@@ -144,11 +143,12 @@ def check(config: TrainConfig, folder: Path, device: str, start: Path | None = N
 
 
 def _run_of(config: TrainConfig, start: Path | None, first: Path | None) -> Run:
+    lesson = LESSONS[config.task]
     return {
         "config": asdict(config.whole),
         "first": first_sha256(first),
-        "cases": LESSONS[config.task].given.sha256(config),
-        "generator": None if config.data.cases else GENERATOR,
+        "cases": lesson.given.sha256(config),
+        "generator": None if config.data.cases else lesson.made_by(config.data),
         "examples": EXAMPLES,
         "start": weights_sha256(start)[CLOSE_UP if config.second else WEIGHTS] if start else None,
     }

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.geometry import Field
+from calvaria.segmenter import segmented_by
+from calvaria.synthetic.seeds import CHESTS, GENERATOR
 from calvaria.tasks import Settings, completion, refinement
 from calvaria.training.completion import draw_completion
-from calvaria.training.config import TrainConfig
+from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.given import GIVEN_MASKS, GIVEN_SKULLS, Given
 from calvaria.training.refinement import draw_refinement
@@ -27,6 +29,7 @@ class Lesson:
     measured  what that is called
     second    whether the task has a second network, which learns from the first's answers
     skulls    whether it learns from skulls, which are made beforehand
+    made_by   (data) -> version of what is generated to learn from, so that no other's is taken for it
     given     how it learns from a folder of the users' own
     learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
     """
@@ -36,6 +39,7 @@ class Lesson:
     measured: str
     second: bool = False
     skulls: bool = True
+    made_by: Callable[[DataConfig], object] = lambda data: GENERATOR
     given: Given = GIVEN_SKULLS
     learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
 
@@ -60,9 +64,22 @@ def given(example: Example) -> Field:
     return field
 
 
+def _mistakes_by(data: DataConfig) -> tuple[int, str | None]:
+    """Version of the chests and, where mistakes are the dense network's, its weights."""
+    return CHESTS, segmented_by() if data.segmented else None
+
+
 LESSONS = {
     "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True, learnable=completion.prepare),
     "super-resolution": Lesson(draw_super_resolution, mended, "error mended"),
-    "refinement": Lesson(draw_refinement, mended, "error mended", skulls=False, given=GIVEN_MASKS, learnable=refinement.prepare),
+    "refinement": Lesson(
+        draw_refinement,
+        mended,
+        "error mended",
+        skulls=False,
+        made_by=_mistakes_by,
+        given=GIVEN_MASKS,
+        learnable=refinement.prepare,
+    ),
 }
 """Every task that can be learned. One that has no row here is served all the same."""

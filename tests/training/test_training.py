@@ -98,7 +98,7 @@ def test_a_run_on_other_skulls_or_from_other_weights_is_not_continued(runs: Path
     fit(short, runs / "begun", start=start)
     with pytest.raises(CalvariaError, match="another configuration, start"):
         fit(short, runs / "begun")
-    monkeypatch.setattr("calvaria.training.fit.GENERATOR", 0)
+    monkeypatch.setattr("calvaria.training.lessons.GENERATOR", 0)
     with pytest.raises(CalvariaError, match="another configuration, start"):
         fit(short, runs / "begun", start=start)
 
