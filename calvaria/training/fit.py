@@ -136,7 +136,10 @@ def check(config: TrainConfig, folder: Path, device: str, start: Path | None = N
     """CalvariaError BAD_OPTION where a run cannot be, as in `fit`, before any time is spent on it."""
     if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
         raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
+    if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} cannot be a folder: a file is in its place. Choose another --out.")
     training_examples(config, folder, first)
+    LESSONS[config.task].check(config)
     if start:
         begun(config, start)
     state_of(folder / CHECKPOINT, _run_of(config, start, first), config.last_step)

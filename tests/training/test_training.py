@@ -222,6 +222,29 @@ def test_without_skulls_there_is_nothing_to_learn_from(runs: Path) -> None:
     assert not (runs / "none").exists()
 
 
+@pytest.mark.parametrize(
+    ("network", "data", "said"),
+    [
+        ({"inputs": 5}, {}, "This network of completion has 0 or 1 inputs, not 5"),
+        ({}, {"segmented": 0.5, "bodies": 0.5}, "completion does not heed segmented, bodies"),
+    ],
+)
+def test_what_the_task_cannot_learn_from_is_refused_before_anything_is_made(
+    network: dict[str, int], data: dict[str, float], said: str, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, network=replace(CONFIG.network, **network), data=replace(CONFIG.data, **data))
+    with pytest.raises(CalvariaError, match=said):
+        fit(config, tmp_path / "run")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_a_file_is_no_folder_for_a_run(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CalvariaError, match=r"a file is in its place"):
+        fit(CONFIG, tmp_path / "file" / inside)
+
+
 def test_the_dense_twin_trains_by_the_same_configuration(runs: Path) -> None:
     dense = replace(GRADED, dense=True, optimizer=OptimizerConfig(steps=3, batch=1, warmup=1), validate_every=3)
     history: list[Progress] = []
