@@ -100,8 +100,9 @@ class OptimizerConfig:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision cannot be {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
         _check_range(1, steps=self.steps, batch=self.batch)
-        weights = {name: getattr(self, name) for name in ("weight_decay", "added_weight", "overlap_weight")}
+        weights = {name: getattr(self, name) for name in ("weight_decay", "overlap_weight")}
         _check_range(0, learning_rate=self.learning_rate, warmup=self.warmup, **weights)
+        _check_range(1e-6, added_weight=self.added_weight)
 
 
 @dataclass(frozen=True)

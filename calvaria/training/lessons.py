@@ -63,10 +63,14 @@ READ_BY_ALL = frozenset({"skulls", "finer", "stretch", "distinct", "mirrored", "
 
 
 def added_dice(example: Example, said: Field) -> float:
-    """Dice of the added cells against the missing ones. A cell is added, or missing, where more than half of it is."""
+    """Dice of the added cells against the missing ones; 1 where there are neither.
+
+    A cell is added, or missing, where more than half of it is.
+    """
     had = given(example)
     added, missing = said - had > 0.5, example.wanted - had > 0.5
-    return 2 * int(np.count_nonzero(added & missing)) / max(1, int(np.count_nonzero(added) + np.count_nonzero(missing)))
+    total = np.count_nonzero(added) + np.count_nonzero(missing)
+    return float(2 * np.count_nonzero(added & missing) / total) if total else 1.0
 
 
 def mended(example: Example, said: Field) -> float:

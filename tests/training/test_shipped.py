@@ -44,6 +44,7 @@ def test_they_are_read(path: Path, tmp_path: Path) -> None:
         ("stretch = 0.08", 'stretch = 0.08\nwithout = "small"', "without"),
         ("stretch = 0.08", "stretch = 0.08\nwithout = [1]", "without"),
         ("channels = [16, 32,", "channels = [8.5, 32,", "channels"),
+        ("added_weight = 2.0", "added_weight = 0", "added_weight"),
         ("inputs = 1 ", "inputs = -1 ", "inputs"),
         ("keep_above = -2.0", "keep_above = -inf", "keep_above"),
         ("keep_above = -2.0", "growth = nan", "growth"),

@@ -26,6 +26,7 @@ from calvaria.training.data import Example
 from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
+from calvaria.training.lessons import LESSONS
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 
@@ -236,6 +237,24 @@ def test_what_the_task_cannot_learn_from_is_refused_before_anything_is_made(
     with pytest.raises(CalvariaError, match=said):
         fit(config, tmp_path / "run")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK", b"\x80\x02."])
+def test_a_damaged_checkpoint_is_named(damage: bytes, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(damage)
+    with pytest.raises(CalvariaError, match=rf"{CHECKPOINT} is damaged"):
+        fit(CONFIG, tmp_path)
+
+
+def test_a_run_that_needs_no_skulls_leaves_no_folder_for_them(tmp_path: Path) -> None:
+    assert list(store(CONFIG, tmp_path / "run").make([], workers=1)) == []
+    assert not any(tmp_path.iterdir())
+
+
+def test_where_nothing_is_missing_nothing_is_to_be_added() -> None:
+    sites = np.ones((2, 2, 2), np.bool_)
+    intact = Example(sites, sites, None, sites.astype(np.float32))
+    assert LESSONS["completion"].measure(intact, intact.wanted) == 1
 
 
 @pytest.mark.parametrize("inside", ["", "run"])
