@@ -41,7 +41,7 @@ class NetworkConfig:
         if len(self.channels) != LEVELS or not all(isinstance(count, int) and count >= 1 for count in self.channels):
             raise ValueError(f"channels are {LEVELS} positive whole numbers, one per stride 1, 2, 4 … 64")
         if not 1 <= self.growth < math.inf:
-            raise ValueError(f"growth cannot be {self.growth:g}: below 1 it could not even keep the input, and it is finite")
+            raise ValueError(f"growth cannot be {self.growth:g}; it is finite and at least 1, or not even the input could be kept")
         if not math.isfinite(self.keep_above):
             raise ValueError(f"keep_above cannot be {self.keep_above:g}: it is finite")
         if self.inputs < 0:

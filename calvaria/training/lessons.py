@@ -60,6 +60,7 @@ class Lesson:
 
 
 READ_BY_ALL = frozenset({"skulls", "finer", "stretch", "distinct", "mirrored", "cases"})
+"""What of `DataConfig` every task heeds; how far to stretch, refinement only where masks are the users' own."""
 
 
 def added_dice(example: Example, said: Field) -> float:

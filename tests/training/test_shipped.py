@@ -1,11 +1,12 @@
 """The configurations in models/, of every task."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from calvaria.training.config import TrainConfig
-from calvaria.training.lessons import LESSONS
+from calvaria.training.config import DataConfig, TrainConfig
+from calvaria.training.lessons import LESSONS, READ_BY_ALL
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -19,6 +20,10 @@ def test_they_are_read(path: Path, tmp_path: Path) -> None:
     mistyped.write_text(path.read_text().replace("spacing_mm", "spacing"))
     with pytest.raises(ValueError, match="unknown spacing; known are spacing_mm"):
         TrainConfig.read(mistyped)
+
+
+def test_whatever_can_be_said_of_data_some_task_heeds() -> None:
+    assert READ_BY_ALL.union(*(lesson.reads for lesson in LESSONS.values())) == {field.name for field in fields(DataConfig)}
 
 
 @pytest.mark.parametrize(
