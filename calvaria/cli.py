@@ -260,7 +260,7 @@ def bench_engines(
     train: Annotated[bool, typer.Option("--train", help="Time forward and backward instead of an answer.")] = False,
     repeat: Annotated[int, typer.Option(min=1, help="Runs after those that warm up.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Volumes in a call.")] = 1,
-    limit_s: Annotated[float, typer.Option(min=0, help="Begin no further run of an engine after this many measured seconds.")] = 60.0,
+    limit_s: Annotated[float, typer.Option(min=0, help="After this many measured seconds begin no run but an engine's first.")] = 60.0,
     json: Annotated[Path | None, typer.Option(help="File for everything measured and where.")] = None,
     device: Device = "cpu",
 ) -> None:

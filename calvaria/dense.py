@@ -7,6 +7,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from calvaria.networks import LEVELS, Convolution, EncoderDecoder, Level
 from calvaria.sparse import SiteSet, generate
+from calvaria.sparse.taps import SIDE
 
 MULTIPLE = 2 ** (LEVELS - 1)
 """Grids are a multiple of this along each axis, so that they halve evenly down to the coarsest level."""
@@ -110,7 +111,7 @@ class CellNorm(nn.BatchNorm3d):
 
 def _block(layer: Convolution) -> nn.Sequential:
     taps, c_in, c_out = layer.weight.shape
-    kernel = round(taps ** (1 / 3))
+    kernel = SIDE[taps]
     grid = layer.weight.detach().view(kernel, kernel, kernel, c_in, c_out)  # z, y, x: the first axis varies fastest
     if layer.operation is generate:
         convolution: nn.Module = CornerAnchored(c_in, c_out, kernel, stride=2, bias=False)

@@ -163,6 +163,8 @@ class WorkingGrid:
         self._check(mask.shape, self.source_shape)
         order, in_memory = memory_order(mask)
         overlaps = [self.axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
+        if not all(shares.nnz for shares in overlaps):
+            return np.zeros(self.shape, np.float32)  # the source lies beside the grid
         rows, columns = (slice(int(shares.indices.min()), int(shares.indices.max()) + 1) for shares in overlaps[1:])
         across, along = overlaps[1][:, rows], overlaps[2][:, columns]
         coarse = np.zeros([shares.shape[0] for shares in overlaps], np.float32)

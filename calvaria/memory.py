@@ -16,6 +16,7 @@ from torch import Tensor
 
 from calvaria.networks import LEVELS, NetworkConfig, pyramid
 from calvaria.sparse import SiteSet
+from calvaria.sparse.engine import Shape
 from calvaria.sparse.footprint import WORD, Footprint, Sites, footprint
 from calvaria.sparse.sites import Extent
 
@@ -87,7 +88,7 @@ class _Call:
 
     def __init__(self, loads: Sequence[Load], config: NetworkConfig, channels: Sequence[int], engine: Footprint, forced: bool):
         self.config, self.channels, self.engine, self.forced = config, channels, engine, forced
-        self.words = [_words([load.extent for load in loads], level) for level in range(LEVELS + 1)]
+        self.grids = [_grid([load.extent for load in loads], level) for level in range(LEVELS + 1)]
         given = [sum(column) for column in zip(*(load.given for load in loads), strict=True)]
         self.given = [self._sites(level, count, above) for level, (count, above) in enumerate(pairwise([*given, given[-1]]))]
         if not config.grows:
@@ -103,7 +104,7 @@ class _Call:
         self.live = self.peak = 0
 
     def _sites(self, level: int, count: int, cubes: int) -> Sites:
-        return Sites(self.words[level], count, self.words[level + 1], cubes)
+        return Sites(self.grids[level], count, self.grids[level + 1], cubes)
 
     def peak_bytes(self) -> int:
         self._encode()
@@ -153,7 +154,8 @@ class _Call:
         self._during(engine.decide(candidates, encoder, union, channels, features), decided)
         kept = engine.held_index(union) if grows and not self.forced else 0
         if grows:
-            self._during(WORD * union.words if self.forced else engine.index(union), kept)
+            bounded = WORD * union.words  # those kept, while what they were taken from lives
+            self._during(bounded if self.forced else engine.index(union) + bounded, kept)
         self.live = before + lasting + decided + kept - skip - above
 
     def _expand(self, candidates: Sites, union: Sites) -> int:
@@ -169,10 +171,10 @@ class _Call:
         self._during(self.engine.around(sites, c_in, c_out), self.engine.held_around(sites, c_in, c_out))
 
 
-def _words(extents: Sequence[Extent], level: int) -> int:
-    """Words of the grid at stride 2^level that holds all of a batch."""
+def _grid(extents: Sequence[Extent], level: int) -> Shape:
+    """(B, X, Y, words along z) of the grid at stride 2^level that holds all of a batch."""
     x, y, z = (-(-int(max(along)) // (1 << level)) for along in zip(*extents, strict=True))
-    return len(extents) * x * y * -(-z // 64)
+    return len(extents), x, y, -(-z // 64)
 
 
 def split(items: Sequence[Item], peak_bytes: Callable[[Sequence[Item]], int], budget_bytes: int) -> list[list[Item]]:

@@ -4,6 +4,7 @@ Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6. The enc
 generates sites back up, adds the encoder's features, gives every site a logit and prunes those that do not belong to the answer.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,10 +38,14 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))  # files know only lists
-        if len(self.channels) != LEVELS or min(self.channels) < 1:
-            raise ValueError(f"channels are {LEVELS} positive numbers, one per stride 1, 2, 4 … 64")
-        if self.growth < 1:
-            raise ValueError("growth below 1 could not even keep the input")
+        if len(self.channels) != LEVELS or not all(isinstance(count, int) and count >= 1 for count in self.channels):
+            raise ValueError(f"channels are {LEVELS} positive whole numbers, one per stride 1, 2, 4 … 64")
+        if not 1 <= self.growth < math.inf:
+            raise ValueError(f"growth cannot be {self.growth:g}; it is finite and at least 1, or not even the input could be kept")
+        if not math.isfinite(self.keep_above):
+            raise ValueError(f"keep_above cannot be {self.keep_above:g}: it is finite")
+        if self.inputs < 0:
+            raise ValueError(f"inputs cannot be {self.inputs}; it is at least 0")
 
     def computed_channels(self, device_type: str) -> tuple[int, ...]:
         """Channels that a plan computes: on a GPU more than 16 become a multiple of 8, so that rows of half precision begin at 16 bytes."""

@@ -87,6 +87,7 @@ class Plan:
         fewer = bounded(levels[-1], self.config.limits(above))
         if fewer is levels[-1]:
             return found
+        del found  # as large as what takes its place
         levels[-1] = fewer
         return fewer.kept.candidates(step.kernel, encoder)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.geometry import Field
 from calvaria.inference import BUDGET_BYTES, ENGINES, Inference
 from calvaria.labels import LabelMap, Part
@@ -81,11 +81,16 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu", engine: str = "auto", budget_bytes: int = BUDGET_BYTES) -> "Predictor":
-        """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it."""
+        """From a folder that holds `weights.safetensors`, as `calvaria train` writes it and models/<task>/ ships it.
+
+        CalvariaError BAD_OPTION as `load_weights`, and where the second network beside them is of a task without a second look, or another.
+        """
         network, task, settings = load_weights(Path(folder) / WEIGHTS)
         second = None
         if (Path(folder) / CLOSE_UP).exists():
-            closer, _, closer_settings = load_weights(Path(folder) / CLOSE_UP)
+            closer, closer_task, closer_settings = load_weights(Path(folder) / CLOSE_UP)
+            if closer_task is not task or not task.look:
+                raise bad_option(f"{Path(folder) / CLOSE_UP} holds no second network for {task.name}. Take it out of the folder.")
             second = Trained(closer, closer_settings)
         cells = " and ".join(f"{each.spacing_mm:g}" for each in (settings, second and second.settings) if each)
         log.info("%s on %s, engine %s: channels %s, %s mm cells", task.name, device, engine, network.config.channels, cells)
@@ -107,7 +112,7 @@ class Predictor:
         Labels too small for the working grid are left out. CalvariaError as `prepare`, and TOO_LARGE for what all labels ask together.
         """
         margin_mm = self.task.label_margin_mm
-        if margin_mm is None or not isinstance(volume, LabelMap):
+        if margin_mm is None or not isinstance(volume, LabelMap) or not volume.occupied:
             return [Asked(self.prepare(volume, extras))]
         asked, refusal = [], None
         for part in volume.parts(margin_mm):

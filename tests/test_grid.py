@@ -92,6 +92,14 @@ def test_coarsening_counts_what_lies_outside_the_source_as_empty():
     assert grid.coarsen(np.ones((1, 2, 4), bool)).tolist() == [[[0.5, 0.5]]]
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_a_grid_beside_the_source_is_empty(axis):
+    volume = BinaryVolume.on_grid(np.ones((4, 4, 4), bool), (1, 1, 1))
+    away = BinaryVolume.on_grid(volume.mask, (1, 1, 1), tuple(10.0 * (np.arange(3) == axis)))
+    coarse = WorkingGrid.filling(volume, 2.0).above(away).coarsen(away.mask)
+    assert (coarse.shape, coarse.dtype, coarse.any()) == ((2, 2, 2), np.float32, False)
+
+
 @given(spacing=spacings, cell=st.floats(0.5, 4.0), margin=st.floats(0, 5), threshold=st.floats(-0.5, 0.9), seed=st.integers(0, 99))
 def test_refining_agrees_with_scipy(spacing, cell, margin, threshold, seed):
     volume = BinaryVolume.on_grid(blob(seed), spacing, (7.0, -3.0, 100.0))

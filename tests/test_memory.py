@@ -63,6 +63,14 @@ def test_with_a_target_the_peak_is_known_before(volume: str, batch: int, channel
     assert predicted == pytest.approx(counted(lambda: plan(sites, sites)), rel=0.1)
 
 
+@pytest.mark.parametrize("size", [(400, 1, 1), (1, 300, 1)])
+def test_the_padding_of_thin_grids_is_counted(size: tuple[int, int, int], engine: str) -> None:
+    plan, mask = plan_of(CHANNELS["narrow"]), torch.ones(size, dtype=torch.bool)
+    same, sites = (SiteSet.from_masks([mask], engine) for _ in range(2))
+    predicted = predicted_peak_bytes(Load.forced(same, same), plan.config, engine, "cpu", forced=True)
+    assert predicted == pytest.approx(counted(lambda: plan(sites, sites)), rel=0.1)
+
+
 def test_numbers_that_come_with_the_sites_are_counted(engine: str) -> None:
     plan, sites = plan_of((8,) * 7, inputs=3), sites_of("skull:64", 1, engine)
     load = Load.forced(sites, sites)
@@ -86,6 +94,16 @@ def test_a_network_that_keeps_all_it_may_takes_no_more_than_predicted_for_its_gr
     plan, sites = plan_of(CHANNELS["ch1"], head_bias=1e6, growth=growth), sites_of(volume, 2, engine)
     predicted = predicted_peak_bytes(Load.free(sites_of(volume, 2, engine), growth), plan.config, engine, "cpu")
     assert predicted == pytest.approx(counted(lambda: plan(sites)), rel=0.1)
+
+
+@pytest.mark.parametrize("growth", [1.0, 1.3])
+def test_thin_items_that_share_a_grid_and_are_bounded_take_no_more_than_predicted(growth: float, engine: str) -> None:
+    """Nearly all of it is the grid's words, of all sites and of those that the bound leaves."""
+    source = torch.Generator().manual_seed(0)
+    items = [torch.rand(size, generator=source) < 0.5 for size in ((100, 2, 2), (2, 100, 2), (2, 2, 200))]
+    plan, load = plan_of(CHANNELS["ch1"], head_bias=3.0, growth=growth), Load.free(SiteSet.from_masks(items, engine), growth)
+    sites = SiteSet.from_masks(items, engine)
+    assert predicted_peak_bytes(load, plan.config, engine, "cpu") == pytest.approx(counted(lambda: plan(sites)), rel=0.05)
 
 
 def test_the_shipped_network_keeps_about_what_the_encoder_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,9 +140,9 @@ def test_true_sites_are_followed_while_training() -> None:
         assert level.sites.holds(truth).all()
 
 
-@pytest.mark.parametrize("channels", [(8, 8), (8, 8, 16, 16, 32, 32, 0)])
+@pytest.mark.parametrize("channels", [(8, 8), (8, 8, 16, 16, 32, 32, 0), (8.5, 8, 16, 16, 32, 32, 64)])
 def test_a_wrong_configuration_is_refused(channels: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="channels are 7 positive numbers"):
+    with pytest.raises(ValueError, match="channels are 7 positive whole numbers"):
         NetworkConfig(channels)
 
 

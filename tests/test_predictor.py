@@ -12,13 +12,14 @@ import torch
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.metrics import dice
 from calvaria.io import read
+from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor, Trained
 from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks import TASKS, Inferred, Prepared, Settings
 from calvaria.volume import BinaryVolume
-from calvaria.weights import WEIGHTS, model_folder
+from calvaria.weights import CLOSE_UP, WEIGHTS, model_folder, save_weights
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "seg3d_skull.nrrd"
 
@@ -119,6 +120,23 @@ def test_a_second_look_that_is_refused_concerns_its_own_volume_alone() -> None:
     assert looking.finish(prepared[0], answered)["implant"].same_grid(good)
     with pytest.raises(CalvariaError, match="too much"):
         looking.finish(prepared[1], refused)
+
+
+@pytest.mark.parametrize(("first", "second"), [("completion", "refinement"), ("refinement", "refinement")])
+def test_a_second_network_of_another_task_or_of_one_without_a_second_look_is_refused(first: str, second: str, tmp_path: Path) -> None:
+    network = EncoderDecoder(NetworkConfig((4,) * 7))
+    for name, task in ((WEIGHTS, first), (CLOSE_UP, second)):
+        save_weights(tmp_path / name, network, TASKS[task], Settings(2.0))
+    with pytest.raises(CalvariaError, match=f"holds no second network for {first}"):
+        Predictor.load(tmp_path)
+
+
+def test_a_map_without_labels_is_empty() -> None:
+    refining = Predictor(EncoderDecoder(NetworkConfig((4,) * 7)), TASKS["refinement"], Settings(2.0))
+    labels = np.zeros((4, 4, 4), np.uint8)
+    with pytest.raises(CalvariaError) as refused:
+        refining.predict([LabelMap.of(labels, BinaryVolume.on_grid(labels > 0, (1, 1, 1)))])
+    assert refused.value.code is ErrorCode.EMPTY_MASK
 
 
 def test_nothing_asked_nothing_answered(predictor: Predictor) -> None:

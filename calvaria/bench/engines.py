@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calvaria.bench.machine import MIB, description
+from calvaria.bench.output import check_output, write_output
 from calvaria.bench.peers import PEERS
 from calvaria.bench.process import alone
 from calvaria.bench.subjects import ENGINES, subjects_of
@@ -77,7 +78,8 @@ def engine_names(listed: str) -> list[str]:
 def bench(
     volume: str, channels: str, engines: str | None, device: str, train: bool, repeat: int, batch: int, limit_s: float, out: Path | None
 ) -> None:
-    """Compare, print the table, and write everything to the JSON file `out`."""
+    """Compare, print the table, and write everything to the JSON file `out`. CalvariaError BAD_OPTION where that cannot be."""
+    check_output(out)
     console = Console()
     report = Report(console if console.is_terminal else Console(width=120))
     listed = DEFAULTS[device.partition(":")[0]] if engines is None else engines
@@ -85,10 +87,7 @@ def bench(
     report.show(table(found))
     for line in notes(found):
         report.say(line)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(asdict(found) | {"notes": notes(found)}, indent=1) + "\n")
-        report.say(f"Everything: {out}")
+    write_output(out, asdict(found) | {"notes": notes(found)}, report)
 
 
 def compare(

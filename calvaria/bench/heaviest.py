@@ -37,14 +37,13 @@ def heaviest(masks: list[torch.Tensor], channels: int, device: torch.device, dty
     union = candidates.union(sites)
     engine, taken = sites.compute, []
     weight, bias, head = (torch.randn(shape, device=device, dtype=dtype) for shape in ((27, channels, channels), channels, channels))
-    timed = clock(device)
+    timed, near = clock(device), candidates.neighbours
     for _ in range(REPEATS):
         features, skip = (torch.randn(len(each), channels, device=device, dtype=dtype) for each in (candidates, sites))
-        near = candidates.neighbours
         taken.append(
             timed(
-                lambda f=features, s=skip, n=near: engine.decide(  # type: ignore[misc]
-                    f, weight, bias, candidates.bits, n, s, sites.bits, union.bits, head, 0.0, 0.0, False
+                lambda f=features, s=skip: engine.decide(  # type: ignore[misc]
+                    f, weight, bias, candidates.bits, near, s, sites.bits, union.bits, head, 0.0, 0.0, False
                 )
             )
         )

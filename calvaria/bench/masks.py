@@ -1,12 +1,10 @@
 """`calvaria bench masks`: what every request pays to turn a mask into sites and back, against reading it once and writing it once."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from calvaria.bench.machine import description
+from calvaria.bench.output import check_output, write_output
 from calvaria.bench.volumes import masks
 from calvaria.console import Report
 from calvaria.sparse import SiteSet
@@ -30,7 +29,8 @@ class Passage:
 
 
 def bench(volume: str, engine: str, repeat: int, out: Path | None) -> None:
-    """Measure one mask, print the table, and write everything to the JSON file `out`."""
+    """Measure one mask, print the table, and write everything to the JSON file `out`. CalvariaError BAD_OPTION where that cannot be."""
+    check_output(out)
     console = Console()
     report = Report(console if console.is_terminal else Console(width=120))
     machine = description("cpu")
@@ -42,11 +42,8 @@ def bench(volume: str, engine: str, repeat: int, out: Path | None) -> None:
     report.say(
         "z fastest: as the network wants it; x fastest: as files are read. Ratios: to copies of a mask, which read it and write it once."
     )
-    if out:
-        found: dict[str, Any] = {"volume": volume, "engine": engine, "machine": machine, "passages": [asdict(each) for each in passages]}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(found, indent=1) + "\n")
-        report.say(f"Everything: {out}")
+    found = {"volume": volume, "engine": engine, "machine": machine, "passages": [asdict(each) for each in passages]}
+    write_output(out, found, report)
 
 
 def measure(mask: Tensor, engine: str, repeat: int) -> list[Passage]:

@@ -51,32 +51,40 @@ def _from_file(path: Path) -> Mask:
     return read(path).volume.mask
 
 
+def _cells(size: str) -> int:
+    """Voxels along an axis; ValueError unless there is one."""
+    if int(size) < 1:
+        raise ValueError(size)
+    return int(size)
+
+
 def _skull(batch: int, size: str, seed: str = str(SKULL_SEED)) -> list[Mask]:
-    cells = int(size)
+    cells = _cells(size)
     return [make_skull(int(seed), SKULL_FIELD_MM / cells, (cells, cells, cells)).mask] * batch
 
 
 def _shell(batch: int, size: str) -> list[Mask]:
     """A sphere's surface, two voxels thick."""
-    squares = (np.arange(int(size)) - int(size) / 2 + 0.5) ** 2
+    cells = _cells(size)
+    squares = (np.arange(cells) - cells / 2 + 0.5) ** 2
     distance = np.sqrt(squares[:, None, None] + squares[None, :, None] + squares)
-    return [np.abs(distance - 0.4 * int(size)) < 1] * batch
+    return [np.abs(distance - 0.4 * cells) < 1] * batch
 
 
 def _noise(batch: int, share: str, size: str) -> list[Mask]:
     if not 0 <= float(share) <= 1:
         raise ValueError(share)
-    return [np.random.default_rng(item).random((int(size),) * 3, dtype=np.float32) < float(share) for item in range(batch)]
+    return [np.random.default_rng(item).random((_cells(size),) * 3, dtype=np.float32) < float(share) for item in range(batch)]
 
 
 def _one(batch: int, size: str) -> list[Mask]:
-    mask = np.zeros((int(size),) * 3, dtype=np.bool_)
-    mask[(int(size) // 2,) * 3] = True
+    mask = np.zeros((_cells(size),) * 3, dtype=np.bool_)
+    mask[(_cells(size) // 2,) * 3] = True
     return [mask] * batch
 
 
 def _full(batch: int, size: str) -> list[Mask]:
-    return [np.ones((int(size),) * 3, dtype=np.bool_)] * batch
+    return [np.ones((_cells(size),) * 3, dtype=np.bool_)] * batch
 
 
 _GENERATORS: dict[str, Callable[..., list[Mask]]] = {"skull": _skull, "shell": _shell, "noise": _noise, "one": _one, "full": _full}

@@ -17,7 +17,7 @@ from calvaria.bench.volumes import load as load_masks
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure. `folder` holds masks.npz; `limit_s`: once this long has been measured, no further run is begun."""
+    """What to measure. `folder` holds masks.npz; `limit_s`: once this long has been measured, no run after the first is begun."""
 
     folder: str
     subject: str
@@ -69,7 +69,7 @@ def measure(job: Job) -> Measured:
             timed(subject(_moved(masks, job.repeat)))  # what was given back is asked for anew, unmeasured
             torch.cuda.reset_peak_memory_stats(device)
         seconds: list[float] = []
-        while len(seconds) < job.repeat and sum(seconds) < job.limit_s:
+        while not seconds or (len(seconds) < job.repeat and sum(seconds) < job.limit_s):
             gc.collect()
             seconds.append(timed(subject(masks if device.type == "cpu" else _moved(masks, len(seconds)))))
     except (MemoryError, torch.OutOfMemoryError) as error:

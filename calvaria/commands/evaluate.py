@@ -68,12 +68,12 @@ class Wanted:
         voxels = f", about {self.spacing_mm or DEFAULT_SPACING_MM:g} mm" if test.spaced else ""
         return str(self.whole or self.folder or f"generated{voxels}")
 
-    def made_of(self, assessment: Assessment) -> str | int:
+    def made_of(self, assessment: Assessment) -> object:
         """What all cases depend on beside their names: the size and time of a whole volume's file, the generator's version.
 
         Cases from a folder know their own files.
         """
-        return fingerprint([self.whole]) if self.whole and not self.whole.is_dir() else assessment.generator
+        return fingerprint([self.whole]) if self.whole and not self.whole.is_dir() else assessment.generator()
 
     def title(self, assessment: Assessment, count: int) -> str:
         of = self.whole.resolve().name if self.whole else str(self.folder) if self.folder else assessment.subject

@@ -1,7 +1,7 @@
 """How like a real skull generated ones are: the same measurements of the given skull and of generated ones, side by side.
 
 Directions are seen from the middle of the brain case (`VaultMap`): azimuth 0 is the face, 180 the occiput; elevation 90 is up.
-Shown by `python -m calvaria.datasets.likeness FILE`, and drawn with `--picture OUT.png`.
+Shown by `python tools/likeness.py FILE`, and drawn with `--picture OUT.png`.
 """
 
 from collections.abc import Iterable
@@ -49,10 +49,6 @@ MIRROR_MM = 3.0
 BENT_MM = 1.0
 LOWEST_DEG = 10.0
 """Elevation, degrees, above which the vault is compared with its mirror image."""
-WIDTH = 120
-"""Width of the table where no terminal says how wide it is."""
-DRAWN = 5
-"""Generated skulls in a picture at most."""
 
 
 @dataclass(frozen=True)
@@ -273,50 +269,3 @@ def _smoothed(outermost: Reals, rays: float = ROUGHNESS_RAYS) -> Reals:
     weight = ndimage.gaussian_filter(seen.astype(np.float64), rays, mode=modes)
     mean = ndimage.gaussian_filter(np.where(seen, outermost, 0), rays, mode=modes) / np.maximum(weight, 1e-9)
     return np.where(weight > 1e-3, mean, np.nanmedian(outermost))
-
-
-def main() -> None:
-    """Print the measurements of a file beside those of generated skulls of its spacing, and draw them if asked."""
-    from argparse import ArgumentParser
-    from itertools import chain, islice
-    from pathlib import Path
-
-    from rich.console import Console
-    from rich.progress import track
-
-    from calvaria.datasets.likeness_picture import sheet
-    from calvaria.io import read
-    from calvaria.synthetic import make_skull, mould, symmetrise
-    from calvaria.synthetic.seeds import EVALUATION
-
-    parser = ArgumentParser(description=main.__doc__)
-    parser.add_argument("file", help="a whole skull: .nrrd, .nii or .nii.gz")
-    parser.add_argument("--skulls", type=int, default=20, help="how many to generate")
-    parser.add_argument("--seed", type=int, default=EVALUATION[0], help="of the first of them")
-    parser.add_argument("--changed", action="store_true", help="as training changes many of them: both sides alike, then moulded")
-    parser.add_argument("--picture", type=Path, help=f"a .png to draw the skull in, above the first {DRAWN} generated ones")
-    words = parser.parse_args()
-    if words.picture and words.picture.suffix.lower() != ".png":
-        parser.error("--picture must end in .png")
-    given = read(words.file).volume
-    spacing = to_canonical(given.mask, given.affine).volume.spacing_mm
-    seeds = range(words.seed, words.seed + words.skulls)
-
-    def made(seed: int) -> BinaryVolume:
-        skull = make_skull(seed, spacing)
-        return mould(symmetrise(skull, seed), seed) if words.changed else skull
-
-    skulls = (made(seed) for seed in track(seeds, "Generating"))
-    drawn = list(islice(skulls, DRAWN if words.picture else 0))
-    rows = likeness(given, chain(drawn, skulls))
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH  # or the figures of a log would be cut short
-    console.print(table(rows, f"{words.file} beside {words.skulls} generated skulls"))
-    if words.picture:
-        names = [Path(words.file).name, *(f"generated, seed {seed}" for seed in seeds)]
-        sheet(dict(zip(names, [given, *drawn], strict=False))).save(words.picture)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,7 @@ from calvaria.evaluation.mistakes import corrupted
 from calvaria.evaluation.organs import DRAWN, SOURCES, mistaken
 from calvaria.evaluation.scoring import Assessment, Band, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
 from calvaria.evaluation.sheet import mask_strip
+from calvaria.segmenter import segmented_by
 from calvaria.synthetic.seeds import CHESTS
 from calvaria.synthetic.thorax import ORGANS
 from calvaria.tasks import Extras
@@ -151,5 +152,5 @@ REFINEMENT = Assessment(
     (*ORGANS, *SOURCES, SCAN),
     Test("masks with mistakes", MISTAKES, generated, of_whole, from_folder),
     Test("masks that are right", UNTOUCHED, right, whole_as_it_is),
-    CHESTS,
+    lambda: (CHESTS, segmented_by()),
 )

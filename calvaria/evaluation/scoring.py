@@ -143,7 +143,7 @@ class Assessment:
     kinds    that may be chosen
     usual    the test of what the task is for
     intact   the test of what needs no change, where there is one
-    generator  version of what makes the generated cases
+    generator  -> version of what makes the generated cases
     """
 
     task: str
@@ -151,4 +151,4 @@ class Assessment:
     kinds: tuple[str, ...]
     usual: Test
     intact: Test | None = None
-    generator: int = GENERATOR
+    generator: Callable[[], object] = lambda: GENERATOR

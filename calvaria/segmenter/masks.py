@@ -1,11 +1,12 @@
 """What the dense network makes of the organs of generated chests."""
 
 from functools import lru_cache
+from hashlib import sha256
 
 import numpy as np
 
 from calvaria.cores import one_blas_thread
-from calvaria.segmenter.network import SCAN_MM, Segmentation, Segmenter
+from calvaria.segmenter.network import SCAN_MM, WEIGHTS, Segmentation, Segmenter
 from calvaria.synthetic.lattice import Axis
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
 from calvaria.synthetic.thorax.organs import make_thorax
@@ -23,6 +24,11 @@ def segmented(seed: int, organ: str, truth: BinaryVolume) -> BinaryVolume:
         for origin, mm, count in zip(truth.origin_mm, truth.spacing_mm, truth.shape, strict=True)
     ]
     return truth.like(_segmentation(seed).on(axes) == ORGANS.index(organ) + 1)
+
+
+def segmented_by() -> str | None:
+    """SHA-256 of the dense network's weights, which its masks are told from another's by; None where there are none."""
+    return sha256(WEIGHTS.read_bytes()).hexdigest() if WEIGHTS.exists() else None
 
 
 @lru_cache(maxsize=2)

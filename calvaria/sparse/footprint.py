@@ -4,8 +4,10 @@
 number stands for the tensors of the function of the same name.
 """
 
+from math import prod
 from typing import NamedTuple
 
+from calvaria.sparse.engine import Shape
 from calvaria.sparse.reference import GATHER_LIMIT
 
 WORD, START, ROW, PLACE = 8, 4, 4, 32
@@ -16,12 +18,21 @@ CELLS = 64
 
 
 class Sites(NamedTuple):
-    """A set of sites in numbers: words of its grid, sites, and of the grid at twice the stride the words and the sites over these."""
+    """A set of sites in numbers: its grid (B, X, Y, words along z), sites, and the grid at twice the stride with the sites over these."""
 
-    words: int
+    grid: Shape
     occupied: int
-    coarse_words: int
+    coarse_grid: Shape
     cubes: int
+
+    @property
+    def words(self) -> int:
+        return prod(self.grid)
+
+    def padded_cells(self, cells: int) -> int:
+        """Cells of its words, with so many more along each of three axes."""
+        batch, x, y, words = self.grid
+        return batch * (x + cells) * (y + cells) * (CELLS * words + cells)
 
 
 class Footprint:
@@ -87,8 +98,7 @@ class Reference(Footprint):
         return 4 * WORD * sites.words + self.held_index(sites)
 
     def around(self, sites: Sites, c_in: int, c_out: int) -> int:
-        ranks = self._padded_ranks(sites)
-        return max(2 * ranks, ranks + sites.occupied * (PLACE + 27 * 8 + 27 * ROW))
+        return self._looked_up(sites, 2, sites.occupied * (PLACE + 27 * 8 + 27 * ROW))
 
     def stem(self, sites: Sites, c_out: int) -> int:
         present = sites.occupied * 27 * (ROW + 1 + self.feature)
@@ -100,12 +110,12 @@ class Reference(Footprint):
     def downsample(self, fine: Sites, coarse: Sites, c_in: int, c_out: int) -> int:
         kernel_map = coarse.occupied * 8 * ROW
         product = self._product(self.rows(fine.occupied, c_in), coarse.occupied * 8 * c_in, self.rows(coarse.occupied, c_out))
-        return max(self._padded_ranks(fine) + coarse.occupied * (PLACE + 3 * 8 * 8) + kernel_map, kernel_map + product)
+        return max(self._looked_up(fine, 4, coarse.occupied * (PLACE + 3 * 8 * 8) + kernel_map), kernel_map + product)
 
     def generate(self, coarse: Sites, fine: Sites, taps: int, c_in: int, c_out: int) -> int:
         """Counted: the weights in another order; int64 places, three parents, three taps, the rows found and the slots."""
         contributions, numbers = self.rows(coarse.occupied * taps, c_out), fine.occupied * (PLACE + 8 * 8)
-        finishing = contributions + self._padded_ranks(coarse) + numbers + 3 * self.rows(fine.occupied, c_out)
+        finishing = contributions + self._looked_up(coarse, 2, numbers + 3 * self.rows(fine.occupied, c_out))
         return max(contributions + self.rows(taps * c_in, c_out), 2 * contributions, finishing)
 
     def decide(self, candidates: Sites, encoder: Sites, union: Sites, channels: int, with_features: bool) -> int:
@@ -119,8 +129,10 @@ class Reference(Footprint):
         """Gathering in blocks into the product, then its bias and its ReLU."""
         return max(padded + out + self.feature * min(gathered, GATHER_LIMIT), 3 * out)
 
-    def _padded_ranks(self, sites: Sites) -> int:
-        return ROW * CELLS * sites.words
+    def _looked_up(self, sites: Sites, padding: int, taken: int) -> int:
+        """Ranks beside those padded by so many cells along every axis, and then the padded ones beside what is taken from them."""
+        padded = ROW * sites.padded_cells(padding)
+        return padded + max(ROW * CELLS * sites.words, taken)
 
     def _found(self, count: int, sites: Sites) -> int:
         """Ranks and flags of a grid while rows are looked up by flags."""

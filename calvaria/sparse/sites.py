@@ -51,10 +51,11 @@ class SiteSet:
         ValueError if one lies outside its item.
         """
         empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
-        cells = coordinates.int() // empty._scale if stride > 1 else coordinates.int()
-        if cells.is_cuda and not ((cells >= 0) & (cells < torch.tensor(empty.shape, device=cells.device))).all():
-            raise ValueError("some sites lie outside the grid")  # before anything is written there; on a CPU `mark` sees to that
-        sites = replace(empty, words=empty.compute.mark(cells.contiguous(), empty.shape))
+        cells = coordinates // empty._scale if stride > 1 else coordinates
+        unchecked = cells.is_cuda or cells.dtype != torch.int32  # on a CPU `mark` sees to it, but numbers may wrap on their way there
+        if unchecked and not ((cells >= 0) & (cells < torch.tensor(empty.shape, device=cells.device))).all():
+            raise ValueError("some sites lie outside the grid")  # before anything is written there
+        sites = replace(empty, words=empty.compute.mark(cells.int().contiguous(), empty.shape))
         if len(extents) > 1 and any(mask.sum() != count for mask, count in zip(sites.masks(), sites.counts, strict=True)):
             raise ValueError("some sites lie outside their items")
         return sites
@@ -122,10 +123,11 @@ class SiteSet:
 
     def masks(self) -> list[Tensor]:
         """Each item's mask, bool [X, Y, Z], at its own size: the inverse of `from_masks` at stride 1."""
-        return [self.compute.unpack(words[:x, :y].contiguous(), z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
+        return [self.compute.unpack(words[:x, :y], z) for words, (x, y, z) in zip(self.words, self.sizes, strict=True)]
 
     def spread(self, values: Tensor, absent: float = 0.0) -> list[Tensor]:
         """Each item's values, float32 [X, Y, Z], from one value per site [N]; `absent` where there is no site."""
+        values = values.contiguous()
         return [self.compute.spread(self.bits, values, item, size, absent) for item, size in enumerate(self.sizes)]
 
     def host_spread(self, values: Tensor) -> list[Tensor]:
@@ -196,7 +198,7 @@ class SiteSet:
 
     def select(self, keep: Tensor) -> "SiteSet":
         """The sites where `keep` (bool [N]) is true."""
-        return self.with_words(self.compute.select(self.bits, keep))
+        return self.with_words(self.compute.select(self.bits, keep.contiguous()))
 
     def with_words(self, words: Tensor) -> "SiteSet":
         """Other sites on the same grid."""

@@ -5,14 +5,17 @@ After Wortsman et al.: Robust fine-tuning of zero-shot models, 2022, arXiv:2109.
 from pathlib import Path
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import check_folder
 from calvaria.weights import load_weights, save_weights
 
 
 def average(before: Path, after: Path, share: float, path: Path) -> None:
     """Write weights to `path`: one minus the share of those of one file, and the share of another's.
 
-    CalvariaError BAD_OPTION where they are not of one network, with the same settings, or the share is not from 0 to 1.
+    CalvariaError BAD_OPTION where they are not of one network, with the same settings, the share is not from 0 to 1, or there is no
+    folder to write into.
     """
+    check_folder(path)
     (network, task, settings), (other, *others) = load_weights(before), load_weights(after)
     if network.config != other.config or [task, settings] != others:
         message = f"{before} and {after} hold different networks, or networks for different work."

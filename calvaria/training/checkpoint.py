@@ -43,10 +43,17 @@ def save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimize
 
 
 def state_of(path: Path, run: Run, last_step: int) -> dict[str, Any] | None:
-    """What a checkpoint holds; None where there is none. CalvariaError BAD_OPTION where it belongs to another run, or is past its end."""
+    """What a checkpoint holds; None where there is none.
+
+    CalvariaError BAD_OPTION where it belongs to another run, is past its end, or is damaged.
+    """
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, by what the file holds instead
+        message = f"{path} is damaged ({error}). Choose another folder, or delete it to begin anew."
+        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
     if not _same(state.get("run"), run):
         raise CalvariaError(
             ErrorCode.BAD_OPTION,

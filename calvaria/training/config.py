@@ -21,7 +21,7 @@ LARGEST_CELL_MM = 20.0
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where examples come from.
+    """Where examples come from. What a task does not heed (`calvaria.training.lessons`) has its default.
 
     skulls  how many different skulls are generated, or other bodies that the task is about; every example cuts a new defect
     finer   skulls are generated with voxels this many times smaller than a cell of the working grid, as scans are
@@ -100,8 +100,9 @@ class OptimizerConfig:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision cannot be {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
         _check_range(1, steps=self.steps, batch=self.batch)
-        weights = {name: getattr(self, name) for name in ("weight_decay", "added_weight", "overlap_weight")}
+        weights = {name: getattr(self, name) for name in ("weight_decay", "overlap_weight")}
         _check_range(0, learning_rate=self.learning_rate, warmup=self.warmup, **weights)
+        _check_range(1e-6, added_weight=self.added_weight)
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def _fits(value: object, wanted: object) -> bool:
     if isinstance(value, int | float):
         return float in allowed or (int in allowed and isinstance(value, int))
     if isinstance(value, list | tuple):
-        return get_origin(wanted) is tuple
+        return get_origin(wanted) is tuple and all(_fits(item, allowed[0]) for item in value)
     if isinstance(value, str):
         return str in allowed and get_origin(wanted) is not tuple
     return type(value) in allowed or value is None
@@ -202,8 +203,8 @@ def _fits(value: object, wanted: object) -> bool:
 
 def _said(wanted: object) -> str:
     """A field's type in words."""
-    if get_origin(wanted) is tuple:
-        return "a list"
     named = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     allowed = get_args(wanted) or (wanted,)
+    if get_origin(wanted) is tuple:
+        return f"a list, each item {named[allowed[0]]}"
     return next((words for kind, words in named.items() if kind in allowed), "a table")

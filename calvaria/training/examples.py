@@ -7,7 +7,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.synthetic.seeds import GENERATOR, TRAINING, VALIDATION
+from calvaria.synthetic.seeds import TRAINING, VALIDATION
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import EXAMPLES, Draw, Example, Examples, KeptExamples
 from calvaria.training.lessons import LESSONS
@@ -40,8 +40,9 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
 
 def _examples_name(config: TrainConfig, first: Path | None) -> str:
     """Folder name of kept examples: it differs where they would, so that no earlier run's are taken for this one's."""
-    made_by = (GENERATOR, EXAMPLES, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
-    given = (LESSONS[config.task].given.sha256(config),) if config.data.cases else ()
+    lesson = LESSONS[config.task]
+    made_by = (lesson.made_by(config.data), EXAMPLES, config.seed, config.settings, config.data, config.network.inputs, first_sha256(first))
+    given = (lesson.given.sha256(config),) if config.data.cases else ()
     return f"examples-{sha256(repr(made_by + given).encode()).hexdigest()[:12]}"
 
 

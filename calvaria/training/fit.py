@@ -18,7 +18,6 @@ from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.networks import EncoderDecoder
-from calvaria.synthetic.seeds import GENERATOR
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
 from calvaria.training.config import OptimizerConfig, TrainConfig
@@ -137,18 +136,22 @@ def check(config: TrainConfig, folder: Path, device: str, start: Path | None = N
     """CalvariaError BAD_OPTION where a run cannot be, as in `fit`, before any time is spent on it."""
     if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
         raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
+    if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
+        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} cannot be a folder: a file is in its place. Choose another --out.")
     training_examples(config, folder, first)
+    LESSONS[config.task].check(config)
     if start:
         begun(config, start)
     state_of(folder / CHECKPOINT, _run_of(config, start, first), config.last_step)
 
 
 def _run_of(config: TrainConfig, start: Path | None, first: Path | None) -> Run:
+    lesson = LESSONS[config.task]
     return {
         "config": asdict(config.whole),
         "first": first_sha256(first),
-        "cases": LESSONS[config.task].given.sha256(config),
-        "generator": None if config.data.cases else GENERATOR,
+        "cases": lesson.given.sha256(config),
+        "generator": None if config.data.cases else lesson.made_by(config.data),
         "examples": EXAMPLES,
         "start": weights_sha256(start)[CLOSE_UP if config.second else WEIGHTS] if start else None,
     }

@@ -1,15 +1,18 @@
 """What each task's network learns from, and how well it does: a row for each task."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from calvaria.errors import bad_option
 from calvaria.geometry import Field
-from calvaria.tasks import Settings, completion, refinement
-from calvaria.training.completion import draw_completion
-from calvaria.training.config import TrainConfig
+from calvaria.segmenter import segmented_by
+from calvaria.synthetic.seeds import CHESTS, GENERATOR
+from calvaria.tasks import Settings, closeup, completion, refinement, super_resolution
+from calvaria.training.completion import CHANGES, draw_completion
+from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.given import GIVEN_MASKS, GIVEN_SKULLS, Given
 from calvaria.training.refinement import draw_refinement
@@ -25,8 +28,11 @@ class Lesson:
     draw      (configuration, source, folder of the first network) -> how examples are drawn
     measure   (example, what the network says of each cell [x, y, z]) -> how good that is, at most 1
     measured  what that is called
-    second    whether the task has a second network, which learns from the first's answers
+    inputs    numbers that may come with every site of its network, or its first
+    second    those of its second network, which learns from the first's answers; 0: it has none
+    reads     what of `DataConfig` it heeds, beside what every task does
     skulls    whether it learns from skulls, which are made beforehand
+    made_by   (data) -> version of what is generated to learn from, so that no other's is taken for it
     given     how it learns from a folder of the users' own
     learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
     """
@@ -34,17 +40,38 @@ class Lesson:
     draw: Callable[[TrainConfig, Source, Path | None], Draw]
     measure: Callable[[Example, Field], float]
     measured: str
-    second: bool = False
+    inputs: tuple[int, ...]
+    reads: frozenset[str]
+    second: int = 0
     skulls: bool = True
+    made_by: Callable[[DataConfig], object] = lambda data: GENERATOR
     given: Given = GIVEN_SKULLS
     learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
 
+    def check(self, config: TrainConfig) -> None:
+        """CalvariaError BAD_OPTION where the network has other inputs than the task's, or `data` says what the task does not heed."""
+        inputs = (self.second,) if config.second else self.inputs
+        if config.network.inputs not in inputs:
+            said = " or ".join(map(str, inputs))
+            raise bad_option(f"This network of {config.task} has {said} inputs, not {config.network.inputs}. Change inputs in [network].")
+        changed = (field.name for field in fields(DataConfig) if getattr(config.data, field.name) != field.default)
+        if unread := [name for name in changed if name not in self.reads | READ_BY_ALL]:
+            raise bad_option(f"{config.task} does not heed {', '.join(unread)}. Leave that out of [data].")
+
+
+READ_BY_ALL = frozenset({"skulls", "finer", "stretch", "distinct", "mirrored", "cases"})
+"""What of `DataConfig` every task heeds; how far to stretch, refinement only where masks are the users' own."""
+
 
 def added_dice(example: Example, said: Field) -> float:
-    """Dice of the added cells against the missing ones. A cell is added, or missing, where more than half of it is."""
+    """Dice of the added cells against the missing ones; 1 where there are neither.
+
+    A cell is added, or missing, where more than half of it is.
+    """
     had = given(example)
     added, missing = said - had > 0.5, example.wanted - had > 0.5
-    return 2 * int(np.count_nonzero(added & missing)) / max(1, int(np.count_nonzero(added) + np.count_nonzero(missing)))
+    total = np.count_nonzero(added) + np.count_nonzero(missing)
+    return float(2 * np.count_nonzero(added & missing) / total) if total else 1.0
 
 
 def mended(example: Example, said: Field) -> float:
@@ -60,9 +87,32 @@ def given(example: Example) -> Field:
     return field
 
 
+def _mistakes_by(data: DataConfig) -> tuple[int, str | None]:
+    """Version of the chests and, where mistakes are the dense network's, its weights."""
+    return CHESTS, segmented_by() if data.segmented else None
+
+
 LESSONS = {
-    "completion": Lesson(draw_completion, added_dice, "implant DSC", second=True, learnable=completion.prepare),
-    "super-resolution": Lesson(draw_super_resolution, mended, "error mended"),
-    "refinement": Lesson(draw_refinement, mended, "error mended", skulls=False, given=GIVEN_MASKS, learnable=refinement.prepare),
+    "completion": Lesson(
+        draw_completion,
+        added_dice,
+        "implant DSC",
+        inputs=(0, 1),
+        reads=frozenset({"intact", "without", "often", "anew", *CHANGES}),
+        second=closeup.INPUTS,
+        learnable=completion.prepare,
+    ),
+    "super-resolution": Lesson(draw_super_resolution, mended, "error mended", inputs=(super_resolution.INPUTS,), reads=frozenset()),
+    "refinement": Lesson(
+        draw_refinement,
+        mended,
+        "error mended",
+        inputs=(refinement.INPUTS,),
+        reads=frozenset({"segmented", "bodies", "anew"}),
+        skulls=False,
+        made_by=_mistakes_by,
+        given=GIVEN_MASKS,
+        learnable=refinement.prepare,
+    ),
 }
 """Every task that can be learned. One that has no row here is served all the same."""

@@ -23,9 +23,12 @@ class SkullStore:
 
     def make(self, seeds: Sequence[int], workers: int) -> Iterator[int]:
         """Generate what is missing, yielding each seed as it is there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         missing = [seed for seed in seeds if not self._path(seed).exists()]
-        yield from (seed for seed in seeds if seed not in set(missing))
+        absent = set(missing)
+        yield from (seed for seed in seeds if seed not in absent)
+        if not missing:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(workers) as pool:
             yield from pool.map(self._make, missing)
 

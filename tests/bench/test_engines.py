@@ -13,7 +13,8 @@ from calvaria.bench.engines import DEFAULTS, Comparison, Row, compare, engine_na
 from calvaria.bench.heaviest import heaviest
 from calvaria.bench.peers import PEERS
 from calvaria.bench.subjects import ENGINES, NotMeasured, Subject, example_network, load
-from calvaria.bench.worker import Measured
+from calvaria.bench.volumes import save
+from calvaria.bench.worker import Job, Measured, measure
 from calvaria.cli import main
 from calvaria.console import Report
 from calvaria.errors import CalvariaError
@@ -56,6 +57,11 @@ def test_on_a_full_block_sites_and_whole_grids_are_timed_on_the_same_work(monkey
     assert whole["logits_mean"] == pytest.approx(sites["logits_mean"], rel=1e-4)
     assert whole["logits_std"] == pytest.approx(sites["logits_std"], rel=1e-4)
     assert half or "bf16" in found["rows"][2]["reason"]
+
+
+def test_one_run_is_measured_however_little_time_there_is(tmp_path: Path, masks: list[torch.Tensor]) -> None:
+    save(tmp_path / "masks.npz", [mask.numpy() for mask in masks])
+    assert len(measure(Job(str(tmp_path), "reference", "ch1", "cpu", False, 3, 0.0)).seconds) == 1
 
 
 def test_an_engine_that_cannot_run_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,15 @@ def test_every_passage_is_measured_from_both_orders(
     assert all(each["what"] in printed for each in passages)
 
 
+@pytest.mark.parametrize("words", [["masks"], ["engines", "--engines", "native"]])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert calvaria(monkeypatch, "bench", *words, "--volume", "one:4", "--json", tmp_path) == 2
+    said = capsys.readouterr()
+    assert (said.out, "cannot be written" in said.err) == ("", True)
+
+
 def test_an_engine_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert calvaria(monkeypatch, "bench", "masks", "--volume", "one:4", "--engine", "abacus") == 2
     assert "[bad-option]" in capsys.readouterr().err

@@ -37,7 +37,10 @@ def test_a_file_is_repeated_over_the_batch(tmp_path: Path) -> None:
         np.testing.assert_array_equal(item, mask)
 
 
-@pytest.mark.parametrize("volume", ["nowhere.nrrd", "one", "one:x", "noise:2:8", "shell:8:9", "cube:8"])
+@pytest.mark.parametrize(
+    "volume",
+    ["nowhere.nrrd", "one", "one:x", "noise:2:8", "shell:8:9", "cube:8", "skull:0", "shell:0", "noise:0.1:0", "one:0", "full:-1"],
+)
 def test_what_describes_nothing_is_refused(volume: str) -> None:
     with pytest.raises(CalvariaError, match=r"skull:SIZE") as refusal:
         masks(volume, 1)

@@ -101,7 +101,7 @@ def test_cases_that_are_others_by_now_are_not_gone_on_with(evaluate: Command, mo
     monkeypatch.setitem(GRIDS, "64-128", Resolutions(24, 12))
     words = ("super-resolution", "--cases", 1, "--kinds", "64-128", "--out", "others.csv", "--no-pictures", "--no-baselines")
     assert evaluate(*words)[0] == 0
-    monkeypatch.setitem(ASSESSMENTS, "super-resolution", replace(ASSESSMENTS["super-resolution"], generator=0))
+    monkeypatch.setitem(ASSESSMENTS, "super-resolution", replace(ASSESSMENTS["super-resolution"], generator=lambda: 0))
     status, said = evaluate(*words)
     assert (status, "Choose another --out" in said) == (2, True)
     whole = ("refinement", "--whole", "ball.nrrd", "--cases", 1, "--out", "whole.csv", "--no-pictures", "--no-baselines")

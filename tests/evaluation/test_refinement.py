@@ -159,3 +159,10 @@ def test_real_masks_are_corrupted_and_the_largest_component_mends_little(name: s
         case = planned.make()
         assert 0.7 < dice(case.given.mask, volume.mask) <= 0.9
         assert MISTAKES.score(case, METHODS["largest component"](case.given, case.extras))["error_left"] > 0.75
+
+
+def test_results_on_another_dense_networks_masks_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_by = REFINEMENT.generator
+    before = made_by()
+    monkeypatch.setattr("calvaria.evaluation.refinement.segmented_by", lambda: "another")
+    assert made_by() != before

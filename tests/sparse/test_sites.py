@@ -115,3 +115,19 @@ def test_only_masks_of_three_axes_are_taken(bad: list[torch.Tensor]) -> None:
 def test_a_site_outside_its_item_is_refused(place: tuple[int, int, int, int], engine: str) -> None:
     with pytest.raises(ValueError, match="outside"):
         SiteSet.from_coordinates(torch.tensor([(0, 0, 0, 0), place], dtype=torch.int32), [(5, 4, 66), (4, 4, 3)], engine=engine)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_numbers_beyond_int32_do_not_wrap_into_the_grid(stride: int, engine: str) -> None:
+    places = torch.tensor([(0, 0, 0, 0), (0, 2**32 + 2, 0, 0)])
+    with pytest.raises(ValueError, match="outside"):
+        SiteSet.from_coordinates(places, [(5, 4, 66)], stride, engine)
+    assert SiteSet.from_coordinates(places[:1], [(5, 4, 66)], stride, engine).counts == [1]
+
+
+def test_decisions_and_values_may_lie_in_memory_as_they_like(engine: str) -> None:
+    sites = SiteSet.from_masks([torch.rand(4, 5, 6, generator=torch.Generator().manual_seed(0)) < 0.5], engine)
+    values = torch.arange(2.0 * len(sites)).view(-1, 2)[:, 0]
+    strided = torch.stack([values > 9, values > 0], dim=1)[:, 0]
+    assert torch.equal(sites.select(strided).words, sites.select(strided.contiguous()).words)
+    assert torch.equal(sites.spread(values)[0], sites.spread(values.contiguous())[0])

@@ -40,3 +40,5 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
         with pytest.raises(CalvariaError, match=r"different|from 0 to 1"):
             average(one, other, share, tmp_path / "between.safetensors")
     assert not (tmp_path / "between.safetensors").exists()
+    with pytest.raises(CalvariaError, match="there is no folder"):
+        average(one, one, 0.5, tmp_path / "nowhere" / "between.safetensors")

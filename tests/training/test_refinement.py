@@ -9,7 +9,7 @@ from example_cells import same, shares_of
 
 from calvaria.networks import NetworkConfig
 from calvaria.segmenter import SEGMENTED, segmented
-from calvaria.synthetic.seeds import TRAINING
+from calvaria.synthetic.seeds import CHESTS, TRAINING
 from calvaria.synthetic.thorax import RefinementCase, make_case
 from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras, Prepared, Settings
@@ -144,6 +144,19 @@ def test_kept_examples_come_again_as_they_are(made: list[Example], tmp_path: Pat
     assert np.array_equal(kept[1].sites, made[0].sites)
     np.testing.assert_allclose(kept[1].features, made[0].features, atol=2e-3)
     np.testing.assert_allclose(kept[1].wanted, made[0].wanted, atol=1e-3)
+
+
+def test_what_another_dense_network_mistook_is_another_run_and_other_kept_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its mistakes are among what is learned from."""
+    known = {}
+    for network in ("one", "another"):
+        monkeypatch.setattr("calvaria.training.lessons.segmented_by", lambda network=network: network)
+        for config in (CONFIG, ONE_CHEST):
+            kept = training_examples(replace(config, data=replace(config.data, distinct=1)), tmp_path / "run")
+            known[network, config.data.segmented] = (LESSONS["refinement"].made_by(config.data), kept.folder)
+    assert known["one", 0.0] == known["another", 0.0]
+    assert not set(known["one", 0.5]) & set(known["another", 0.5])
+    assert known["one", 0.0][0] == (CHESTS, None)
 
 
 @pytest.mark.slow

@@ -1,31 +1,29 @@
 """The configurations in models/, of every task."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from calvaria.tasks import closeup, refinement, super_resolution
-from calvaria.training.config import TrainConfig
-from calvaria.training.lessons import LESSONS
+from calvaria.training.config import DataConfig, TrainConfig
+from calvaria.training.lessons import LESSONS, READ_BY_ALL
 
 MODELS = Path(__file__).parents[2] / "models"
-INPUTS = {"super-resolution": super_resolution.INPUTS, "refinement": refinement.INPUTS}
-"""Of a task's first network, where it is one number; a second one's are `closeup.INPUTS`."""
 
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_they_are_read(path: Path, tmp_path: Path) -> None:
     config = TrainConfig.read(path)
     assert config.task == path.parent.name
-    assert config.task in LESSONS
-    if config.task in INPUTS:
-        assert config.network.inputs == INPUTS[config.task]
-    else:
-        assert (config.network.inputs == closeup.INPUTS) == config.second
+    LESSONS[config.task].check(config)
     mistyped = tmp_path / "train.toml"
     mistyped.write_text(path.read_text().replace("spacing_mm", "spacing"))
     with pytest.raises(ValueError, match="unknown spacing; known are spacing_mm"):
         TrainConfig.read(mistyped)
+
+
+def test_whatever_can_be_said_of_data_some_task_heeds() -> None:
+    assert READ_BY_ALL.union(*(lesson.reads for lesson in LESSONS.values())) == {field.name for field in fields(DataConfig)}
 
 
 @pytest.mark.parametrize(
@@ -49,6 +47,12 @@ def test_they_are_read(path: Path, tmp_path: Path) -> None:
         ("warmup = 200", "warmup = 200\nweight_decay = -1.0", "weight_decay"),
         ("seed = 1", "seed = 1\nuntil = 0", "until"),
         ("stretch = 0.08", 'stretch = 0.08\nwithout = "small"', "without"),
+        ("stretch = 0.08", "stretch = 0.08\nwithout = [1]", "without"),
+        ("channels = [16, 32,", "channels = [8.5, 32,", "channels"),
+        ("added_weight = 2.0", "added_weight = 0", "added_weight"),
+        ("inputs = 1 ", "inputs = -1 ", "inputs"),
+        ("keep_above = -2.0", "keep_above = -inf", "keep_above"),
+        ("keep_above = -2.0", "growth = nan", "growth"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(written: str, instead: str, named: str, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from calvaria.training.data import Example
 from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
+from calvaria.training.lessons import LESSONS
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 
@@ -98,7 +99,7 @@ def test_a_run_on_other_skulls_or_from_other_weights_is_not_continued(runs: Path
     fit(short, runs / "begun", start=start)
     with pytest.raises(CalvariaError, match="another configuration, start"):
         fit(short, runs / "begun")
-    monkeypatch.setattr("calvaria.training.fit.GENERATOR", 0)
+    monkeypatch.setattr("calvaria.training.lessons.GENERATOR", 0)
     with pytest.raises(CalvariaError, match="another configuration, start"):
         fit(short, runs / "begun", start=start)
 
@@ -220,6 +221,47 @@ def test_without_skulls_there_is_nothing_to_learn_from(runs: Path) -> None:
     with pytest.raises(CalvariaError, match="nothing to learn from: skulls is 0"):
         fit(replace(CONFIG, data=replace(CONFIG.data, skulls=0)), runs / "none")
     assert not (runs / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "data", "said"),
+    [
+        ({"inputs": 5}, {}, "This network of completion has 0 or 1 inputs, not 5"),
+        ({}, {"segmented": 0.5, "bodies": 0.5}, "completion does not heed segmented, bodies"),
+    ],
+)
+def test_what_the_task_cannot_learn_from_is_refused_before_anything_is_made(
+    network: dict[str, int], data: dict[str, float], said: str, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, network=replace(CONFIG.network, **network), data=replace(CONFIG.data, **data))
+    with pytest.raises(CalvariaError, match=said):
+        fit(config, tmp_path / "run")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK", b"\x80\x02."])
+def test_a_damaged_checkpoint_is_named(damage: bytes, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(damage)
+    with pytest.raises(CalvariaError, match=rf"{CHECKPOINT} is damaged"):
+        fit(CONFIG, tmp_path)
+
+
+def test_a_run_that_needs_no_skulls_leaves_no_folder_for_them(tmp_path: Path) -> None:
+    assert list(store(CONFIG, tmp_path / "run").make([], workers=1)) == []
+    assert not any(tmp_path.iterdir())
+
+
+def test_where_nothing_is_missing_nothing_is_to_be_added() -> None:
+    sites = np.ones((2, 2, 2), np.bool_)
+    intact = Example(sites, sites, None, sites.astype(np.float32))
+    assert LESSONS["completion"].measure(intact, intact.wanted) == 1
+
+
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_a_file_is_no_folder_for_a_run(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CalvariaError, match=r"a file is in its place"):
+        fit(CONFIG, tmp_path / "file" / inside)
 
 
 def test_the_dense_twin_trains_by_the_same_configuration(runs: Path) -> None:

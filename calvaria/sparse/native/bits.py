@@ -8,6 +8,7 @@ from torch import Tensor
 
 from calvaria.sparse.engine import Bits, Shape
 from calvaria.sparse.native.library import blank, library, room
+from calvaria.sparse.reference import ends as ends
 
 
 def pack(mask: Tensor, words: Tensor) -> None:
@@ -43,11 +44,6 @@ def index(words: Tensor) -> Bits:
 
 def index_all(grids: Sequence[Tensor]) -> list[Bits]:
     return [index(words) for words in grids]
-
-
-def ends(bits: Bits) -> list[int]:
-    found: list[int] = bits.starts[bits.words[0].numel() :: bits.words[0].numel()].tolist()
-    return found
 
 
 def coordinates(bits: Bits) -> Tensor:

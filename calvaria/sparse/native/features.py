@@ -5,8 +5,7 @@ from torch import Tensor
 
 from calvaria.sparse.engine import Bits
 from calvaria.sparse.native.library import library, room
-
-KERNELS = {8: 2, 64: 4}  # taps: size along an axis
+from calvaria.sparse.taps import SIDE
 
 
 def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
@@ -135,6 +134,6 @@ def _same_grid(a: Bits, b: Bits) -> None:
 def _halved(fine: Bits, coarse: Bits, taps: int) -> int:
     """The kernel's size along an axis."""
     batch, *size = fine.words.shape
-    fits = taps in KERNELS and coarse.words.shape == (batch, *(-(-cells // 2) for cells in size))
+    fits = SIDE.get(taps) in (2, 4) and coarse.words.shape == (batch, *(-(-cells // 2) for cells in size))
     _require(fits, f"{taps} taps between grids of words {[batch, *size]} and {list(coarse.words.shape)}")
-    return KERNELS[taps]
+    return SIDE[taps]

@@ -18,7 +18,7 @@ class Triton(Footprint):
 
     def held_judged(self, union: Sites, channels: int) -> int:
         suited = suits(channels, channels, union.occupied)
-        cubes = Sites(union.coarse_words, union.cubes, 0, 0)
+        cubes = Sites(union.coarse_grid, union.cubes, (0, 0, 0, 0), 0)
         indexed = WORD * cubes.words + self.held_index(cubes) if suited or union.words >= CUBED_WORDS else 0
         return indexed + self.held_sites(cubes if suited else union)
 
