@@ -17,7 +17,7 @@ def scan_beside(image: Image, volume: BinaryVolume) -> NDArray[Any]:
     CalvariaError BAD_GEOMETRY where both lie on different voxels, NOT_HOUNSFIELD where the samples cannot be Hounsfield units.
     """
     scan = BinaryVolume.empty(image.samples.shape, image.affine)
-    here, there = (to_canonical(each.mask, each.affine) for each in (volume, scan))
+    here, there = (to_canonical(each) for each in (volume, scan))
     if not here.volume.same_grid(there.volume, SAME_PLACE_MM):
         raise CalvariaError(
             ErrorCode.BAD_GEOMETRY,

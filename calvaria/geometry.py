@@ -49,12 +49,13 @@ class Canonical:
         return mask[_reversing(self.flips)].transpose(np.argsort(self.axes))
 
 
-def to_canonical(mask: Mask, affine: Affine) -> Canonical:
-    """See a mask [X, Y, Z] along the patient's axes without copying it.
+def to_canonical(volume: BinaryVolume) -> Canonical:
+    """See a volume's mask along the patient's axes without copying it.
 
     Each index axis is given to the patient axis it lies nearest to, one to one; where two choices are equally near (45 degrees),
     the directions decide, never the order in the file.
     """
+    mask, affine = volume.mask, volume.affine
     unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
 
     def nearness(axes: tuple[int, ...]) -> tuple[float, ...]:

@@ -23,7 +23,7 @@ Ends = tuple[bool, bool]
 CLIPPED = ((False, False),) * 3
 
 HALF = 0.5 + 1e-4
-"""What counts as more than half full: cells' edges are rounded when their shares are summed (`WorkingGrid.coarsen`)."""
+"""What counts as more than half full: cells' edges are rounded when their shares are summed (`shares`)."""
 
 _EDGE_STEPS = 2**16  # voxel edges are rounded to this share of a working cell: every sum below is then exact, in whatever order
 
@@ -154,29 +154,8 @@ class WorkingGrid:
         return x.source_mm, y.source_mm, z.source_mm
 
     def coarsen(self, mask: NDArray[Any]) -> Field:
-        """Share of each cell that is occupied, float32 [x, y, z]; what lies outside the source counts as empty.
-
-        `mask` is bool [X, Y, Z] on the source grid; of real numbers, each cell gets the mean, zeros lying outside. Edges are rounded to
-        1/65536 of a cell, so that a mask's sums are exact: the slowest axis in memory is reduced first, and the order still cannot show in
-        the result. Extra memory: a few planes in float64.
-        """
-        self._check(mask.shape, self.source_shape)
-        order, in_memory = memory_order(mask)
-        overlaps = [self.axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
-        if not all(shares.nnz for shares in overlaps):
-            return np.zeros(self.shape, np.float32)  # the source lies beside the grid
-        rows, columns = (slice(int(shares.indices.min()), int(shares.indices.max()) + 1) for shares in overlaps[1:])
-        across, along = overlaps[1][:, rows], overlaps[2][:, columns]
-        coarse = np.zeros([shares.shape[0] for shares in overlaps], np.float32)
-        # Of a mask, sums are exact in any order, in half the memory; of other numbers, so nearly that no answer shows it.
-        shares = overlaps[0].astype(np.float32 if mask.dtype == np.bool_ else np.float64)
-        for cell, (start, stop) in enumerate(pairwise(shares.indptr)):
-            if start == stop:
-                continue  # beyond the source
-            planes = zip(shares.indices[start:stop], shares.data[start:stop], strict=True)
-            slab = sum(in_memory[plane, rows, columns] * share for plane, share in planes)
-            coarse[cell] = (along @ (across @ np.asarray(slab, np.float64)).T).T
-        return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
+        """Share of each cell that is occupied, float32 [x, y, z]; see `shares`."""
+        return shares(mask, self.axes)
 
     def refine(self, field: Field, threshold: float) -> tuple[Mask, Box]:
         """Where the linear interpolation of a field exceeds `threshold` at source voxel centres.
@@ -185,7 +164,7 @@ class WorkingGrid:
         source grid it fills: everything outside the box is at or below the threshold, or outside the working grid. Extra memory: a few
         planes of the source in float32.
         """
-        self._check(field.shape, self.shape)
+        _check(field.shape, self.shape)
         kept = bounding_box(field > threshold)
         x, y, z = box = as_box(axis.reach(cells) for axis, cells in zip(self.axes, kept, strict=True))
         planes = np.ascontiguousarray(field.T)  # [z, y, x]
@@ -204,10 +183,36 @@ class WorkingGrid:
             np.greater(values, threshold, out=above)
         return mask, box
 
-    @staticmethod
-    def _check(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-        if shape != expected:
-            raise ValueError(f"an array of shape {shape} does not lie on a grid of shape {expected}")
+
+def shares(mask: NDArray[Any], axes: Sequence[GridAxis]) -> Field:
+    """Share of each cell along three axes that is occupied, float32 [x, y, z]; what lies outside the source counts as empty.
+
+    `mask` is bool [X, Y, Z] on the source grid; of real numbers, each cell gets the mean, zeros lying outside. Edges are rounded to
+    1/65536 of a cell, so that a mask's sums are exact: the slowest axis in memory is reduced first, and the order still cannot show in
+    the result. Extra memory: a few planes in float64.
+    """
+    _check(mask.shape, tuple(axis.source_count for axis in axes))
+    order, in_memory = memory_order(mask)
+    overlaps = [axes[axis].overlaps()[:, :: -1 if mask.strides[axis] < 0 else 1] for axis in order]
+    if not all(overlap.nnz for overlap in overlaps):
+        return np.zeros([axis.count for axis in axes], np.float32)  # the source lies beside the cells
+    rows, columns = (slice(int(overlap.indices.min()), int(overlap.indices.max()) + 1) for overlap in overlaps[1:])
+    across, along = overlaps[1][:, rows], overlaps[2][:, columns]
+    coarse = np.zeros([overlap.shape[0] for overlap in overlaps], np.float32)
+    # Of a mask, sums are exact in any order, in half the memory; of other numbers, so nearly that no answer shows it.
+    first = overlaps[0].astype(np.float32 if mask.dtype == np.bool_ else np.float64)
+    for cell, (start, stop) in enumerate(pairwise(first.indptr)):
+        if start == stop:
+            continue  # beyond the source
+        planes = zip(first.indices[start:stop], first.data[start:stop], strict=True)
+        slab = sum(in_memory[plane, rows, columns] * share for plane, share in planes)
+        coarse[cell] = (along @ (across @ np.asarray(slab, np.float64)).T).T
+    return np.ascontiguousarray(coarse.transpose(np.argsort(order)))
+
+
+def _check(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise ValueError(f"an array of shape {shape} does not lie on a grid of shape {expected}")
 
 
 def _interpolate(plane: Field, axis: int, below: NDArray[np.intp], above: NDArray[np.intp], weight: Field) -> Field:

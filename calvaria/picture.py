@@ -40,8 +40,8 @@ class Subject:
     def of(cls, defective: BinaryVolume, implant: BinaryVolume) -> "Subject":
         if not defective.same_grid(implant):
             raise ValueError("the implant must lie on the defective skull's grid")
-        skull = to_canonical(defective.mask, defective.affine)
-        piece = to_canonical(implant.mask, implant.affine)
+        skull = to_canonical(defective)
+        piece = to_canonical(implant)
         whole = BinaryVolume(skull.mask | piece.mask, skull.affine)
         grid = WorkingGrid.over(whole, CELL_MM, margin_mm=0)
         return cls(*(np.pad(grid.coarsen(mask), BORDER_CELLS) for mask in (skull.mask, piece.mask)))

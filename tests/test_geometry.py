@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from orientations import ORIENTATIONS, oblique, spacings, stored, turns
 
 from calvaria.geometry import bounding_box, none_of, to_canonical
+from calvaria.volume import BinaryVolume
 
 
 @pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS)
 @pytest.mark.parametrize("turn", [(0, 0, 0), (10, -20, 5), (0, 0, 45)], ids=str)
 def test_canonical_is_one_and_the_same_for_every_orientation(axes, flips, turn):
     volume = oblique((0.4, 0.7, 1.1), turn)
-    expected = to_canonical(volume.mask, volume.affine)
+    expected = to_canonical(volume)
     other = stored(volume, axes, flips)
-    seen = to_canonical(other.mask, other.affine)
+    seen = to_canonical(other)
     assert np.array_equal(seen.mask, expected.mask)
     assert seen.affine.tobytes() == expected.affine.tobytes()
 
@@ -25,7 +26,7 @@ def test_canonical_is_one_and_the_same_for_every_orientation(axes, flips, turn):
 @given(orientation=st.sampled_from(ORIENTATIONS), turn=turns, spacing=spacings)
 def test_canonical_keeps_each_voxel_where_it_is_and_comes_back(orientation, turn, spacing):
     volume = stored(oblique(spacing, turn), *orientation)
-    canonical = to_canonical(volume.mask, volume.affine)
+    canonical = to_canonical(volume)
     assert np.shares_memory(canonical.mask, volume.mask)
     assert np.array_equal(canonical.from_canonical(canonical.mask), volume.mask)
     assert (np.diag(canonical.affine)[:3] > 0).all()
@@ -40,7 +41,7 @@ def test_canonical_keeps_each_voxel_where_it_is_and_comes_back(orientation, turn
 def test_axes_go_to_the_nearest_patient_axis():
     mask = np.zeros((2, 3, 4), bool)
     inferior_right_posterior = np.array([[0, -1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, 0], [0, 0, 0, 1]], float)
-    canonical = to_canonical(mask, inferior_right_posterior)
+    canonical = to_canonical(BinaryVolume(mask, inferior_right_posterior))
     assert canonical.axes == (1, 2, 0)
     assert canonical.flips == (True, False, True)
     assert canonical.mask.shape == (3, 4, 2)
@@ -48,7 +49,7 @@ def test_axes_go_to_the_nearest_patient_axis():
 
 
 def test_from_canonical_refuses_another_shape():
-    canonical = to_canonical(np.zeros((2, 3, 4), bool), np.eye(4))
+    canonical = to_canonical(BinaryVolume(np.zeros((2, 3, 4), bool), np.eye(4)))
     with pytest.raises(ValueError, match="does not lie"):
         canonical.from_canonical(np.zeros((2, 3, 5), bool))
 

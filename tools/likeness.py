@@ -32,7 +32,7 @@ def main() -> None:
     if words.picture and words.picture.suffix.lower() != ".png":
         parser.error("--picture must end in .png")
     given = read(words.file).volume
-    spacing = to_canonical(given.mask, given.affine).volume.spacing_mm
+    spacing = to_canonical(given).volume.spacing_mm
     seeds = range(words.seed, words.seed + words.skulls)
 
     def made(seed: int) -> BinaryVolume:

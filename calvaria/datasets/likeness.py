@@ -98,7 +98,7 @@ class _Rays:
 
 def measurements(skull: BinaryVolume) -> dict[str, float]:
     """Named measurements of a skull, of any orientation, that holds some bone. A name tells its unit; NaN: nothing to measure."""
-    upright = to_canonical(skull.mask, skull.affine).volume
+    upright = to_canonical(skull).volume
     rays = _Rays.through(upright)
     found = _occupancy(upright) | _extent(upright) | _thickness(rays) | _holes(rays)
     return found | _surface(rays) | _curvature(rays) | _lumps(rays) | _asymmetry(upright)

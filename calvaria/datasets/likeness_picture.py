@@ -52,7 +52,7 @@ def sheet(skulls: Mapping[str, BinaryVolume]) -> Image.Image:
 
 def _views(skull: BinaryVolume) -> list[Image.Image]:
     """A skull in `VIEWS`, each cut out to what it shows."""
-    upright = to_canonical(skull.mask, skull.affine).volume
+    upright = to_canonical(skull).volume
     bone = WorkingGrid.over(upright, CELL_MM, margin_mm=0).coarsen(upright.mask)
     x, y, z = *(count // 2 for count in bone.shape[:2]), max(bone.shape[2] - 1 - round(AXIAL_MM / CELL_MM), 0)
     solid = ndimage.gaussian_filter(np.pad(bone, BORDER_CELLS), SMOOTHING_CELLS)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
-from calvaria.grid import HALF, GridAxis, WorkingGrid
+from calvaria.grid import HALF, GridAxis, shares
 from calvaria.volume import Affine, BinaryVolume, Mask
 
 RESOLUTIONS = (64, 128, 256, 512)
@@ -29,7 +29,7 @@ def series(volume: BinaryVolume, resolutions: Sequence[int] = RESOLUTIONS, rule:
 
 def own_resolution(volume: BinaryVolume) -> int:
     """How many voxels the longer side of its axial slices has, whatever the order of the axes."""
-    x, y, _ = to_canonical(volume.mask, volume.affine).mask.shape
+    x, y, _ = to_canonical(volume).mask.shape
     return int(max(x, y))
 
 
@@ -56,10 +56,12 @@ def resampled(volume: BinaryVolume, counts: Counts, rule: str = "nearest") -> Bi
     check_rule(rule)
     affine = _affine(volume, counts)
     if rule == "share":
-        return BinaryVolume(_grid(volume, counts, affine).coarsen(volume.mask) > HALF, affine)
+        sizes = zip(volume.shape, volume.spacing_mm, counts, strict=True)
+        axes = [GridAxis(count, mm, wanted, 0.0, count * mm / wanted) for count, mm, wanted in sizes]
+        return BinaryVolume(shares(volume.mask, axes) > HALF, affine)
     if rule == "any":
         return BinaryVolume(_any(volume.mask, counts), affine)
-    canonical = to_canonical(volume.mask, volume.affine)
+    canonical = to_canonical(volume)
     against = {axis for axis, flipped in zip(canonical.axes, canonical.flips, strict=True) if flipped}
     picked = [_nearest(*sizes, axis in against) for axis, sizes in enumerate(zip(volume.shape, counts, strict=True))]
     mask = volume.mask
@@ -97,10 +99,3 @@ def _affine(volume: BinaryVolume, counts: Counts) -> Affine:
     affine[:3, :3] *= steps
     affine[:3, 3] += volume.affine[:3, :3] @ ((steps - 1) / 2)
     return affine
-
-
-def _grid(volume: BinaryVolume, counts: Counts, affine: Affine) -> WorkingGrid:
-    """The wanted voxels as cells over the volume's own; what `coarsen` uses of it does not ask that they be cubes."""
-    sizes = zip(volume.shape, volume.spacing_mm, counts, strict=True)
-    x, y, z = (GridAxis(count, mm, wanted, 0.0, count * mm / wanted) for count, mm, wanted in sizes)
-    return WorkingGrid((x, y, z), affine, x.cell_mm)

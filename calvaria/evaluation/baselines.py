@@ -99,7 +99,7 @@ def _within(mask: Mask, radius: float) -> Mask:
 
 def _on_working_grid(defective: BinaryVolume, find: Callable[[Field, float], Mask], cell_mm: float = CELL_MM) -> BinaryVolume:
     """Run `find(share of each cell that is bone, cell size in mm)`, and bring the cells it returns back as an implant."""
-    canonical = to_canonical(defective.mask, defective.affine)
+    canonical = to_canonical(defective)
     cell_mm = max(cell_mm, min(defective.spacing_mm))
     grid = WorkingGrid.over(canonical.volume, cell_mm, margin_mm=MARGIN_CELLS * cell_mm)
     found = find(grid.coarsen(canonical.mask), cell_mm)

@@ -105,8 +105,8 @@ def coarsened(planned: Planned, spacing_mm: float) -> Planned:
 
     def make() -> Case:
         case = planned.make()
-        defective = to_canonical(case.given.mask, case.given.affine)
-        implant = to_canonical(case.truth.mask, case.truth.affine)
+        defective = to_canonical(case.given)
+        implant = to_canonical(case.truth)
         whole = BinaryVolume(defective.mask | implant.mask, defective.affine)
         grid = WorkingGrid.over(whole, spacing_mm, margin_mm=12 * spacing_mm)
         before, after = (grid.coarsen(mask) > HALF for mask in (whole.mask, defective.mask))

@@ -18,7 +18,7 @@ SMALLEST_MM3 = 300.0
 
 def continuation(defective: BinaryVolume) -> BinaryVolume:
     """The implant [X, Y, Z] that continues the inner and the outer table over every hole; empty where no vault or no hole is found."""
-    canonical = to_canonical(defective.mask, defective.affine)
+    canonical = to_canonical(defective)
     implant = np.zeros_like(canonical.mask)
     if defective.occupied:
         grid = WorkingGrid.over(canonical.volume, max(CELL_MM, min(defective.spacing_mm)), margin_mm=4 * CELL_MM)

@@ -12,7 +12,7 @@ import numpy as np
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.scoring import Case
 from calvaria.geometry import to_canonical
-from calvaria.grid import HALF, GridAxis, WorkingGrid
+from calvaria.grid import HALF, GridAxis, shares
 from calvaria.synthetic import make_skull
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
@@ -64,7 +64,7 @@ def placed_in_cube(skull: BinaryVolume, count: int, seed: int) -> BinaryVolume:
         largest = max(skull.spacing_mm)
         message = f"Voxels of {largest:.3g} mm do not support {count} along each axis: a head is not {count * largest:.0f} mm wide."
         raise CalvariaError(ErrorCode.BAD_OPTION, message)
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     spacing_mm = np.array(canonical.volume.spacing_mm)
     extent_mm = np.array(canonical.mask.shape) * spacing_mm
     edge_mm = max(float(extent_mm.max()) / (1 - SHIFT), count * float(spacing_mm.max()))
@@ -74,14 +74,12 @@ def placed_in_cube(skull: BinaryVolume, count: int, seed: int) -> BinaryVolume:
     before, after = (np.ceil(np.maximum(room, 0) / spacing_mm).astype(int) for room in (-starts_mm, starts_mm + edge_mm - extent_mm))
     in_air = np.pad(canonical.mask, list(zip(before.tolist(), after.tolist(), strict=True)))
     corner_mm = starts_mm + before * spacing_mm
-    x, y, z = (
-        GridAxis(along, mm, count, start, cell_mm)
-        for along, mm, start in zip(in_air.shape, spacing_mm.tolist(), corner_mm.tolist(), strict=True)
-    )
+    placed = zip(in_air.shape, spacing_mm.tolist(), corner_mm.tolist(), strict=True)
+    axes = [GridAxis(along, mm, count, start, cell_mm) for along, mm, start in placed]
     affine = np.eye(4)
     affine[:3, :3] = canonical.volume.direction * cell_mm
     affine[:3, 3] = canonical.affine[:3, 3] + canonical.volume.direction @ (starts_mm + (cell_mm - spacing_mm) / 2)
-    return BinaryVolume(WorkingGrid((x, y, z), affine, cell_mm).coarsen(in_air) > HALF, affine)
+    return BinaryVolume(shares(in_air, axes) > HALF, affine)
 
 
 def question(name: str, kind: str, head: str, fine: BinaryVolume, grid: Resolutions, seed: int) -> Case:

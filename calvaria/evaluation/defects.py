@@ -50,7 +50,7 @@ def removed(skull: BinaryVolume, seed: int, kind: str) -> Mask:
     """
     if kind not in TEST_KINDS:
         raise CalvariaError(ErrorCode.BAD_OPTION, f'There is no kind of defect "{kind}". Choose one of: {", ".join(TEST_KINDS)}.')
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     cavity = Cavity.of(canonical.volume)
     rng = np.random.default_rng([STREAM, seed, TEST_KINDS.index(kind)])
     for _ in range(TRIES):

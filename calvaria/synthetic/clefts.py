@@ -23,7 +23,7 @@ BURRED = 0.25
 def cleave(skull: BinaryVolume, seed: int) -> BinaryVolume:
     """A whole skull of at least one voxel, with one to four clefts of a seed."""
     rng = generator(seed, Part.CLEFTS)
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     vault = VaultMap.of(canonical.volume)
     cuts = [_cut(vault, rng) for _ in range(rng.integers(1, 5))]
     return skull.like(skull.mask & ~canonical.from_canonical(taken(canonical.volume, vault, cuts)))

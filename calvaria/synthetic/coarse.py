@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.grid import HALF, GridAxis, WorkingGrid
+from calvaria.grid import HALF, GridAxis, shares
 from calvaria.volume import BinaryVolume, Mask
 
 Reals = NDArray[np.float64]
@@ -36,8 +36,7 @@ def scan(fine: BinaryVolume, spacing_mm: Sequence[float] | Reals, method: str, s
 
 def _by_mean(fine: BinaryVolume, starts: Reals, steps: Reals, counts: Counts) -> Mask:
     placed = zip(fine.shape, fine.spacing_mm, counts.tolist(), starts.tolist(), steps.tolist(), strict=True)
-    x, y, z = (GridAxis(source, mm, count, start * mm, step * mm) for source, mm, count, start, step in placed)
-    return WorkingGrid((x, y, z), fine.affine, max(x.cell_mm, y.cell_mm, z.cell_mm)).coarsen(fine.mask) > HALF
+    return shares(fine.mask, [GridAxis(source, mm, count, start * mm, step * mm) for source, mm, count, start, step in placed]) > HALF
 
 
 def _by_centre(mask: Mask, starts: Reals, steps: Reals, counts: Counts) -> Mask:

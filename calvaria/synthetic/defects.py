@@ -46,7 +46,7 @@ def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None, *, kinds
     rng = generator(seed, Part.DEFECT)
     chosen = str(rng.choice(allowed))
     plan, smallest = _PLANS[chosen], SMALLEST_MM3 if chosen != "small" else 60.0
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     upright = canonical.volume
     vault = VaultMap.of(upright)
     for attempt in range(TRIES):

@@ -102,7 +102,7 @@ def _waves(
 
 def mould(skull: BinaryVolume, seed: int) -> BinaryVolume:
     """A whole skull of at least one voxel, its vault moulded after a seed; base and face stay as they are."""
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     volume = canonical.volume
     vault, moulding = VaultMap.of(volume), _Moulding.draw(generator(seed, Part.MOULDING))
     grid = WorkingGrid.filling(volume, CELL_MM)

@@ -32,7 +32,7 @@ LOWEST_MM, ASIDE_MM = -45.0, 10.0
 def perforate(skull: BinaryVolume, seed: int) -> BinaryVolume:
     """A whole skull of at least one voxel, with one to three pairs of openings of a seed, where it has thin bone away from the vault."""
     rng = generator(seed, Part.OPENINGS)
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     vault = VaultMap.of(canonical.volume)
     places = _thin_bone(canonical.volume, vault)
     if not len(places):

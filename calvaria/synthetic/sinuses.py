@@ -52,7 +52,7 @@ outside of the head, mm; radii [3], mm.
 def pneumatise(skull: BinaryVolume, seed: int) -> BinaryVolume:
     """A whole skull of at least one voxel, with frontal sinuses after a seed; as it is where its brain case has no wall in front."""
     rng = generator(seed, Part.SINUSES)
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     volume = canonical.volume
     vault = VaultMap.of(volume)
     corners = vault.centre_mm + np.array(list(product(*FOREHEAD_MM)))

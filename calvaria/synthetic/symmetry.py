@@ -35,7 +35,7 @@ NEAR_CELLS = 2
 def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
     """A whole skull of at least one voxel, its left or its right, after a seed, replaced by the other's mirror image, then gently bent."""
     rng = generator(seed, Part.SYMMETRY)
-    canonical = to_canonical(skull.mask, skull.affine)
+    canonical = to_canonical(skull)
     volume = canonical.volume
     grid = WorkingGrid.filling(volume, CELL_MM)
     share = grid.coarsen(volume.mask)

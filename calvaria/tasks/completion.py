@@ -63,7 +63,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     head makes, however few bytes its file has.
     """
     check_mask(volume, SKULL)
-    canonical = to_canonical(volume.mask, volume.affine)
+    canonical = to_canonical(volume)
     cell_mm = settings.spacing_mm or max(canonical.volume.spacing_mm)
     grid = WorkingGrid.over(canonical.volume, cell_mm, settings.margin_mm)
     most_cells, most_sites = (MOST_CELLS, MOST_SITES) if settings.spacing_mm else (MOST_OWN_CELLS, MOST_OWN_SITES)

@@ -77,7 +77,7 @@ APART_MM = 100.0
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
     """Lay a working grid over the mask's surroundings. CalvariaError EMPTY_MASK, FULL_MASK or TOO_LARGE."""
     check_mask(volume, ORGAN)
-    canonical = to_canonical(volume.mask, volume.affine)
+    canonical = to_canonical(volume)
     grid = working_grid(canonical.volume, settings.spacing_mm)
     shares = grid.coarsen(canonical.mask)
     if not (shares > INSIDE).any():

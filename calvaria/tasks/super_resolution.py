@@ -77,7 +77,7 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     """Lay a working grid over the coarse surface. CalvariaError EMPTY_MASK, FULL_MASK, TOO_LARGE, or BAD_OPTION as `answer_grid`."""
     check_mask(volume, SKULL)
     answer = answer_grid(volume, extras)
-    canonical, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
+    canonical, target = (to_canonical(each) for each in (volume, answer))
     coarse_mm, bone = np.array(canonical.volume.spacing_mm), canonical.volume.cropped(_occupied(canonical.mask))
     distance_mm = signed_distance(bone.mask, coarse_mm)
     grid, sites = _judged(bone, distance_mm, working_grids(canonical, target, settings.spacing_mm))
@@ -215,7 +215,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     field[prepared.sites] = _raised(inferred.field[prepared.sites], prepared, settings.threshold)
     solid, box = prepared.grid.refine(field, HALF)
     fine = _placed(solid, box, prepared.grid.source_shape)
-    target = to_canonical(prepared.answer.mask, prepared.answer.affine).volume
+    target = to_canonical(prepared.answer).volume
     settle(fine, prepared.canonical.mask, prepared.canonical.volume, target, field, prepared.grid)
     return {"fine": fine}
 

@@ -88,7 +88,7 @@ class Prepared(Cells):
 
     def answered(self, mask: Mask) -> BinaryVolume:
         """The volume of a mask on the answer's grid along the patient's axes, turned back to the file's axes."""
-        return self.answer.like(to_canonical(self.answer.mask, self.answer.affine).from_canonical(mask))
+        return self.answer.like(to_canonical(self.answer).from_canonical(mask))
 
     @property
     def waiting_bytes(self) -> int:

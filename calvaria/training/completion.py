@@ -58,14 +58,14 @@ def draw_completion(config: TrainConfig, skulls: Skulls, first: Path | None) -> 
 def occupancy_example(defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
     """Cells are given and wanted full or empty, as in the paper, on the working grid that the defective skull gets when served."""
     prepared = prepare(defective, settings)
-    wanted = prepared.grid.coarsen(to_canonical(whole.mask, whole.affine).mask) > settings.occupied_share
+    wanted = prepared.grid.coarsen(to_canonical(whole).mask) > settings.occupied_share
     return Example(prepared.sites, prepared.sites, None, np.float32(1) * (wanted | prepared.sites))
 
 
 def graded_example(defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
     """Cells are given and wanted with how full they are."""
     prepared = prepare(defective, settings)
-    wanted = prepared.grid.coarsen(to_canonical(whole.mask, whole.affine).mask)
+    wanted = prepared.grid.coarsen(to_canonical(whole).mask)
     return Example(prepared.sites, prepared.sites, prepared.features, np.maximum(wanted, prepared.shares))
 
 
@@ -86,6 +86,6 @@ class CloseUpMaker:
         closeup = look(prepared, field, self.predictor.settings, settings)
         if closeup is None or closeup.occupied_cells > MOST_SITES:
             raise CalvariaError(ErrorCode.EMPTY_MASK, "the first network found nothing to look at, or too much")
-        wanted = closeup.grid.coarsen(to_canonical(whole.mask, whole.affine).mask[closeup.box])
+        wanted = closeup.grid.coarsen(to_canonical(whole).mask[closeup.box])
         had = closeup.sites & (closeup.shares > settings.occupied_share)
         return Example(closeup.sites, had, closeup.features, np.where(closeup.sites, np.maximum(wanted, closeup.shares), np.float32(0)))

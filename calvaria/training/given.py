@@ -71,7 +71,7 @@ class GivenSkulls:
     def __call__(self, rng: np.random.Generator) -> Subject:
         defective, implant = _read(self.cases, rng)
         # Along the patient's axes, so that left is mirrored for right however the file runs.
-        seen = [to_canonical(mask, defective.affine).volume for mask in (defective.mask | implant.mask, defective.mask)]
+        seen = [to_canonical(each).volume for each in (defective.like(defective.mask | implant.mask), defective)]
         whole, defective = varied(seen, self.stretch, rng)
         return Subject(whole, None if rng.random() < self.anew else defective)
 

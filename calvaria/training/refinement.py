@@ -56,7 +56,7 @@ def segmented_case(seed: int, organ: str, *, imaged: bool) -> RefinementCase:
 def mended_example(case: RefinementCase, settings: Settings) -> Example:
     """Cells near the given mask's surface, and how full they are in truth."""
     prepared = prepare(case.given, settings, Extras(image=case.image))
-    wanted = prepared.grid.coarsen(to_canonical(case.truth.mask, case.truth.affine).mask)
+    wanted = prepared.grid.coarsen(to_canonical(case.truth).mask)
     wanted[~prepared.sites] = 0
     return Example(prepared.sites, prepared.sites & (prepared.shares > INSIDE), prepared.features, wanted)
 

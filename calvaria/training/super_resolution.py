@@ -55,7 +55,7 @@ class CoarseSkulls:
         shift = rng.random(3) * (np.array(part.shape) * part.spacing_mm > 3 * np.array(coarse_mm))
         coarse = scan(part, coarse_mm, METHODS[int(rng.random() > BY_MEAN)], shift)
         prepared = prepare(coarse, replace(self.settings, spacing_mm=cell_mm), Extras(spacing_mm=cell_mm))  # no parts of voxels
-        truth = to_canonical(part.mask, part.affine)
+        truth = to_canonical(part)
         wanted = prepared.grid.above(truth.volume).coarsen(truth.mask)
         wanted[~prepared.sites] = 0
         return Example(prepared.sites, prepared.sites & (prepared.shares > 0.5), prepared.features, wanted)

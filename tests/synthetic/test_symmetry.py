@@ -23,8 +23,8 @@ def skull() -> BinaryVolume:
 
 def _apart(skull: BinaryVolume) -> float:
     """Share of the bone that its bent mirror image does not have in the same place."""
-    grid = WorkingGrid.filling(to_canonical(skull.mask, skull.affine).volume, SPACING_MM)
-    share = grid.coarsen(to_canonical(skull.mask, skull.affine).mask)
+    grid = WorkingGrid.filling(to_canonical(skull).volume, SPACING_MM)
+    share = grid.coarsen(to_canonical(skull).mask)
     image = bend(share, SPACING_MM, fit_mirror(share, SPACING_MM))
     places = np.argwhere(share > 0.5).T * SPACING_MM
     seen = ndimage.map_coordinates(share, image.opposite(places) / SPACING_MM, order=1, prefilter=False)

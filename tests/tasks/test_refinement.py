@@ -44,7 +44,7 @@ def test_a_network_that_knows_the_truth_mends_nearly_all(seed: int, organ: str) 
     """So that what is left on real questions is the network's doing, not that of the cells or of where they are judged."""
     case = make_case(seed, organ, (0.8, 0.85), 0.0)
     prepared = prepare(case.given, SETTINGS)
-    truth = prepared.grid.coarsen(to_canonical(case.truth.mask, case.truth.affine).mask)
+    truth = prepared.grid.coarsen(to_canonical(case.truth).mask)
     before, after = dice(case.given.mask, case.truth.mask), dice(refined(case.given, truth), case.truth.mask)
     assert 1 - after < 0.35 * (1 - before)
 

@@ -120,7 +120,7 @@ def test_what_a_thin_volume_spans_is_known_before(shape, spacing_mm, finer):
         patch.setattr(super_resolution, "MOST_SPLIT_CELLS", 2**12)
         patch.setattr(super_resolution, "MOST_CELLS", 2**15)
         answer = answer_grid(volume, finer)
-        coarse, target = (to_canonical(each.mask, each.affine) for each in (volume, answer))
+        coarse, target = (to_canonical(each) for each in (volume, answer))
         cells = [prod(grid.shape) for grid in super_resolution.working_grids(coarse, target, 0.4)]
         assert len(cells) < 16
         assert 0 < max(cells) <= min(task.spans(volume, finer) - volume.mask.size, 2**15)
@@ -151,7 +151,7 @@ def test_a_mask_without_a_surface_is_refused(mask):
 def test_true_probabilities_give_the_true_mask_on_the_wanted_grid(coarse_mm, factor):
     fine = shell(tuple(mm / factor for mm in coarse_mm))
     prepared = prepare(scan(fine, coarse_mm, "mean"), SETTINGS, Extras(factor=factor))
-    truth = to_canonical(fine.mask, fine.affine)
+    truth = to_canonical(fine)
     wanted = prepared.grid.above(truth.volume).coarsen(truth.mask)
     answer = prepared.answered(task.finish(prepared, Inferred(np.where(prepared.sites, wanted, 0)), SETTINGS)["fine"])
     assert answer.same_grid(fine)
@@ -282,7 +282,7 @@ def test_what_the_network_knows_is_drawn_at_any_factor(mm, factor, monkeypatch):
     monkeypatch.setattr(super_resolution, "ODDS", 1.0)
     fine = shell((0.5, 0.5, 0.5))
     prepared = prepare(scan(fine, (mm,) * 3, "mean"), SETTINGS, Extras(factor=factor))
-    truth = to_canonical(fine.mask, fine.affine)
+    truth = to_canonical(fine)
     known = prepared.grid.above(truth.volume).coarsen(truth.mask)
     answer = prepared.answered(task.finish(prepared, Inferred(known), SETTINGS)["fine"])
     wanted = WorkingGrid.filling(answer, answer.spacing_mm[0]).above(fine).coarsen(fine.mask) > 0.5

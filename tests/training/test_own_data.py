@@ -77,7 +77,7 @@ def test_examples_are_the_folders_cases_mirrored_or_not(folder: Path, tmp_path: 
     for pair in learned:
         defective, implant = pair.read()
         for step in (1, -1):
-            along = [to_canonical(mask, defective.affine).volume for mask in (defective.mask, defective.mask | implant.mask)]
+            along = [to_canonical(each).volume for each in (defective, defective.like(defective.mask | implant.mask))]
             expected.append(graded_example(*(volume.like(volume.mask[::step]) for volume in along), CONFIG.settings))
     examples = training_examples(config, tmp_path)
     drawn = [examples[index] for index in range(8)]
