@@ -9,7 +9,8 @@ from rich.table import Table
 
 from calvaria.console import Report, read_volume
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.cases import cut
+from calvaria.evaluation.cases import cut, turn
+from calvaria.evaluation.defects import TEST_KINDS
 from calvaria.evaluation.implants import score
 from calvaria.io import encode, write
 from calvaria.picture import render_implant
@@ -67,13 +68,17 @@ def load_case(volume: Path | None, truth: Path | None, seed: int | None) -> Demo
         raise CalvariaError(ErrorCode.BAD_OPTION, "A truth goes with a defective volume; a defect that is cut here is its own truth.")
     if volume is None:
         skull = make_skull(GENERATED_SEED, GENERATED_SPACING_MM)
-        made = cut(skull, GENERATED_CUT if seed is None else seed)
-        return DemoCase(made.given, made.truth, f"Generated skull, defect: {made.kind}")
+        return _cut(skull, GENERATED_CUT if seed is None else seed, "Generated skull, defect")
     given = read_volume(volume)
     if seed is not None:
-        made = cut(given, seed)
-        return DemoCase(made.given, made.truth, f"{volume.name}, defect cut with seed {seed}: {made.kind}")
+        return _cut(given, seed, f"{volume.name}, defect cut with seed {seed}")
     return DemoCase(given, load_truth(truth, given) if truth else None, volume.name)
+
+
+def _cut(skull: BinaryVolume, seed: int, title: str) -> DemoCase:
+    kind = turn(seed, TEST_KINDS)
+    case = cut(skull, seed, kind)
+    return DemoCase(case.given, case.truth, f"{title}: {kind}")
 
 
 def load_truth(path: Path, defective: BinaryVolume) -> BinaryVolume:

@@ -12,7 +12,7 @@ from calvaria.client.codec import Answer, Caller
 from calvaria.console import Report
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.assessments import ASSESSMENTS
-from calvaria.evaluation.scoring import Case, Drawn, Figure
+from calvaria.evaluation.scoring import Drawn, Figure, Planned
 from calvaria.evaluation.sheet import captioned
 from calvaria.io import encode, encode_scan, write
 from calvaria.server.server import Server
@@ -28,9 +28,9 @@ class Exhibit:
     kinds: tuple[str, ...]
     baseline: str
 
-    def case(self, task: str) -> Case:
+    def planned(self, task: str) -> Planned:
         (planned,) = ASSESSMENTS[task].usual.generated(Drawn(range(self.seed, self.seed + 1), self.kinds))
-        return planned.make()
+        return planned
 
 
 EXHIBITS = {
@@ -46,7 +46,8 @@ def show(task: str, server: Server, out: Path, report: Report) -> None:
     """
     exhibit, scoring = EXHIBITS[task], ASSESSMENTS[task].usual.scoring
     with report.stage(f"Generating a case for {task}"):
-        case = exhibit.case(task)
+        planned = exhibit.planned(task)
+        case = planned.make()
     output = TASKS[task].outputs[0]
     scan = None if case.extras.image is None else encode_scan(case.extras.image, case.given.affine)
     answer = both_ways(server, task, encode(case.given, "nrrd"), (output,), report, scan, case.extras)[output]
@@ -56,10 +57,10 @@ def show(task: str, server: Server, out: Path, report: Report) -> None:
             (out / f"{task}-scan.nrrd").write_bytes(scan)
         write(out / f"{task}-{output}.nrrd", answer)
         if scoring.picture:
-            captioned(scoring.picture(case, {output: answer}), f"{case.name}: given, truth, {output}").save(out / f"{task}.png")
+            captioned(scoring.picture(case, {output: answer}), f"{planned.name}: given, truth, {output}").save(out / f"{task}.png")
         before = scoring.baselines[exhibit.baseline](case.given, case.extras)
         scores = {name: scoring.score(case, outputs) for name, outputs in ((exhibit.baseline, before), ("Calvaria", {output: answer}))}
-    report.show(_table(case, [figure for figure in scoring.figures if figure.shown], scores))
+    report.show(_table(planned.name, [figure for figure in scoring.figures if figure.shown], scores))
 
 
 def both_ways(
@@ -100,8 +101,8 @@ def _ask(
     return answer
 
 
-def _table(case: Case, figures: Sequence[Figure], scores: dict[str, dict[str, float]]) -> Table:
-    table = Table("method", *(figure.heading for figure in figures), title=case.name)
+def _table(title: str, figures: Sequence[Figure], scores: dict[str, dict[str, float]]) -> Table:
+    table = Table("method", *(figure.heading for figure in figures), title=title)
     for name, found in scores.items():
         table.add_row(name, *(f"{found[figure.name]:.{figure.digits}f}" for figure in figures))
     return table

@@ -25,7 +25,7 @@ def test_an_exhibit_leaves_what_was_given_the_answer_a_picture_and_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a server that knows the truth."""
-    case = EXHIBITS["refinement"].case("refinement")
+    case = EXHIBITS["refinement"].planned("refinement").make()
     asked: list[tuple[str, bytes]] = []
 
     def both_ways(server, model, body, outputs, report, scan, extras):

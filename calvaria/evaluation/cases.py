@@ -20,16 +20,15 @@ from calvaria.volume import BinaryVolume
 INTACT = "intact"
 
 
-def cut(skull: BinaryVolume, seed: int, kind: str | None = None, name: str = "skull") -> Case:
-    """Cut the test defect of a seed into a whole skull; by default the kinds of TEST_KINDS take turns.
+def cut(skull: BinaryVolume, seed: int, kind: str) -> Case:
+    """Cut the test defect of a seed and kind (TEST_KINDS) into a whole skull.
 
     CalvariaError EMPTY_MASK for an empty mask, BAD_OPTION for another kind, BAD_GEOMETRY where no bone can be taken out.
     """
     if not skull.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, "The volume is empty: there is no skull to cut a defect into.")
-    chosen = kind or turn(seed, TEST_KINDS)
-    implant = removed(skull, seed, chosen)
-    return Case(f"{name}, {chosen} {seed}", chosen, name, skull.like(skull.mask & ~implant), skull.like(implant))
+    implant = removed(skull, seed, kind)
+    return Case(skull.like(skull.mask & ~implant), skull.like(implant))
 
 
 def turn(seed: int, kinds: tuple[str, ...]) -> str:
@@ -41,7 +40,7 @@ def cuts_of(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     """One skull with a different defect for every seed; by default the kinds of TEST_KINDS take turns."""
 
     def planned(seed: int, kind: str) -> Planned:
-        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(skull, seed, kind, name))
+        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(skull, seed, kind))
 
     return [planned(seed, turn(seed, drawn.kinds or TEST_KINDS)) for seed in drawn.seeds]
 
@@ -55,7 +54,7 @@ def generated(drawn: Drawn) -> list[Planned]:
 
     def planned(seed: int, kind: str) -> Planned:
         name = f"generated {seed}"
-        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(head(seed, drawn.spacing_mm), seed, kind, name))
+        return Planned(f"{name}, {kind} {seed}", kind, name, lambda: cut(head(seed, drawn.spacing_mm), seed, kind))
 
     return [planned(seed, turn(seed, drawn.kinds or AUTOIMPLANT_KINDS)) for seed in drawn.seeds]
 
@@ -82,13 +81,7 @@ def from_folder(folder: Path) -> list[Planned]:
     """The defective skulls of a folder with their truths, in any layout of `calvaria.datasets`; nothing is read until it is needed."""
 
     def planned(pair: Pair) -> Planned:
-        kind = pair.kind or "defect"
-
-        def make() -> Case:
-            defective, implant = pair.read()
-            return Case(pair.name, kind, pair.skull, defective, implant)
-
-        return Planned(pair.name, kind, pair.skull, make, tuple(pair.paths))
+        return Planned(pair.name, pair.kind or "defect", pair.skull, lambda: Case(*pair.read()), tuple(pair.paths))
 
     return [planned(pair) for pair in pairs(folder)]
 
@@ -110,7 +103,7 @@ def coarsened(planned: Planned, spacing_mm: float) -> Planned:
         whole = BinaryVolume(defective.mask | implant.mask, defective.affine)
         grid = WorkingGrid.over(whole, spacing_mm, margin_mm=12 * spacing_mm)
         before, after = (grid.coarsen(mask) > HALF for mask in (whole.mask, defective.mask))
-        return Case(case.name, case.kind, case.skull, BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
+        return Case(BinaryVolume(after, grid.affine), BinaryVolume(before & ~after, grid.affine))
 
     return replace(planned, make=make)
 
@@ -118,7 +111,7 @@ def coarsened(planned: Planned, spacing_mm: float) -> Planned:
 def _planned_whole(name: str, skull: Callable[[], BinaryVolume]) -> Planned:
     def make() -> Case:
         volume = skull()
-        return Case(name, INTACT, name, volume, volume.like(np.zeros_like(volume.mask)))
+        return Case(volume, volume.like(np.zeros_like(volume.mask)))
 
     return Planned(name, INTACT, name, make)
 

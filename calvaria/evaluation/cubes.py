@@ -82,15 +82,15 @@ def placed_in_cube(skull: BinaryVolume, count: int, seed: int) -> BinaryVolume:
     return BinaryVolume(shares(in_air, axes) > HALF, affine)
 
 
-def question(name: str, kind: str, head: str, fine: BinaryVolume, grid: Resolutions, seed: int) -> Case:
+def question(fine: BinaryVolume, grid: Resolutions, seed: int) -> Case:
     """A case of a row: a skull on its cube, coarsened, and what the task is asked for."""
     if grid.coarse:
         factor = grid.fine // grid.coarse
-        return Case(name, kind, head, coarsened(fine, (factor, factor, factor), grid.method), fine, Extras(factor=factor))
+        return Case(coarsened(fine, (factor, factor, factor), grid.method), fine, Extras(factor=factor))
     fine_mm = fine.spacing_mm[2]
     step = max(round(float(np.random.default_rng([seed, fine.shape[2]]).uniform(*SLICES_MM)) / fine_mm), 2)
     whole = BinaryVolume(fine.mask[:, :, : fine.shape[2] // step * step], fine.affine)  # as many slices as fit
-    return Case(name, kind, head, coarsened(whole, (1, 1, step), grid.method), whole, Extras(spacing_mm=fine_mm))
+    return Case(coarsened(whole, (1, 1, step), grid.method), whole, Extras(spacing_mm=fine_mm))
 
 
 def coarsened(fine: BinaryVolume, steps: tuple[int, int, int], method: Literal["mean", "nearest"]) -> BinaryVolume:

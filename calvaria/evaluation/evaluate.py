@@ -103,12 +103,12 @@ class Evaluation:
         """A picture that cannot be made is none: the answer was scored."""
         if self._strips and self.scoring.picture:
             first = self.scoring.figures[0]
-            caption = f"{case.name}: {first.heading} {row.figures[first.name]:.{first.digits}f}"
+            caption = f"{row.case}: {first.heading} {row.figures[first.name]:.{first.digits}f}"
             try:
                 self._strips.mkdir(parents=True, exist_ok=True)
-                captioned(self.scoring.picture(case, outputs), caption).save(self._strip(case.name))
+                captioned(self.scoring.picture(case, outputs), caption).save(self._strip(row.case))
             except Exception as error:
-                log.warning("no picture of %s: %r", case.name, error)
+                log.warning("no picture of %s: %r", row.case, error)
 
     def _strip(self, case: str) -> Path:
         """A case's strip: another for each, whatever is in its name."""

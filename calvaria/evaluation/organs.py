@@ -41,6 +41,6 @@ def _planned(seed: int, organ: str, source: str, imaged: bool) -> Planned:
     def make() -> Case:
         scene = draw_scene(seed, organ, MOST_VOXELS, imaged=imaged)
         given = corrupted(scene.truth, seed, others=scene.others) if source == DRAWN else segmented(seed, organ, scene.truth)
-        return Case(name, kind, chest, given, scene.truth, Extras(image=scene.image))
+        return Case(given, scene.truth, Extras(image=scene.image))
 
     return Planned(name, kind, chest, make)

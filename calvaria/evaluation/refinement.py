@@ -49,8 +49,7 @@ def of_whole(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     _check(volume, name, drawn)
 
     def planned(seed: int) -> Planned:
-        case = f"{name}, {DRAWN} {seed}"
-        return Planned(case, DRAWN, name, lambda: Case(case, DRAWN, name, corrupted(volume, seed), volume))
+        return Planned(f"{name}, {DRAWN} {seed}", DRAWN, name, lambda: Case(corrupted(volume, seed), volume))
 
     return [planned(seed) for seed in drawn.seeds]
 
@@ -58,7 +57,7 @@ def of_whole(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
 def whole_as_it_is(volume: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     """Any mask as it is: one case, however many are wanted."""
     _check(volume, name, drawn)
-    return [Planned(name, RIGHT, name, lambda: Case(name, RIGHT, name, volume, volume))]
+    return [Planned(name, RIGHT, name, lambda: Case(volume, volume))]
 
 
 def from_folder(folder: Path) -> list[Planned]:
@@ -67,7 +66,7 @@ def from_folder(folder: Path) -> list[Planned]:
     def planned(pair: MaskPair) -> Planned:
         def make() -> Case:
             rough, right, image = pair.read()
-            return Case(pair.name, GIVEN, pair.name, rough, right, Extras(image=image))
+            return Case(rough, right, Extras(image=image))
 
         return Planned(pair.name, GIVEN, pair.name, make, pair.paths)
 
@@ -87,7 +86,7 @@ def _untouched(planned: Planned) -> Planned:
 
     def make() -> Case:
         case = planned.make()
-        return replace(case, name=name, kind=organ, given=case.truth)
+        return replace(case, given=case.truth)
 
     return replace(planned, name=name, kind=organ, make=make)
 

@@ -23,16 +23,11 @@ Method = Callable[[BinaryVolume, Extras], Outputs]
 class Case:
     """What is given to a task, and the truth it should find.
 
-    kind   of defect, of grid, of organ: what cases are grouped by
-    skull  whose it is: cases of one head are no independent heads
     given  the defective skull, the coarse skull, the mask with mistakes
     truth  the implant, the fine skull, the organ, on the grid of the answer
     extras  what the task is told beside it, such as what grid is wanted
     """
 
-    name: str
-    kind: str
-    skull: str
     given: BinaryVolume
     truth: BinaryVolume
     extras: Extras = field(default_factory=Extras)
@@ -40,7 +35,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Planned:
-    """A case that costs nothing until it is made; `make` may raise CalvariaError. `files`: what it is read from, where it is."""
+    """A case that costs nothing until it is made.
+
+    kind   of defect, of grid, of organ: what cases are grouped by
+    skull  whose it is: cases of one head are no independent heads
+    make   may raise CalvariaError
+    files  what it is read from, where it is
+    """
 
     name: str
     kind: str

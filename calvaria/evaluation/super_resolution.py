@@ -55,8 +55,8 @@ def _kinds(drawn: Drawn) -> tuple[str, ...]:
 
 
 def _planned(name: str, kind: str, seed: int, fine: Callable[[int, int], BinaryVolume], head: str | None = None) -> Planned:
-    case, grid = f"{name}, {kind}", GRIDS[kind]
-    return Planned(case, kind, head or name, lambda: question(case, kind, head or name, fine(seed, grid.fine), grid, seed))
+    grid = GRIDS[kind]
+    return Planned(f"{name}, {kind}", kind, head or name, lambda: question(fine(seed, grid.fine), grid, seed))
 
 
 def _scores(case: Case, outputs: Outputs) -> dict[str, float]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.evaluation.cases import cut, cuts_of
+from calvaria.evaluation.cases import cut, cuts_of, turn
 from calvaria.evaluation.defects import TEST_KINDS, removed
 from calvaria.evaluation.scoring import Drawn
 from calvaria.io import read
@@ -104,18 +104,18 @@ def test_a_defect_at_the_edge_reaches_the_end_of_the_scan(skull: BinaryVolume) -
 
 
 def test_kinds_take_turns_and_another_kind_is_refused(skull: BinaryVolume) -> None:
-    assert cut(skull, 23).kind == TEST_KINDS[3]
+    assert [turn(seed, TEST_KINDS) for seed in (23, 0)] == [TEST_KINDS[3], TEST_KINDS[0]]
     with pytest.raises(CalvariaError, match="Choose one of") as refusal:
         cut(skull, 1, "no such kind")
     assert refusal.value.code is ErrorCode.BAD_OPTION
     with pytest.raises(CalvariaError) as refusal:
-        cut(skull.like(np.zeros_like(skull.mask)), 1)
+        cut(skull.like(np.zeros_like(skull.mask)), 1, "small")
     assert refusal.value.code is ErrorCode.EMPTY_MASK
 
 
 def test_a_ball_of_the_wrong_size_is_no_skull() -> None:
     with pytest.raises(CalvariaError) as refusal:
-        cut(BinaryVolume(head().mask, np.diag([0.1, 0.1, 0.1, 1.0])), 1)
+        cut(BinaryVolume(head().mask, np.diag([0.1, 0.1, 0.1, 1.0])), 1, "small")
     assert refusal.value.code is ErrorCode.BAD_GEOMETRY
 
 

@@ -1,7 +1,6 @@
 import csv
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +26,16 @@ def bowl(depth: int = 2) -> BinaryVolume:
     return BinaryVolume.on_grid(mask, (3.0, 3.0, 3.0))
 
 
-def case(name: str, skull: str, kind: str = "square") -> Case:
+def case() -> Case:
     whole = bowl()
     piece = np.zeros_like(whole.mask)
     piece[8:14, 8:14] = whole.mask[8:14, 8:14]
-    return Case(name, kind, skull, whole.like(whole.mask & ~piece), whole.like(piece))
+    return Case(whole.like(whole.mask & ~piece), whole.like(piece))
 
 
 def planned(count: int = 3) -> list[Planned]:
     names = [(f"case {i}", "odd" if i % 2 else "even", f"skull {i}") for i in range(count)]
-    return [Planned(name, kind, skull, partial(case, name, skull)) for name, kind, skull in names]
+    return [Planned(name, kind, skull, case) for name, kind, skull in names]
 
 
 def perfect(given: BinaryVolume, extras: Extras) -> Outputs:
@@ -219,7 +218,7 @@ def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Pa
 def test_a_case_of_a_long_name_is_drawn(tmp_path: Path) -> None:
     (one,) = planned(1)
     drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)
-    long = replace(one, name="頭" * 40, make=partial(case, "頭" * 40, "skull"))
+    long = replace(one, name="頭" * 40)
     assert drawn.report([long], "one square", Console(file=(tmp_path / "shown.txt").open("w"))) == 0
     assert len(list((tmp_path / "scores-pictures").iterdir())) == 1
     assert (tmp_path / "scores.png").exists()
@@ -227,7 +226,7 @@ def test_a_case_of_a_long_name_is_drawn(tmp_path: Path) -> None:
 
 def test_intact_skulls_are_counted_by_whether_they_got_an_implant(tmp_path: Path) -> None:
     scoring = replace(INTACT, picture=None)
-    whole = Case("whole", "intact", "whole", bowl(), bowl().like(np.zeros_like(bowl().mask)))
+    whole = Case(bowl(), bowl().like(np.zeros_like(bowl().mask)))
 
     def inventive(given: BinaryVolume, extras: Extras) -> Outputs:
         return {"completed": bowl(3), "implant": given.like(bowl(3).mask & ~given.mask)}
