@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orientations import oblique, stored
 
 from calvaria.companion import scan_beside
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import Image
 from calvaria.volume import BinaryVolume
+from tests.orientations import oblique, stored
 
 ways = st.tuples(st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orientations import ORIENTATIONS, oblique, spacings, stored, turns
 
 from calvaria.geometry import bounding_box, none_of, to_canonical
 from calvaria.volume import BinaryVolume
+from tests.orientations import ORIENTATIONS, oblique, spacings, stored, turns
 
 
 @pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orientations import ORIENTATIONS, blob, oblique, spacings, stored
 from scipy.ndimage import map_coordinates
 
 from calvaria.geometry import to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.volume import BinaryVolume
+from tests.orientations import ORIENTATIONS, blob, oblique, spacings, stored
 
 
 @pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS)

@@ -6,7 +6,6 @@ from itertools import pairwise
 import psutil
 import pytest
 import torch
-from allocations import counted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from calvaria.predictor import Predictor
 from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.weights import WEIGHTS, model_folder
+from tests.sparse.allocations import counted
 
 CHANNELS = {"ch1": CONFIGS["ch1"].channels, "ch2": CONFIGS["ch2"].channels, "narrow": (3,) * 7}
 

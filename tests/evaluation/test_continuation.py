@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from shells import cut, head
 
 from calvaria.evaluation.continuation import continuation
 from calvaria.evaluation.metrics import dice
 from calvaria.volume import BinaryVolume
+from tests.vault.shells import cut, head
 
 
 @pytest.mark.parametrize(("centre_mm", "radius_mm"), [((60, 10, 35), 25), ((0, 0, 80), 35), ((-20, -75, 30), 12)])

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from volume_files import ball, by_nibabel, by_pynrrd, nrrd_text
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import FORMATS, VOLUME_FORMATS, as_mask, decode, decode_image, encode, format_of, open_image, read, read_image, write
 from calvaria.volume import BinaryVolume
+from tests.io.volume_files import ball, by_nibabel, by_pynrrd, nrrd_text
 
 SKULL = Path(__file__).parents[3] / "shared" / "data" / "seg3d_skull.nrrd"
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from volume_files import ball, by_nibabel, by_pynrrd
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode
 from calvaria.io.masks import to_mask
+from tests.io.volume_files import ball, by_nibabel, by_pynrrd
 
 
 def labels(count: int, dtype: str = "u1") -> np.ndarray:

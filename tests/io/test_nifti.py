@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
-from volume_files import LPS_FROM_RAS, ball, by_nibabel
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, decode_image, encode
 from calvaria.volume import BinaryVolume
+from tests.io.volume_files import LPS_FROM_RAS, ball, by_nibabel
 
 
 def lps(spacing=(0.5, 0.75, 1.25), turn=(10, -20, 30), origin=(-90.5, 12.25, 301.0)) -> np.ndarray:

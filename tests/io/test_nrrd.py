@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
-from volume_files import ball, by_pynrrd, nrrd_text
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, decode_image, encode, encode_scan
 from calvaria.volume import BinaryVolume
+from tests.io.volume_files import ball, by_pynrrd, nrrd_text
 
 
 @pytest.mark.parametrize("encoding", ["raw", "gzip", "gz"])

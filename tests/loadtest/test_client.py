@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from fake_server import FakeServer, Reply
 
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import encode_refusal, pack
 from loadtest.client import GrpcSender, HttpSender, Outcome, Sender
 from loadtest.workload import Item
+from tests.loadtest.fake_server import FakeServer, Reply
 
 ITEM = Item("64", 0, b"body", {"output": "implant"})
 REFUSAL = encode_refusal(CalvariaError(ErrorCode.EMPTY_MASK, "The mask is empty."))

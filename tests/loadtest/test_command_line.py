@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from recordings import recorded, request
 from typer.testing import CliRunner
 
 from calvaria.errors import CalvariaError
 from loadtest.__main__ import app
+from tests.loadtest.recordings import recorded, request
 
 ROOT = Path(__file__).resolve().parents[2]
 

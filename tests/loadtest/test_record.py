@@ -5,10 +5,10 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import PLAN, recorded, request, sample
 
 from calvaria.errors import CalvariaError, ErrorCode
 from loadtest.record import End, Recording, Verdict
+from tests.loadtest.recordings import PLAN, recorded, request, sample
 
 times = st.floats(0, 1e5)
 

@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from recordings import recorded, request, sample
 from rich.console import Console
 
 from calvaria.errors import CalvariaError
@@ -15,6 +14,7 @@ from loadtest.record import Recording, Sample, Verdict
 from loadtest.remarks import remarks
 from loadtest.report import report
 from loadtest.summary import Summary, summarise
+from tests.loadtest.recordings import recorded, request, sample
 
 
 def summary_of(path) -> tuple[Summary, str]:

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import FakeServer, Reply
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from virtual_time import run_virtually
 
 from calvaria.errors import CalvariaError
 from loadtest.client import HttpSender, Outcome, Sender
@@ -22,6 +20,8 @@ from loadtest.probe import Probe
 from loadtest.record import Recording, Run, Sample, Writer
 from loadtest.run import Plan, Traffic, run
 from loadtest.workload import Item
+from tests.loadtest.fake_server import FakeServer, Reply
+from tests.loadtest.virtual_time import run_virtually
 
 PLAN = Plan(mix="64:3,bad:garbage:1", rate_hz=50.0, requests=20)
 MIX = "64,bad:garbage"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from prometheus_server import Prometheus, Samples
-from queries import over
-from traffic import BATCH_LIMIT, BATCHED, LOST, SINGLE, Seen, Traffic, skull_like, until
 
 from calvaria.server.server import Server
 from calvaria.serving.measures import STAGE_SECONDS
 from calvaria.serving.pulse import BEAT_S
 from calvaria.serving.service import STAGES
+from tests.monitoring.prometheus_server import Prometheus, Samples
+from tests.monitoring.queries import over
+from tests.monitoring.traffic import BATCH_LIMIT, BATCHED, LOST, SINGLE, Seen, Traffic, skull_like, until
 
 SCRAPE_S = 1.0
 WORKERS = {BATCHED: 2, SINGLE: 1}

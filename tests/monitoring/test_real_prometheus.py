@@ -11,14 +11,14 @@ import psutil
 import pytest
 import torch
 import yaml
-from observed import Observed, observe, waited_s
-from prometheus_server import MISSING, Prometheus, Samples, find
-from queries import MONITORING, alerts, over, panels, recorded
-from traffic import BATCH_LIMIT, BATCHED, SINGLE, until
 
 from calvaria.server.archive import build_archives
 from calvaria.server.server import Server
 from calvaria.weights import CLOSE_UP, WEIGHTS
+from tests.monitoring.observed import Observed, observe, waited_s
+from tests.monitoring.prometheus_server import MISSING, Prometheus, Samples, find
+from tests.monitoring.queries import MONITORING, alerts, over, panels, recorded
+from tests.monitoring.traffic import BATCH_LIMIT, BATCHED, SINGLE, until
 
 PROGRAM = find("prometheus")
 pytestmark = [

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_server import MISSING, find
-from queries import MONITORING, alerts
+
+from tests.monitoring.prometheus_server import MISSING, find
+from tests.monitoring.queries import MONITORING, alerts
 
 PROMTOOL = find("promtool")
 CASES = Path(__file__).with_name("rules_test.yml")

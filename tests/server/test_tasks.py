@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scans import scan_file
 
 from calvaria.client import Client, GrpcClient
 from calvaria.client.codec import Caller
@@ -20,6 +19,7 @@ from calvaria.synthetic import make_skull
 from calvaria.synthetic.coarse import scan
 from calvaria.synthetic.thorax import RefinementCase, make_case
 from calvaria.volume import BinaryVolume
+from tests.io.scans import scan_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = "super-resolution", "refinement"

@@ -6,7 +6,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from scans import scan_file
 
 from calvaria.client.local import LocalClient
 from calvaria.io import decode, encode
@@ -18,6 +17,7 @@ from calvaria.serving.service import Limits, Request, Response, Service
 from calvaria.tasks import TASKS, Settings
 from calvaria.tasks.refinement import INPUTS
 from calvaria.volume import BinaryVolume
+from tests.io.scans import scan_file
 
 SHAPE = (30, 26, 22)
 GRID = BinaryVolume.on_grid(np.zeros(SHAPE, np.bool_), (1.5, 1.5, 2.0), (1, 2, 3))

@@ -10,12 +10,12 @@ import weakref
 
 import psutil
 import pytest
-from random_requests import request, volume
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import encode
 from calvaria.serving.heap import give_back, resident_bytes
 from calvaria.serving.service import Limits, Request, Service
+from tests.serving.random_requests import request, volume
 
 
 @pytest.mark.parametrize("ends", ["well", "ask", "answer"])

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_requests import request, volume
 from scipy import ndimage
 
 import calvaria
@@ -18,6 +17,7 @@ from calvaria.io import decode, encode
 from calvaria.serving.report import ImplantFacts, Notice, Report
 from calvaria.serving.service import STAGES, Limits, Model, Request, Service
 from calvaria.serving.wire import decode_refusal, unpack
+from tests.serving.random_requests import request, volume
 
 
 def content(response) -> tuple[str, bytes]:

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dense import OPERATIONS, flags, reached, read, scatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calvaria.sparse import SiteSet, SparseTensor, convolve, downsample, generate, restrict, stem, union
 from calvaria.sparse.reference import GATHER_LIMIT
+from tests.sparse.dense import OPERATIONS, flags, reached, read, scatter
 
 SPARSE = {"convolve": convolve, "downsample": downsample, "generate 2": generate, "generate 4": generate}
 

@@ -9,8 +9,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from agreement import TYPES, Sets, agree_on_bits, agree_on_features, agree_on_normalisation
-from allocations import counted
 from torch import Tensor
 
 from calvaria.memory import Load, predicted_peak_bytes
@@ -18,6 +16,8 @@ from calvaria.networks import CONFIGS, EncoderDecoder
 from calvaria.plan import Plan
 from calvaria.sparse import SiteSet
 from calvaria.training.loss import pyramid_loss
+from tests.sparse.agreement import TYPES, Sets, agree_on_bits, agree_on_features, agree_on_normalisation
+from tests.sparse.allocations import counted
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 ON_GPU = torch.cuda.is_available() and not INTERPRETED

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from turned_skulls import changes_the_same_whatever_the_axes
 
 from calvaria.synthetic import cleave, make_skull, mould, perforate, pneumatise, symmetrise
 from calvaria.volume import BinaryVolume
+from tests.synthetic.turned_skulls import changes_the_same_whatever_the_axes
 
 Change = Callable[[BinaryVolume, int], BinaryVolume]
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from turned_skulls import changes_the_same_whatever_the_axes
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.synthetic import DEFECT_KINDS, Defect, cut_defect, make_skull
 from calvaria.volume import BinaryVolume
+from tests.synthetic.turned_skulls import changes_the_same_whatever_the_axes
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "seg3d_skull.nrrd"
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from shells import cut, head, lopsided
 
 from calvaria.grid import WorkingGrid
 from calvaria.tasks import Settings, hints
@@ -12,6 +11,7 @@ from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.task import Inferred, Prepared
 from calvaria.volume import BinaryVolume, Mask
+from tests.vault.shells import cut, head, lopsided
 
 SETTINGS, CLOSER = Settings(spacing_mm=3.0, occupied_share=0.1), Settings(spacing_mm=1.5, occupied_share=0.1)
 BURR_HOLE = (60.0, 10.0, 35.0), 9.0

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from shells import cut, head
 
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
@@ -13,6 +12,7 @@ from calvaria.tasks.hints import Hints
 from calvaria.tasks.other_side import AROUND, CONTINUED, as_opposite, lacked
 from calvaria.tasks.task import Inferred
 from calvaria.volume import BinaryVolume, Mask
+from tests.vault.shells import cut, head
 
 SHAPE = (40, 20, 20)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from shells import cut, head
 
 from calvaria.grid import WorkingGrid
 from calvaria.tasks import Settings, skull_base
@@ -11,6 +10,7 @@ from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.skull_base import without_openings
 from calvaria.tasks.task import Inferred
 from calvaria.volume import BinaryVolume, Mask
+from tests.vault.shells import cut, head
 
 
 def kept(wanted: Mask, astray: Mask, opened: Mask | None = None) -> Mask:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from small_run import CONFIG
 
 from calvaria.training.examples import store, training_seeds, validation_seeds
+from tests.training.small_run import CONFIG
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import CONFIG, GRADED
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.synthetic import DEFECT_KINDS
@@ -13,6 +12,7 @@ from calvaria.training.completion import CHANGES
 from calvaria.training.data import Draw, Example, Examples
 from calvaria.training.examples import training_examples, training_seeds, validation_seeds
 from calvaria.volume import BinaryVolume
+from tests.training.small_run import CONFIG, GRADED
 
 
 def test_examples_may_be_intact(runs: Path) -> None:

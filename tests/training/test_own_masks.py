@@ -6,7 +6,6 @@ from pathlib import Path
 import nrrd
 import numpy as np
 import pytest
-from example_cells import shares_of
 
 from calvaria.evaluation.metrics import dice
 from calvaria.io import write
@@ -19,6 +18,7 @@ from calvaria.training.examples import training_examples, training_source
 from calvaria.training.run import run
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
+from tests.training.example_cells import shares_of
 
 SETTINGS = Settings(spacing_mm=2.5, occupied_share=0.01)
 SPACING_MM = 1.5, 1.5, 2.0

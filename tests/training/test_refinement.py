@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from example_cells import same, shares_of
 
 from calvaria.networks import NetworkConfig
 from calvaria.segmenter import SEGMENTED, segmented
@@ -21,6 +20,7 @@ from calvaria.training.examples import training_examples
 from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
 from calvaria.weights import load_weights
+from tests.training.example_cells import same, shares_of
 
 CONFIG = TrainConfig(
     task="refinement",

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import CONFIG
 
 from calvaria.predictor import Predictor
 from calvaria.training.checkpoint import CHECKPOINT, Progress
 from calvaria.training.fit import fit
 from calvaria.training.history import HISTORY
 from calvaria.training.stopping import Stopped, asked_to_stop
+from tests.training.small_run import CONFIG
 
 
 @pytest.fixture

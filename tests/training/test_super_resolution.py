@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from example_cells import same, shares_of
 from numpy.typing import NDArray
 
 from calvaria.networks import NetworkConfig
@@ -23,6 +22,7 @@ from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import Subject
 from calvaria.volume import BinaryVolume
 from calvaria.weights import load_weights
+from tests.training.example_cells import same, shares_of
 
 CONFIG = TrainConfig(
     task="super-resolution",

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import CONFIG, GRADED, LOOK_AGAIN
 from torch.utils.data import Dataset
 
 from calvaria.dense import DenseNetwork
@@ -29,6 +28,7 @@ from calvaria.training.history import HISTORY
 from calvaria.training.lessons import LESSONS
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
+from tests.training.small_run import CONFIG, GRADED, LOOK_AGAIN
 
 
 class Interrupted(Exception):

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from shells import HALF_MM, STEP_MM, cut, head, lopsided
 
 from calvaria.geometry import Field
 from calvaria.vault.bent import MOST_NODES, Bent, bend, surface
 from calvaria.vault.mirrored import Reflection
 from calvaria.volume import BinaryVolume
+from tests.vault.shells import HALF_MM, STEP_MM, cut, head, lopsided
 
 HOLE = (60.0, 10.0, 35.0), 18.0
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from shells import HALF_MM, INNER, cut, head
 
 from calvaria.vault import continued as module
 from calvaria.vault.continued import Plates, continued, depths_mm
 from calvaria.vault.unrolled import unroll
 from calvaria.volume import BinaryVolume, Mask
+from tests.vault.shells import HALF_MM, INNER, cut, head
 
 
 def plates_of(skull: BinaryVolume) -> list[Plates]:

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from shells import HALF_MM, cut, head
 
 from calvaria.vault.cavity import Cavity, direction, trimmed_sphere
 from calvaria.vault.continued import holes
 from calvaria.vault.unrolled import GAP_MM, GROUP, SAMPLE_MM, Unrolled, _along_rays, _Runs, lattice, on_map
+from tests.vault.shells import HALF_MM, cut, head
 
 
 def test_the_map_finds_its_own_directions() -> None:
