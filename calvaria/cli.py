@@ -9,7 +9,7 @@ import typer
 
 from calvaria import __version__
 from calvaria.commands import data, synth
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, bad_option
 from calvaria.server import termination
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -27,7 +27,7 @@ def _available(device: str) -> str:
 
     gpus = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
     if device not in gpus:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no device {device!r} here. Choose one of: {', '.join(['cpu', *gpus])}.")
+        raise bad_option(f"There is no device {device!r} here. Choose one of: {', '.join(['cpu', *gpus])}.")
     return device
 
 
@@ -97,7 +97,7 @@ def predict(
     options: dict[str, Any] = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
     if volume.is_dir():
         if report:
-            raise CalvariaError(ErrorCode.BAD_OPTION, "For a folder, index.csv says what to mind: leave out --report.")
+            raise bad_option("For a folder, index.csv says what to mind: leave out --report.")
         answer_folder(task, volume, out, models, device, engine, image, **options, **extras)
         return
     check_apart([volume, image], [out, report])

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calvaria.console import Report, read_volume
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.cases import cut, turn
 from calvaria.evaluation.defects import TEST_KINDS
 from calvaria.evaluation.implants import score
@@ -65,7 +65,7 @@ def demonstrate(folder: Path, out: Path, volume: Path | None = None, truth: Path
 def load_case(volume: Path | None, truth: Path | None, seed: int | None) -> DemoCase:
     """See `demonstrate`. CalvariaError for a combination that makes no sense, or a truth that lies elsewhere."""
     if truth and (seed is not None or volume is None):
-        raise CalvariaError(ErrorCode.BAD_OPTION, "A truth goes with a defective volume; a defect that is cut here is its own truth.")
+        raise bad_option("A truth goes with a defective volume; a defect that is cut here is its own truth.")
     if volume is None:
         skull = make_skull(GENERATED_SEED, GENERATED_SPACING_MM)
         return _cut(skull, GENERATED_CUT if seed is None else seed, "Generated skull, defect")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.errors import bad_option
 
 LONGEST_NAME = 200
 """Bytes of a name that leave room for what is added to it: file systems take 255."""
@@ -18,7 +18,7 @@ def reading(path: Path | str, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read: {error.strerror}. {hint}".strip()) from error
+        raise bad_option(f"{path} cannot be read: {error.strerror}. {hint}".strip()) from error
 
 
 @contextmanager
@@ -27,13 +27,13 @@ def writing(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: {error.strerror}.") from error
+        raise bad_option(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def check_folder(path: Path) -> None:
     """CalvariaError BAD_OPTION unless the folder that a file is to be written into is there."""
     if not path.parent.is_dir():
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be written: there is no folder {path.parent}.")
+        raise bad_option(f"{path} cannot be written: there is no folder {path.parent}.")
 
 
 def check_apart(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:

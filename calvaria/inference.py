@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.geometry import Field
 from calvaria.memory import split_to_fit
 from calvaria.minkowski import MinkowskiNetwork
@@ -50,7 +50,7 @@ class Inference:
         `engine`: one of ENGINES; CalvariaError BAD_OPTION for another, or one that cannot run here.
         """
         if engine not in ENGINES:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
+            raise bad_option(f"There is no engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
         self.network = network.eval().requires_grad_(False).to(device)
         self.mirrored = mirrored
         self.device = torch.device(device)

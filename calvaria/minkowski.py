@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.networks import Convolution, DecoderLevel, EncoderDecoder, EncoderLevel, Level, decided, pyramid
 from calvaria.sparse import SiteSet
 from calvaria.sparse.taps import SIDE
@@ -103,8 +103,7 @@ def minkowski_engine() -> Any:
             warnings.filterwarnings("ignore", message="The MinkowskiEngine was compiled with CPU_ONLY")
             return importlib.import_module("MinkowskiEngine")
     except ImportError as error:
-        message = f"MinkowskiEngine cannot be imported ({error}). Build and install it with `make minkowski`."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+        raise bad_option(f"MinkowskiEngine cannot be imported ({error}). Build and install it with `make minkowski`.") from error
 
 
 def _tensor(sites: SiteSet, features: Tensor) -> Any:

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.hounsfield import check_hounsfield, finite_range
 from calvaria.io import Image
 from calvaria.tasks.components import largest_component
@@ -17,7 +17,7 @@ def threshold(image: Image, hu: float, offset_hu: float = 0.0) -> BinaryVolume:
     Hounsfield units; NaN counts as air.
     """
     if not (isfinite(hu) and isfinite(offset_hu)):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"Hounsfield units are finite numbers, not {hu:g} or {offset_hu:g}.")
+        raise bad_option(f"Hounsfield units are finite numbers, not {hu:g} or {offset_hu:g}.")
     _, high = finite_range(image.samples)
     if high + offset_hu < hu:
         raise CalvariaError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.tasks import TASKS, Settings, Task
 
@@ -31,8 +31,7 @@ def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
     except FileNotFoundError as error:
         inside = ", ".join(str(other.parent) for other in sorted(path.parent.glob(f"*/{path.name}")))
         hint = f"They are in {inside}" if inside else "Name another folder, or make them with `calvaria train`"
-        message = f"There are no weights at {path}. {hint}."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+        raise bad_option(f"There are no weights at {path}. {hint}.") from error
     except (OSError, SafetensorError) as error:
         raise _no_weights(path, f"is not a safetensors file ({error})") from error
     if header.get("task") not in TASKS:
@@ -48,7 +47,7 @@ def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:
 
 
 def _no_weights(path: Path, reason: str) -> CalvariaError:
-    return CalvariaError(ErrorCode.BAD_OPTION, f"{path} {reason}. Copy it again, or make it with `calvaria train`.")
+    return bad_option(f"{path} {reason}. Copy it again, or make it with `calvaria train`.")
 
 
 def weights_sha256(folder: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import reading
 
 
@@ -119,7 +119,7 @@ class Recording:
             lines = path.read_text().split("\n")
         entries = [_parse(path, number, line) for number, line in enumerate(lines[:-1], 1)]
         if not entries or not isinstance(entries[0], Run):
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} does not begin with a run. Name a file that `loadtest run` wrote.")
+            raise bad_option(f"{path} does not begin with a run. Name a file that `loadtest run` wrote.")
         recording = cls(entries[0])
         for entry in entries[1:]:
             recording._take(entry)
@@ -136,7 +136,7 @@ class Recording:
             case End():
                 self.end = entry
             case Run():
-                raise CalvariaError(ErrorCode.BAD_OPTION, "The recording holds two runs. Report on each of them by itself.")
+                raise bad_option("The recording holds two runs. Report on each of them by itself.")
 
 
 class Writer:
@@ -164,4 +164,4 @@ def _parse(path: Path, number: int, line: str) -> Entry:
             fields["expected"] = tuple(fields["expected"])
         return KINDS[kind](**fields)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path}, line {number}, is no entry of a recording: {error}") from error
+        raise bad_option(f"{path}, line {number}, is no entry of a recording: {error}") from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import ErrorCode, bad_option
 from loadtest.record import Recording, Request, Sample
 from loadtest.statistics import Percentiles, percentiles
 from loadtest.workload import OK, parse_mix
@@ -98,9 +98,7 @@ def summarise(recording: Recording, warmup_s: float | None = None) -> Summary:
     measured = sorted((each for each in recording.requests if each.scheduled_s >= warmup_s), key=lambda each: each.scheduled_s)
     if not measured:
         count = len(recording.requests)
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"None of {count} requests was due after the warm-up of {warmup_s:g} s: make the run longer."
-        )
+        raise bad_option(f"None of {count} requests was due after the warm-up of {warmup_s:g} s: make the run longer.")
     window_s = warmup_s, max(each.done_s for each in measured)
     rate_hz = recording.run.plan["rate_hz"]
     problems = {(each.ingredient, each.variant, each.answer) for each in recording.verdicts if each.problem}

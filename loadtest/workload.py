@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from calvaria.bench.volumes import SKULL_FIELD_MM
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, bad_option
 from calvaria.io import encode
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.volume import BinaryVolume
@@ -45,7 +45,7 @@ class Ingredient:
         except ValueError:
             ingredient = None
         if ingredient is None or not ingredient.exists or not ingredient.weight > 0:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"A workload cannot have {text!r}. Name {FORM}.")
+            raise bad_option(f"A workload cannot have {text!r}. Name {FORM}.")
         return ingredient
 
     @property
@@ -81,7 +81,7 @@ def parse_mix(text: str) -> list[Ingredient]:
     """See FORM; CalvariaError BAD_OPTION, also where one is named twice."""
     mix = [Ingredient.parse(part) for part in text.split(",")]
     if len({ingredient.name for ingredient in mix}) < len(mix):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The workload {text!r} names an ingredient twice: give each one weight.")
+        raise bad_option(f"The workload {text!r} names an ingredient twice: give each one weight.")
     return mix
 
 

@@ -19,7 +19,7 @@ from calvaria.bench.subjects import ENGINES, subjects_of
 from calvaria.bench.volumes import masks, save
 from calvaria.bench.worker import Job, Measured
 from calvaria.console import Report
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.networks import CONFIGS
 
 CLOCK = {
@@ -71,7 +71,7 @@ def engine_names(listed: str) -> list[str]:
     unknown = [name for name in names if name not in ENGINES]
     if unknown or len(set(names)) < len(names):
         problem = f"There is no engine {unknown[0]!r}" if unknown else "An engine is named twice"
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{problem}. Name some of: {', '.join(ENGINES)}.")
+        raise bad_option(f"{problem}. Name some of: {', '.join(ENGINES)}.")
     return names
 
 
@@ -95,7 +95,7 @@ def compare(
 ) -> Comparison:
     """Measure each engine; see `calvaria.bench.volumes` for `volume`, and `Job` for the rest."""
     if channels not in CONFIGS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There are no channels {channels!r}. Choose one of: {', '.join(CONFIGS)}.")
+        raise bad_option(f"There are no channels {channels!r}. Choose one of: {', '.join(CONFIGS)}.")
     machine = description(device)
     with report.stage("ceilings of the machine"):
         machine["ceilings"] = alone("calvaria.bench.ceilings", device)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.io import read
 from calvaria.synthetic import make_skull
 from calvaria.volume import Mask
@@ -29,7 +29,7 @@ def masks(volume: str, batch: int) -> list[Mask]:
     try:
         return _GENERATORS[kind](batch, *arguments)
     except (TypeError, ValueError) as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{volume!r} describes no volume: name {FORMS}.") from error
+        raise bad_option(f"{volume!r} describes no volume: name {FORMS}.") from error
 
 
 def save(path: Path, items: list[Mask]) -> None:
@@ -47,7 +47,7 @@ def load(path: Path) -> list[Mask]:
 
 def _from_file(path: Path) -> Mask:
     if not path.exists():
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no file {str(path)!r}. Name {FORMS}.")
+        raise bad_option(f"There is no file {str(path)!r}. Name {FORMS}.")
     return read(path).volume.mask
 
 

@@ -12,7 +12,7 @@ from typing import Self, Unpack
 
 from calvaria.client.retry import Busy, Retry, Watch
 from calvaria.client.tokens import PAUSE_S, find_token
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import reading
 from calvaria.io import decode, encode
 from calvaria.serving.options import AnswerOptions, Options, encode_options
@@ -66,14 +66,14 @@ class Answer:
         if self.report is None:
             return decode(self.body, keep_labels=True).volume
         if len(self.report.files) > 1:
-            raise CalvariaError(ErrorCode.BAD_OPTION, "The answer holds several outputs; ask for one, or use predict_several.")
+            raise bad_option("The answer holds several outputs; ask for one, or use predict_several.")
         return next(iter(self.prediction.volumes.values()))
 
     @cached_property
     def prediction(self) -> Prediction:
         """The outputs of a ZIP. BAD_OPTION where there is none."""
         if self.files is None or self.report is None:
-            raise CalvariaError(ErrorCode.BAD_OPTION, "The answer is a file without a report; ask for report=True or several outputs.")
+            raise bad_option("The answer is a file without a report; ask for report=True or several outputs.")
         volumes = {output: decode(self.files[name], keep_labels=True).volume for output, name in self.report.files.items()}
         return Prediction(volumes, self.report)
 
@@ -92,7 +92,7 @@ class Caller(ABC):
 
     def __init__(self, key_file: Path | str | None, token: str | None, timeout_s: float, retry: Retry):
         if not timeout_s > 0:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"timeout_s must be a number of seconds above zero, not {timeout_s}.")
+            raise bad_option(f"timeout_s must be a number of seconds above zero, not {timeout_s}.")
         self.key_file = Path(key_file) if key_file else None
         self.token = token
         self.timeout_s = timeout_s
@@ -203,7 +203,7 @@ def readable(ca_file: Path | str) -> Path:
     with reading(ca_file):
         ok = b"-----BEGIN CERTIFICATE-----" in Path(ca_file).read_bytes()
     if not ok:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{ca_file} holds no certificate (PEM).")
+        raise bad_option(f"{ca_file} holds no certificate (PEM).")
     return Path(ca_file)
 
 

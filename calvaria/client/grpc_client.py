@@ -10,7 +10,7 @@ from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable, trusted_pem
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.retry import Retry, Transfer, Watch
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
@@ -48,9 +48,7 @@ class GrpcClient(Caller):
     ):
         super().__init__(key_file, token, timeout_s, retry)
         if target.lower().startswith(("http://", "https://")):
-            raise CalvariaError(
-                ErrorCode.BAD_OPTION, f"gRPC wants host:port, such as 127.0.0.1:7070, not {target}. TLS is asked for with tls=True."
-            )
+            raise bad_option(f"gRPC wants host:port, such as 127.0.0.1:7070, not {target}. TLS is asked for with tls=True.")
         self.target = target
         trust = grpc.ssl_channel_credentials(readable(ca_file).read_bytes() if ca_file else trusted_pem())
         self._channel = grpc.secure_channel(target, trust, OPTIONS) if tls or ca_file else grpc.insecure_channel(target, OPTIONS)

@@ -12,7 +12,7 @@ import httpx
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.retry import Retry, Transfer, Watch
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.serving.wire import IMAGE_PART, TIMING_HEADER, VOLUME_PART, WARNING_HEADER, header_of, stage_seconds
 
 CHUNK_BYTES = 2**18
@@ -40,7 +40,7 @@ class Client(Caller):
     ):
         super().__init__(key_file, token, timeout_s, retry)
         if not _is_address(url):
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"An address is http:// or https:// and a host, unlike {url}.")
+            raise bad_option(f"An address is http:// or https:// and a host, unlike {url}.")
         self.url = url.rstrip("/")
         trust = ssl.create_default_context(cafile=readable(ca_file) if ca_file else None)
         self._http = httpx.Client(

@@ -10,7 +10,7 @@ from calvaria.client.local import LocalClient
 from calvaria.commands.progress import finish, shown
 from calvaria.datasets.files import VOLUMES, stem_of, suffix_of, tell_unread, walk
 from calvaria.datasets.index import DataSet
-from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.errors import bad_option
 from calvaria.io import VOLUME_FORMATS
 from calvaria.predictor import Predictor
 from calvaria.serving.options import AnswerOptions, RequestOptions, encode_options
@@ -49,7 +49,7 @@ def answer_folder(
     asked = {name: value for name, value in options.items() if value is not None}
     outputs = RequestOptions.parse(encode_options(output=output, **asked), predictor.task).output  # refused before anything is written
     if images and not predictor.task.imaged:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{task} takes no scan beside the volume: leave out --image.")
+        raise bad_option(f"{task} takes no scan beside the volume: leave out --image.")
     settings = {"task": task, "weights": weights_sha256(weights), "engine": predictor.engine, "version": calvaria.__version__}
     questions = plan(folder, out, outputs, format, images)
     made = DataSet(

@@ -6,7 +6,7 @@ import typer
 
 from calvaria.client.local import LocalClient
 from calvaria.console import warn
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import check_folder, replacing, writing
 from calvaria.io import format_of
 from calvaria.predictor import Predictor
@@ -51,7 +51,7 @@ def _format(out: Path, options: dict[str, object]) -> object:
     if out.suffix.lower() == ZIP:
         return options.get("format")
     if "," in str(options.get("output") or ""):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"Several outputs go into one ZIP, and {out} is none; end the name in {ZIP}.")
+        raise bad_option(f"Several outputs go into one ZIP, and {out} is none; end the name in {ZIP}.")
     if options.get("format"):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The suffix of {out} chooses the format; --format is for the files of a ZIP.")
+        raise bad_option(f"The suffix of {out} chooses the format; --format is for the files of a ZIP.")
     return format_of(out)

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 
 
 def names(word: str) -> tuple[str, ...]:
@@ -17,13 +17,11 @@ def millimetres(word: str, option: str, least: float, most: float = 10.0) -> flo
     except ValueError:
         found = ()
     if len(found) not in (1, 3) or not all(isfinite(each) for each in found):
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"{option} takes millimetres: one number, or three with commas, such as 0.5,0.5,1.2, not {word!r}."
-        )
+        raise bad_option(f"{option} takes millimetres: one number, or three with commas, such as 0.5,0.5,1.2, not {word!r}.")
     if min(found) < least:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The {option[2:]} must be at least {least} mm: a finer head would not fit in memory.")
+        raise bad_option(f"The {option[2:]} must be at least {least} mm: a finer head would not fit in memory.")
     if max(found) > most:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The {option[2:]} must be at most {most:g} mm: less would be left of a head.")
+        raise bad_option(f"The {option[2:]} must be at most {most:g} mm: less would be left of a head.")
     return found[0] if len(found) == 1 else (found[0], found[1], found[2])
 
 
@@ -31,5 +29,5 @@ def numbers(word: str, option: str) -> tuple[int, ...]:
     """Whole numbers from 1 up between commas, in order, each once; BAD_OPTION for anything else."""
     found = names(word)
     if not found or not all(name.isascii() and name.isdigit() and 0 < int(name) < 10_000 for name in found):
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{option} takes whole numbers up to 9999 with commas, such as 64,128, not {word!r}.")
+        raise bad_option(f"{option} takes whole numbers up to 9999 with commas, such as 64,128, not {word!r}.")
     return tuple(sorted({int(name) for name in found}))

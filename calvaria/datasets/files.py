@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import reading
 from calvaria.io import VOLUME_FORMATS
 
@@ -65,9 +65,7 @@ def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
         if path.is_file() and suffix_of(path, suffixes):
             stem = stem_of(path, suffixes)
             if stem in found:
-                raise CalvariaError(
-                    ErrorCode.BAD_OPTION, f"{found[stem]} and {path.name} are both called {stem!r}; leave one of them in the folder."
-                )
+                raise bad_option(f"{found[stem]} and {path.name} are both called {stem!r}; leave one of them in the folder.")
             found[stem] = path
     return found
 

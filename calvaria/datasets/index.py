@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from calvaria.datasets.files import fingerprint
-from calvaria.errors import CalvariaError, ErrorCode, error_code
+from calvaria.errors import CalvariaError, bad_option, error_code
 from calvaria.files import replacing, writing
 from calvaria.io import encode, format_of
 from calvaria.volume import BinaryVolume
@@ -70,9 +70,7 @@ class DataSet:
             self.folder.mkdir(parents=True, exist_ok=True)
             known = self.folder / SETTINGS
             if known.exists() and known.read_text() != wanted:
-                raise CalvariaError(
-                    ErrorCode.BAD_OPTION, f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out."
-                )
+                raise bad_option(f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out.")
             with replacing(known) as unfinished:
                 unfinished.write_text(wanted)
         earlier = read_index(self.folder) if (self.folder / INDEX).exists() else []
@@ -156,7 +154,7 @@ def read_index(folder: Path | str) -> list[Row]:
             whole = [row for row in csv.DictReader(file) if None not in row.values()]
             return [Row(**{**row, "occupied": int(row["occupied"])}) for row in whole]  # type: ignore[arg-type]
     except (OSError, TypeError, KeyError, ValueError) as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} cannot be read as an index: {error}.") from error
+        raise bad_option(f"{path} cannot be read as an index: {error}.") from error
 
 
 def _writer(file: TextIO) -> "csv.DictWriter[str]":

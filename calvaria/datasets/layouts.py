@@ -12,7 +12,7 @@ from pathlib import Path
 from calvaria.datasets.files import VOLUMES, by_stem, folders
 from calvaria.datasets.index import SETTINGS
 from calvaria.datasets.reading import check_same_grid, read_logged
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.volume import BinaryVolume
 
 LOOKED_FOR = (
@@ -56,7 +56,7 @@ class Pair:
         """
         truth = self.implant or self.complete
         if not truth:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.name} has neither an implant nor a complete skull to compare with.")
+            raise bad_option(f"{self.name} has neither an implant nor a complete skull to compare with.")
         defective, whole_or_piece = read_logged(self.defective), read_logged(truth)
         check_same_grid(self.defective, defective, truth, whole_or_piece)
         return defective, defective.like(whole_or_piece.mask & ~defective.mask)
@@ -71,13 +71,13 @@ def pairs(folder: Path | str, suffixes: Sequence[str] = VOLUMES) -> list[Pair]:
     settings = Path(folder) / SETTINGS
     if settings.exists() and '"resolutions"' in settings.read_text(errors="replace"):  # what `calvaria prepare` made
         within = ", ".join(str(each) for each in folders(Path(folder)))
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds heads in a folder for each resolution. Choose one of: {within}.")
+        raise bad_option(f"{folder} holds heads in a folder for each resolution. Choose one of: {within}.")
     found = cases_in(Path(folder), suffixes)
     if found:
         return found
     inside = [path for path in folders(Path(folder)) if cases_in(path, suffixes)]
     hint = f" Inside it, these are: {', '.join(map(str, inside))}." if inside else ""
-    raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
+    raise bad_option(f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
 
 
 def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
@@ -89,9 +89,7 @@ def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
     found: dict[str, Pair] = {}
     for pair in (*(_parallel(parallel, suffixes) if _complete(parallel) else _folder_each(folder, suffixes)), *_flat(folder, suffixes)):
         if other := found.get(pair.name):
-            raise CalvariaError(
-                ErrorCode.BAD_OPTION, f"{other.defective} and {pair.defective} are both case {pair.name}; rename one of them."
-            )
+            raise bad_option(f"{other.defective} and {pair.defective} are both case {pair.name}; rename one of them.")
         found[pair.name] = pair
     return [found[name] for name in sorted(found)]
 
@@ -132,7 +130,7 @@ def _flat(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
         if match := _NAME_AND_ROLE.fullmatch(stem):
             files, role = cases.setdefault(match[1] or match[4], {}), (match[2] or match[3]).lower()
             if role in files:
-                raise CalvariaError(ErrorCode.BAD_OPTION, f"{files[role]} and {path} say the same; leave one of them in the folder.")
+                raise bad_option(f"{files[role]} and {path} say the same; leave one of them in the folder.")
             files[role] = path
     for name, files in cases.items():
         if "defective" in files:
@@ -151,7 +149,7 @@ def _roles(paths: list[Path], names: list[str]) -> dict[str, Path]:
         if match := _ROLE.fullmatch(name):
             role = match[1].lower()
             if role in roles:
-                raise CalvariaError(ErrorCode.BAD_OPTION, f"{roles[role]} and {path} say the same; leave one of them in the folder.")
+                raise bad_option(f"{roles[role]} and {path} say the same; leave one of them in the folder.")
             roles[role] = path
     return roles
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from calvaria.companion import scan_beside
 from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings
 from calvaria.datasets.reading import check_same_grid, read_logged
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, bad_option
 from calvaria.io import read_image
 from calvaria.volume import BinaryVolume
 
@@ -68,9 +68,9 @@ def mask_pairs(folder: Path | str) -> list[MaskPair]:
     if not found:
         inside = ", ".join(str(path) for path in folders(folder) if _cases(path))
         hint = f" Inside it, these are: {inside}." if inside else ""
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
+        raise bad_option(f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
     if without := [name for name, files in found.items() if RIGHT not in files]:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} holds no right mask for {', '.join(without[:5])}. Looked for: {LOOKED_FOR}.")
+        raise bad_option(f"{folder} holds no right mask for {', '.join(without[:5])}. Looked for: {LOOKED_FOR}.")
     return [MaskPair(name, files[ROUGH], files[RIGHT], files.get(SCAN)) for name, files in sorted(found.items())]
 
 

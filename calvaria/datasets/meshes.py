@@ -10,7 +10,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from calvaria.datasets.files import MESHES, suffix_of
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import reading
 from calvaria.io import DEFAULT_MAX_VOXELS
 from calvaria.volume import Affine
@@ -88,7 +88,7 @@ def read_mesh(path: Path | str) -> Mesh:
     path = Path(path)
     suffix = suffix_of(path, MESHES)
     if not suffix:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is no mesh that is read; the name must end in {', '.join(MESHES)}.")
+        raise bad_option(f"{path} is no mesh that is read; the name must end in {', '.join(MESHES)}.")
     with reading(path):
         content = path.read_bytes()
     if suffix == ".stl":

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.datasets.stats import Statistics, levels, mean_exponents
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import writing
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -16,11 +16,11 @@ ALL, OCCUPIED = "#8a8f98", "#0b5fa5"
 def check(path: Path) -> None:
     """BAD_OPTION, before anything is counted, where no plot can be written to this name or matplotlib is not installed."""
     if path.suffix.lower() not in FORMATS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} does not say its format; end the name in {', '.join(FORMATS)}.")
+        raise bad_option(f"{path} does not say its format; end the name in {', '.join(FORMATS)}.")
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "Plots need matplotlib: pip install 'calvaria[plots]'.") from error
+        raise bad_option("Plots need matplotlib: pip install 'calvaria[plots]'.") from error
 
 
 def plot(path: Path, found: Sequence[Statistics], title: str) -> None:

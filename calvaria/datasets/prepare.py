@@ -75,13 +75,11 @@ def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
     tell_unread(Path(folder))
     out, here = Path(out).resolve(), Path(folder).resolve()
     if out == here:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{out} is the folder that is converted. Choose another --out.")
+        raise bad_option(f"{out} is the folder that is converted. Choose another --out.")
     made = None if here.is_relative_to(out) else out  # where all that it holds is a data set
     found = [path for path in walk(Path(folder), VOLUMES + MESHES) if made not in path.resolve().parents]
     if not found:
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"{folder} holds nothing to convert: no file in it ends in {', '.join(VOLUMES + MESHES)}."
-        )
+        raise bad_option(f"{folder} holds nothing to convert: no file in it ends in {', '.join(VOLUMES + MESHES)}.")
     jobs, sources = [_job(path, Path(folder), recipe) for path in found], {path.resolve() for path in found}
     if lost := [path for job in jobs for name in job.outputs.values() if (path := (out / name).resolve()) in sources]:
         raise bad_option(f"{lost[0]} is to be converted, and would be overwritten. Choose another --out.")
@@ -104,7 +102,7 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
         if missing:
             with dataset.noting(job.name, *missing.values()):
                 if set(owners) != {job.source}:
-                    raise CalvariaError(ErrorCode.BAD_OPTION, f"{owners[0]} becomes the same file; rename one of them.")
+                    raise bad_option(f"{owners[0]} becomes the same file; rename one of them.")
                 _convert(job, missing, dataset, _subject(job.source, together, recipe, box), together)
         yield job
 
@@ -128,8 +126,7 @@ class _FromVolume:
         if not resolution:
             return self.volume
         if resolution > own_resolution(self.volume):
-            raise CalvariaError(
-                ErrorCode.BAD_OPTION,
+            raise bad_option(
                 f"There are {own_resolution(self.volume)} voxels across a slice, fewer than the {resolution} asked for.",
             )
         return resampled(self.volume, counts_at(self.volume, resolution), self.rule)

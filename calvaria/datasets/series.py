@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.geometry import to_canonical
 from calvaria.grid import HALF, GridAxis, shares
 from calvaria.volume import Affine, BinaryVolume, Mask
@@ -37,7 +37,7 @@ def counts_at(volume: BinaryVolume, resolution: int) -> Counts:
     """The shape at which the longer side of axial slices has `resolution` voxels and the other axes are scaled alike: 64 × 64 × Z/8
     of 512 × 512 × Z. BAD_OPTION below one voxel."""
     if resolution < 1:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"A resolution is at least 1 voxel, not {resolution}.")
+        raise bad_option(f"A resolution is at least 1 voxel, not {resolution}.")
     own = own_resolution(volume)
     x, y, z = (max(1, (2 * count * resolution + own) // (2 * own)) for count in volume.shape)
     return x, y, z
@@ -73,7 +73,7 @@ def resampled(volume: BinaryVolume, counts: Counts, rule: str = "nearest") -> Bi
 def check_rule(rule: str) -> None:
     """BAD_OPTION unless it is one of RULES."""
     if rule not in RULES:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no rule {rule!r} to resample by. Choose one of: {', '.join(RULES)}.")
+        raise bad_option(f"There is no rule {rule!r} to resample by. Choose one of: {', '.join(RULES)}.")
 
 
 def _nearest(count: int, wanted: int, against: bool) -> NDArray[np.intp]:

@@ -18,7 +18,7 @@ from calvaria.datasets.files import MESHES, VOLUMES, log_warnings, suffix_of, wa
 from calvaria.datasets.meshes import MESH_SIZES, Grid, box_of, read_mesh
 from calvaria.datasets.series import RESOLUTIONS, own_resolution, series
 from calvaria.datasets.voxelise import voxelise
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import writing
 from calvaria.io import read
 from calvaria.sparse.sites import SiteSet
@@ -66,7 +66,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     """The volumes and meshes among these files and in these folders. BAD_OPTION where there are none."""
     found = [file for path in paths for file in (walk(path, VOLUMES + MESHES) if path.is_dir() else [path])]
     if not found:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"There is nothing to count: no file ends in {', '.join(VOLUMES + MESHES)}.")
+        raise bad_option(f"There is nothing to count: no file ends in {', '.join(VOLUMES + MESHES)}.")
     return found
 
 

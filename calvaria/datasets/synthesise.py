@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from calvaria.datasets.index import DataSet
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.io import FORMATS
 from calvaria.synthetic import DEFECT_KINDS, cut_defect, make_skull
 from calvaria.volume import BinaryVolume
@@ -44,9 +44,9 @@ def names_of(kinds: Sequence[str]) -> list[str]:
     """
     for kind in kinds:
         if kind not in DEFECT_KINDS:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no defect kind {kind!r}. Choose some of: {', '.join(DEFECT_KINDS)}.")
+            raise bad_option(f"There is no defect kind {kind!r}. Choose some of: {', '.join(DEFECT_KINDS)}.")
     if not 0 < len(kinds) <= MOST_DEFECTS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"A skull gets from 1 to {MOST_DEFECTS} defects, not {len(kinds)}.")
+        raise bad_option(f"A skull gets from 1 to {MOST_DEFECTS} defects, not {len(kinds)}.")
     often, seen = Counter(kinds), Counter[str]()
     return [f"{kind}_{seen[kind]}" if often[kind] > 1 else kind for kind in kinds if not seen.update([kind])]
 
@@ -55,7 +55,7 @@ def layout_named(name: str, format: str = "nrrd") -> Layout:
     """One of LAYOUTS, its files in a format; or BAD_OPTION."""
     for chosen, known, what in ((name, LAYOUTS, "layout"), (format, FORMATS, "format")):
         if chosen not in known:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"There is no {what} {chosen!r} to write. Choose one of: {', '.join(known)}.")
+            raise bad_option(f"There is no {what} {chosen!r} to write. Choose one of: {', '.join(known)}.")
     return replace(LAYOUTS[name], format=format)
 
 

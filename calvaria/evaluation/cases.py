@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from calvaria.datasets import Pair, pairs
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.defects import AUTOIMPLANT_KINDS, TEST_KINDS, removed
 from calvaria.evaluation.scoring import Case, Drawn, Planned
 from calvaria.geometry import to_canonical
@@ -74,7 +74,7 @@ def intact_skull(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
 
 def _check_one_kind(drawn: Drawn) -> None:
     if drawn.kinds:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "Heads with nothing missing are of one kind: leave out --kinds.")
+        raise bad_option("Heads with nothing missing are of one kind: leave out --kinds.")
 
 
 def from_folder(folder: Path) -> list[Planned]:
@@ -119,4 +119,4 @@ def _planned_whole(name: str, skull: Callable[[], BinaryVolume]) -> Planned:
 def check_held_out(seeds: range, what: str = "Skulls") -> None:
     """CalvariaError BAD_OPTION for skulls, or chests, that something was trained on."""
     if not seeds or seeds[0] not in EVALUATION or seeds[-1] not in EVALUATION:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{what} to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")
+        raise bad_option(f"{what} to score on have seeds from 0 to {EVALUATION[-1]}: others were trained on.")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.evaluation.scoring import Case
 from calvaria.geometry import to_canonical
 from calvaria.grid import HALF, GridAxis, shares
@@ -62,8 +62,7 @@ def placed_in_cube(skull: BinaryVolume, count: int, seed: int) -> BinaryVolume:
     """
     if not supports(skull, count):
         largest = max(skull.spacing_mm)
-        message = f"Voxels of {largest:.3g} mm do not support {count} along each axis: a head is not {count * largest:.0f} mm wide."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(f"Voxels of {largest:.3g} mm do not support {count} along each axis: a head is not {count * largest:.0f} mm wide.")
     canonical = to_canonical(skull)
     spacing_mm = np.array(canonical.volume.spacing_mm)
     extent_mm = np.array(canonical.mask.shape) * spacing_mm

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate
 from calvaria.geometry import Box, to_canonical
 from calvaria.vault.cavity import Cavity, Points, box_around, direction
@@ -49,7 +49,7 @@ def removed(skull: BinaryVolume, seed: int, kind: str) -> Mask:
     Raises CalvariaError BAD_OPTION for another kind than TEST_KINDS, BAD_GEOMETRY where no such piece can be taken out.
     """
     if kind not in TEST_KINDS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f'There is no kind of defect "{kind}". Choose one of: {", ".join(TEST_KINDS)}.')
+        raise bad_option(f'There is no kind of defect "{kind}". Choose one of: {", ".join(TEST_KINDS)}.')
     canonical = to_canonical(skull)
     cavity = Cavity.of(canonical.volume)
     rng = np.random.default_rng([STREAM, seed, TEST_KINDS.index(kind)])

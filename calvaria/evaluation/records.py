@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import replacing, writing
 
 FIXED = "case", "skull", "kind", "method", "exit_code", "error", "message", "seconds"
@@ -44,7 +44,7 @@ class Record:
         with other arguments, holds cases that are not among these, or is damaged.
         """
         if path.is_dir() or path.suffix != ".csv":
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"--out must name a file that ends in .csv, unlike {path}.")
+            raise bad_option(f"--out must name a file that ends in .csv, unlike {path}.")
         self.path = path
         self._columns = (*FIXED, *figures)
         self._figures = figures
@@ -56,7 +56,7 @@ class Record:
                 held = self._check(beside, arguments)
                 self.rows = self._read(held, cases)
             elif theirs := _not_ours(path):
-                raise CalvariaError(ErrorCode.BAD_OPTION, f"{theirs} is no evaluation's, and would be overwritten. Choose another --out.")
+                raise bad_option(f"{theirs} is no evaluation's, and would be overwritten. Choose another --out.")
             else:
                 path.write_text(_line(self._columns))
             with replacing(beside) as unfinished:
@@ -81,10 +81,10 @@ class Record:
             known = json.loads(beside.read_text()) if beside.exists() else {}
             held = dict(known.pop("cases", {}))
         except (ValueError, TypeError, AttributeError) as error:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{beside} is damaged ({error}). Choose another --out.") from error
+            raise bad_option(f"{beside} is damaged ({error}). Choose another --out.") from error
         if known != json.loads(json.dumps(arguments)):
             message = f"{self.path} holds results of other arguments, weights or version. Choose another --out, or delete it to begin anew."
-            raise CalvariaError(ErrorCode.BAD_OPTION, message)
+            raise bad_option(message)
         return held
 
     def _read(self, held: Mapping[str, str], cases: Mapping[str, str]) -> list[Row]:
@@ -93,11 +93,11 @@ class Record:
         whole = text[: text.rfind("\n") + 1]  # the last run may have been stopped within a row
         reader = csv.DictReader(io.StringIO(whole))
         if tuple(reader.fieldnames or ()) != self._columns:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.path} has other columns than this version writes. Choose another --out.")
+            raise bad_option(f"{self.path} has other columns than this version writes. Choose another --out.")
         done = [values for values in reader if not values["error"]]
         if others := [values["case"] for values in done if values["case"] in held and values["case"] not in cases]:
             message = f"{self.path} holds results of cases that are not among those asked for, such as {others[0]}."
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{message} Ask for them, too, or choose another --out.")
+            raise bad_option(f"{message} Ask for them, too, or choose another --out.")
         once = {(values["case"], values["method"]): values for values in done}  # of two runs that wrote at the same time
         kept = [values for values in once.values() if held.get(values["case"]) == cases.get(values["case"])]
         gone_on_with = _line(self._columns) + "".join(_line(tuple(values.values())) for values in kept)
@@ -107,7 +107,7 @@ class Record:
         try:
             return [self._row(values) for values in kept]
         except (ValueError, TypeError) as error:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{self.path} is damaged ({error}). Choose another --out.") from error
+            raise bad_option(f"{self.path} is damaged ({error}). Choose another --out.") from error
 
     def _row(self, values: Mapping[str, str]) -> Row:
         figures = {name: float(values[name]) for name in self._figures if values[name]}

@@ -77,7 +77,7 @@ def _check(volume: BinaryVolume, name: str, drawn: Drawn) -> None:
     if not volume.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, f"{name} is empty: there is no shape to make mistakes in.")
     if set(drawn.kinds) - {DRAWN}:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"Mistakes in {name} are drawn, and which organ it is stays unknown: leave out --kinds.")
+        raise bad_option(f"Mistakes in {name} are drawn, and which organ it is stays unknown: leave out --kinds.")
 
 
 def _untouched(planned: Planned) -> Planned:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.cases import check_held_out
 from calvaria.evaluation.cubes import Resolutions, head_in_cube, placed_in_cube, question, supports
 from calvaria.evaluation.interpolation import BASELINES
@@ -40,8 +40,7 @@ def of_whole(skull: BinaryVolume, name: str, drawn: Drawn) -> list[Planned]:
     kinds = [kind for kind in _kinds(drawn) if supports(skull, GRIDS[kind].fine)]
     if refused := [kind for kind in drawn.kinds if kind not in kinds] or ([] if kinds else list(ROWS)):
         edge = " × ".join(f"{each:.3g}" for each in skull.spacing_mm)
-        message = f"Voxels of {edge} mm do not support {', '.join(refused)}: heads are smaller than such a cube."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(f"Voxels of {edge} mm do not support {', '.join(refused)}: heads are smaller than such a cube.")
     return [
         _planned(f"{name}, placed {seed}", kind, seed, lambda seed, count: placed_in_cube(skull, count, seed), name)
         for seed in drawn.seeds

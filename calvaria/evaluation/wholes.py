@@ -8,7 +8,7 @@ from pathlib import Path
 from calvaria import io
 from calvaria.datasets.files import VOLUMES, by_stem
 from calvaria.datasets.reading import read_logged
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, bad_option
 from calvaria.evaluation.scoring import Case, Drawn, Planned
 from calvaria.volume import BinaryVolume
 
@@ -29,7 +29,7 @@ def of_wholes(path: Path, of_whole: OfWhole, drawn: Drawn, read: Reader = read_l
         return of_whole(read(path), path.name, drawn)
     files = list(by_stem(path, VOLUMES).values())
     if not files:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} holds no volume. Looked for: {', '.join(f'*{suffix}' for suffix in VOLUMES)}.")
+        raise bad_option(f"{path} holds no volume. Looked for: {', '.join(f'*{suffix}' for suffix in VOLUMES)}.")
     again = lru_cache(maxsize=1)(lambda file: io.read(file).volume)
     cases = [case for file in files for case in _of_one(file, of_whole, drawn, read, again)]
     if all(case.kind == UNREADABLE for case in cases):

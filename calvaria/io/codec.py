@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import reading, replacing, writing
 from calvaria.io import mesh, nifti, nrrd
 from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
@@ -121,7 +121,7 @@ def format_of(path: Path | str) -> str:
     for known in FORMATS:
         if str(path).lower().endswith(f".{known}"):
             return known
-    raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} does not say its format; end the name in .{', .'.join(FORMATS)}.")
+    raise bad_option(f"{path} does not say its format; end the name in .{', .'.join(FORMATS)}.")
 
 
 def _reading(promise: Promise) -> Promise:

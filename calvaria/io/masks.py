@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.labels import present_labels
 from calvaria.volume import Mask
 
@@ -77,7 +77,7 @@ def several_labels(samples: NDArray[Any]) -> tuple[int, ...]:
 
 def _labelled(samples: NDArray[Any], label: int) -> Mask:
     if label < 1:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"A label is a whole number of at least 1, not {label}.")
+        raise bad_option(f"A label is a whole number of at least 1, not {label}.")
     # As a number of 64 bits: those of 32 cannot tell a label above 16,384 from what lies next to it.
     low, high = np.float64(label - _WHOLE), np.float64(label + _WHOLE)
     mask: Mask = samples == label if samples.dtype.kind in "iu" else (samples > low) & (samples < high)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.geometry import Field
 from calvaria.synthetic.lattice import Axis
 from calvaria.synthetic.thorax.anatomy import ORGANS
@@ -86,8 +86,7 @@ class Segmenter:
     def load(cls, path: Path = WEIGHTS) -> "Segmenter":
         """A network with weights; CalvariaError BAD_OPTION where there are none."""
         if not path.exists():
-            message = f"There are no weights of the dense network at {path}. Make them with `python -m calvaria.segmenter.train`."
-            raise CalvariaError(ErrorCode.BAD_OPTION, message)
+            raise bad_option(f"There are no weights of the dense network at {path}. Make them with `python -m calvaria.segmenter.train`.")
         network = UNet()
         network.load_state_dict(load_file(path))
         return cls(network.eval())

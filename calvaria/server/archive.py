@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import calvaria
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.server.settings import MODEL_CONFIG
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
@@ -21,8 +21,7 @@ def build_archives(models: Path, handler: Path, store: Path, shipped: Path | Non
     """
     folders = sorted(path.parent for path in models.glob(f"*/{WEIGHTS}"))
     if not folders:
-        message = f"No folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(f"No folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion.")
     return [build_archive(folder, handler, store, shipped) for folder in folders]
 
 
@@ -33,8 +32,7 @@ def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None 
     places = [model, *([shipped / model.name] if shipped else ())]
     settings = next((place / MODEL_CONFIG for place in places if (place / MODEL_CONFIG).is_file()), None)
     if settings is None:
-        message = f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it.")
     store.mkdir(parents=True, exist_ok=True)
     archive = store / f"{model.name}.mar"
     with tempfile.TemporaryDirectory(dir=store, prefix=".") as scratch:  # hidden, so that no server takes it for a model

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
 from calvaria.cores import cores
-from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.errors import bad_option
 from calvaria.files import reading
 
 CONFIG = "config.properties"
@@ -54,7 +54,7 @@ class ServerSettings:
                 wanted = "a whole number above zero"
             else:
                 continue
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{key} in {name} is {value!r}. It must be {wanted}.")
+            raise bad_option(f"{key} in {name} is {value!r}. It must be {wanted}.")
 
     def write(self, path: Path) -> None:
         path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
@@ -75,7 +75,7 @@ class ServerSettings:
         """The folder of the archives; CalvariaError BAD_OPTION where none is named."""
         if "model_store" not in self.values:
             message = f"The settings in {self.folder} name no model_store: add the folder of the archives, such as archive/model_store."
-            raise CalvariaError(ErrorCode.BAD_OPTION, message)
+            raise bad_option(message)
         return self.folder / self.values["model_store"]
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, TypedDict
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.io import FORMATS
 from calvaria.tasks import Extras, Settings, Task
 
@@ -96,7 +96,7 @@ def encode_options(**options: Any) -> dict[str, str]:
     texts = {name: _as_text(value) for name, value in options.items() if value is not None}
     for name, text in texts.items():
         if not text.isprintable():
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{name} cannot be {text!r}.")
+            raise bad_option(f"{name} cannot be {text!r}.")
     return texts
 
 
@@ -111,8 +111,7 @@ def _json_object(text: str) -> dict[str, str]:
     try:
         return {name: _from_json(value) for name, value in json.loads(text).items()}
     except (ValueError, AttributeError, RecursionError) as error:
-        message = f'`{JSON_FIELD}` must be a JSON object such as {{"output": "implant"}}.'
-        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+        raise bad_option(f'`{JSON_FIELD}` must be a JSON object such as {{"output": "implant"}}.') from error
 
 
 def _from_json(value: Any) -> str:
@@ -174,7 +173,7 @@ def _number(wanted: str, fits: Callable[[float], bool]) -> Callable[[str, str, T
 
 
 def _refused(name: str, text: str, wanted: str) -> CalvariaError:
-    return CalvariaError(ErrorCode.BAD_OPTION, f"{name} cannot be {_shown(text)}. It is {wanted}.")
+    return bad_option(f"{name} cannot be {_shown(text)}. It is {wanted}.")
 
 
 def _shown(text: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.geometry import to_canonical
 from calvaria.synthetic.chance import Part, generator
 from calvaria.synthetic.cuts import Cut, outline, solid, spheres, taken
@@ -40,7 +40,7 @@ def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None, *, kinds
     allowed = [kind] if kind is not None else list(kinds) or list(DEFECT_KINDS)
     for name in allowed:
         if name not in DEFECT_KINDS:
-            raise CalvariaError(ErrorCode.BAD_OPTION, f'There is no defect kind "{name}". Choose one of: {", ".join(DEFECT_KINDS)}.')
+            raise bad_option(f'There is no defect kind "{name}". Choose one of: {", ".join(DEFECT_KINDS)}.')
     if not skull.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, "The volume is empty: there is no skull to cut a defect into.")
     rng = generator(seed, Part.DEFECT)

@@ -10,7 +10,7 @@ from math import ceil, floor, prod
 import numpy as np
 
 from calvaria.distance import signed_distance
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.geometry import Box, Canonical, Field, bounding_box, grown, to_canonical
 from calvaria.grid import HALF, WorkingGrid
 from calvaria.sampling import nearest, sampled
@@ -121,18 +121,14 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
     With a factor each axis has `factor` times as many voxels; with a spacing, as many as fill the field of view best, on its centre.
     """
     if extras.factor and extras.spacing_mm:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "A factor and a spacing cannot both be met. Give one of factor and spacing_mm.")
+        raise bad_option("A factor and a spacing cannot both be met. Give one of factor and spacing_mm.")
     coarse_mm = np.array(volume.spacing_mm)
     wanted_mm = np.full(3, extras.spacing_mm) if extras.spacing_mm else coarse_mm / (extras.factor or DEFAULT_FACTOR)
     if wanted_mm.min() < SPACING_MM[0]:
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"The answer's voxels would have {wanted_mm.min():.2g} mm. Check the unit of the volume's spacing."
-        )
+        raise bad_option(f"The answer's voxels would have {wanted_mm.min():.2g} mm. Check the unit of the volume's spacing.")
     if wanted_mm.max() >= coarse_mm.max() * (1 - 1e-6):
         edge = " x ".join(f"{each:.3g}" for each in coarse_mm)
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"The answer would be no finer: the volume's voxels have {edge} mm. Ask for smaller ones."
-        )
+        raise bad_option(f"The answer would be no finer: the volume's voxels have {edge} mm. Ask for smaller ones.")
     counts = np.maximum(np.round(np.array(volume.shape) * coarse_mm / wanted_mm), 1).astype(int)
     if prod(counts.tolist()) > MOST_VOXELS:
         asked = " x ".join(map(str, counts))

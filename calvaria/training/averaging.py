@@ -4,7 +4,7 @@ After Wortsman et al.: Robust fine-tuning of zero-shot models, 2022, arXiv:2109.
 
 from pathlib import Path
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import check_folder
 from calvaria.weights import load_weights, save_weights
 
@@ -18,10 +18,9 @@ def average(before: Path, after: Path, share: float, path: Path) -> None:
     check_folder(path)
     (network, task, settings), (other, *others) = load_weights(before), load_weights(after)
     if network.config != other.config or [task, settings] != others:
-        message = f"{before} and {after} hold different networks, or networks for different work."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(f"{before} and {after} hold different networks, or networks for different work.")
     if not 0 <= share <= 1:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"A share is from 0 to 1, not {share}.")
+        raise bad_option(f"A share is from 0 to 1, not {share}.")
     state = other.state_dict()
     for name, values in network.state_dict().items():
         if values.is_floating_point():  # all but counts of batches

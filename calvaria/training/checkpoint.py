@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from calvaria.dense import DenseNetwork
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.files import replacing
 from calvaria.networks import EncoderDecoder
 from calvaria.training.config import TrainConfig
@@ -52,16 +52,14 @@ def state_of(path: Path, run: Run, last_step: int) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, by what the file holds instead
-        message = f"{path} is damaged ({error}). Choose another folder, or delete it to begin anew."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message) from error
+        raise bad_option(f"{path} is damaged ({error}). Choose another folder, or delete it to begin anew.") from error
     if not _same(state.get("run"), run):
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION,
+        raise bad_option(
             f"{path} belongs to another configuration, start, first network, folder of cases, generator or version of examples. "
             "Choose another folder.",
         )
     if state["progress"]["step"] > last_step:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} is past step {last_step}, where this run ends. Choose another folder.")
+        raise bad_option(f"{path} is past step {last_step}, where this run ends. Choose another folder.")
     return state
 
 

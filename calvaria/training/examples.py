@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.synthetic.seeds import TRAINING, VALIDATION
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import EXAMPLES, Draw, Example, Examples, KeptExamples
@@ -18,7 +18,7 @@ from calvaria.weights import WEIGHTS, weights_sha256
 def store(config: TrainConfig, folder: Path) -> SkullStore:
     """Generated skulls. CalvariaError BAD_OPTION where the configuration does not say how fine they are."""
     if not config.settings.spacing_mm:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
+        raise bad_option("Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
     return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
 
 
@@ -63,7 +63,7 @@ def training_source(config: TrainConfig, folder: Path) -> Source:
         return given.drawn(given.cases(config)[0], config.data.stretch, config.data.anew)
     if not config.data.skulls:
         message = "There is nothing to learn from: skulls is 0. Name how many are generated, or a folder of yours with --cases-from."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(message)
     return GeneratedSkulls(store(config, folder), training_seeds(config), config.data.stretch)
 
 
@@ -78,9 +78,9 @@ def draw(config: TrainConfig, source: Source, first: Path | None) -> Draw:
     """What draws the examples that this network learns from. CalvariaError BAD_OPTION unless a second network has its first."""
     if config.second != bool(first):
         message = "A second network, and no other, is trained with the folder of a first one. Name it with --first, or leave that out."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(message)
     if config.second and not config.settings.spacing_mm:
-        raise CalvariaError(ErrorCode.BAD_OPTION, "A second look has cells of its own: spacing_mm cannot be 0.")
+        raise bad_option("A second look has cells of its own: spacing_mm cannot be 0.")
     if config.second and not LESSONS[config.task].second:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{config.task} has no second network: set second = false.")
+        raise bad_option(f"{config.task} has no second network: set second = false.")
     return LESSONS[config.task].draw(config, source, first)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
@@ -135,9 +135,9 @@ class _Log:
 def check(config: TrainConfig, folder: Path, device: str, start: Path | None = None, first: Path | None = None) -> None:
     """CalvariaError BAD_OPTION where a run cannot be, as in `fit`, before any time is spent on it."""
     if config.optimizer.precision == "bf16" and not device.startswith("cuda"):
-        raise CalvariaError(ErrorCode.BAD_OPTION, "The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
+        raise bad_option("The configuration's precision, bf16, needs a GPU. Choose --device cuda, or fp32.")
     if not next(path for path in (folder, *folder.parents) if path.exists()).is_dir():
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{folder} cannot be a folder: a file is in its place. Choose another --out.")
+        raise bad_option(f"{folder} cannot be a folder: a file is in its place. Choose another --out.")
     training_examples(config, folder, first)
     LESSONS[config.task].check(config)
     if start:
@@ -164,9 +164,7 @@ def begun(config: TrainConfig, start: Path) -> dict[str, torch.Tensor]:
     """
     network, task, _ = load_weights(start / (CLOSE_UP if config.second else WEIGHTS))
     if task.name != config.task:
-        raise CalvariaError(
-            ErrorCode.BAD_OPTION, f"The weights in {start} are for {task.name}, not {config.task}. Name others with --start."
-        )
+        raise bad_option(f"The weights in {start} are for {task.name}, not {config.task}. Name others with --start.")
     return widened(network.state_dict(), config.network, config.seed)
 
 

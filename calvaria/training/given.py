@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from calvaria.datasets import MaskPair, Pair, fingerprint, mask_pairs, pairs, split
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, bad_option
 from calvaria.geometry import bounding_box, grown, to_canonical
 from calvaria.synthetic.thorax import RefinementCase
 from calvaria.training.config import TrainConfig
@@ -48,8 +48,7 @@ class Given:
         """Those to learn from and those to validate on. CalvariaError BAD_OPTION unless there are two heads, and as `listed`."""
         learned, held_out = split(self.listed(config.data.cases), HELD_OUT)
         if not held_out:
-            message = f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation."
-            raise CalvariaError(ErrorCode.BAD_OPTION, message)
+            raise bad_option(f"{config.data.cases} holds cases of one head only; of two or more, one is kept for validation.")
         return learned, held_out
 
     def sha256(self, config: TrainConfig) -> str | None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from calvaria.cores import cores, threads_each
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, bad_option
 from calvaria.files import reading
 from calvaria.tasks import Settings
 from calvaria.training.checkpoint import CHECKPOINT
@@ -99,11 +99,11 @@ def read_config(task: str, path: Path) -> TrainConfig:
         with reading(path, "Name a configuration with --config."):
             config = TrainConfig.read(path)
     except ValueError as error:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"The configuration {path} cannot be used: {error}.") from error
+        raise bad_option(f"The configuration {path} cannot be used: {error}.") from error
     if task not in LESSONS:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{task} cannot be learned: it has no row in calvaria/training/lessons.py.")
+        raise bad_option(f"{task} cannot be learned: it has no row in calvaria/training/lessons.py.")
     if config.task != task:
-        raise CalvariaError(ErrorCode.BAD_OPTION, f"{path} trains {config.task}, not {task}. Name another with --config.")
+        raise bad_option(f"{path} trains {config.task}, not {task}. Name another with --config.")
     return config
 
 

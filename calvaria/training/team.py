@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed, nn
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for the first, which alone makes and answers what validates."""
@@ -30,7 +30,7 @@ class Team:
             return cls()
         size = int(os.environ["WORLD_SIZE"])
         if size > 1 and device.startswith("cuda:"):
-            raise CalvariaError(ErrorCode.BAD_OPTION, f"{size} processes would share {device}. With torchrun say --device cuda.")
+            raise bad_option(f"{size} processes would share {device}. With torchrun say --device cuda.")
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
         return cls(distributed.get_rank(), distributed.get_world_size())
@@ -72,7 +72,7 @@ def check_share(batch: int) -> None:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if batch % size:
         message = f"A batch of {batch} cannot be shared evenly by {size} processes. Change batch in the configuration's [optimizer]."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(message)
 
 
 def _scatter(values: Tensor, tensors: list[Tensor]) -> None:

@@ -6,7 +6,7 @@ After Chen, Goodfellow, Shlens: Net2Net, 2016, arXiv:1511.05641.
 import torch
 from torch import Tensor
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.networks import LEVELS, NetworkConfig
 
 LEAST = 0.2
@@ -22,8 +22,7 @@ def widened(state: dict[str, Tensor], config: NetworkConfig, seed: int) -> dict[
     source = torch.Generator().manual_seed(seed)
     stem = state["stem.weight"]
     if stem.shape[1] > max(config.inputs, 1):
-        message = f"A network with {stem.shape[1]} inputs cannot go on in one with {config.inputs}. Give the configuration as many."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(f"A network with {stem.shape[1]} inputs cannot go on in one with {config.inputs}. Give the configuration as many.")
     more_inputs = stem.new_zeros(len(stem), max(config.inputs - stem.shape[1], 0), stem.shape[2])
     state = state | {"stem.weight": torch.cat([stem, more_inputs], dim=1)}
     copied = [_copied(known, wanted) for known, wanted in zip(_channels(state), config.channels, strict=True)]
@@ -46,7 +45,7 @@ def _copied(known: int, wanted: int) -> Tensor:
     """Which old channel each of the `wanted` is a copy of."""
     if wanted < known:
         message = f"A network with {known} channels at a stride cannot go on in one with {wanted}. Give the configuration at least as many."
-        raise CalvariaError(ErrorCode.BAD_OPTION, message)
+        raise bad_option(message)
     return torch.arange(wanted) % known
 
 
