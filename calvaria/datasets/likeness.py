@@ -19,6 +19,7 @@ from calvaria.geometry import to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.synthetic.vault_map import VaultMap
 from calvaria.vault.bent import ALIKE, bend, surface
+from calvaria.vault.cavity import direction
 from calvaria.vault.mirrored import Reflection, between, fit_mirror, in_patient, normal_of
 from calvaria.volume import Affine, BinaryVolume
 
@@ -79,8 +80,7 @@ class _Rays:
     @classmethod
     def through(cls, skull: BinaryVolume) -> "_Rays":
         azimuth, elevation = np.arange(-180, 180, RAY_DEG), np.arange(-5, 88, RAY_DEG)
-        a, e = np.radians(azimuth)[:, None], np.radians(elevation)[None, :]
-        ways = np.stack([np.cos(e) * np.sin(a), -np.cos(e) * np.cos(a), np.sin(e) + 0 * a], axis=-1)
+        ways = direction(azimuth[:, None], elevation)
         radii = np.arange(NEAR_MM, FAR_MM, STEP_MM)
         to_voxel = np.linalg.inv(skull.affine)
         start = to_voxel[:3, :3] @ VaultMap.of(skull).centre_mm + to_voxel[:3, 3]

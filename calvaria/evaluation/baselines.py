@@ -6,7 +6,6 @@ finest, so that a full-size head takes seconds. Their settings were chosen on ge
 
 from collections.abc import Callable
 
-import cc3d
 import edt
 import numpy as np
 from scipy import ndimage
@@ -14,7 +13,8 @@ from scipy import ndimage
 from calvaria.evaluation.continuation import continuation
 from calvaria.geometry import Field, bounding_box, to_canonical
 from calvaria.grid import WorkingGrid
-from calvaria.tasks.opening import open_by_ball
+from calvaria.tasks.components import largest_component
+from calvaria.tasks.opening import close_by_distance, open_by_ball
 from calvaria.vault.mirrored import fit_mirror
 from calvaria.volume import BinaryVolume, Mask
 
@@ -43,7 +43,7 @@ def closing(defective: BinaryVolume, radius_mm: float = CLOSING_MM) -> BinaryVol
 
     def close(share: Field, cell_mm: float) -> Mask:
         bone = share > 0.5
-        solid = closed(bone, radius_mm / cell_mm)
+        solid = close_by_distance(bone, radius_mm / cell_mm, (1.0, 1.0, 1.0))
         depth = edt.edt(solid, black_border=True)
         upper = _above_face(bone, bone)
         thickness = np.percentile(depth[upper], BONE_PERCENT) if upper.any() else 0.0
@@ -67,19 +67,10 @@ def mirror(defective: BinaryVolume) -> BinaryVolume:
 BASELINES: dict[str, Baseline] = {"continuation": continuation, "mirror": mirror, "closing": closing, "input unchanged": unchanged}
 
 
-def closed(mask: Mask, radius: float) -> Mask:
-    """Morphological closing with a ball of `radius` voxels; by distance transforms, whose cost does not grow with the radius."""
-    margin = int(radius) + 2
-    grown = _within(np.pad(mask, margin), radius)
-    inner = slice(margin, -margin)
-    return ~_within(~grown, radius)[inner, inner, inner]
-
-
 def largest_piece(mask: Mask, cell_mm: float) -> Mask:
     """The largest 26-connected piece of a mask [x, y, z] after a ball has opened it; empty when nothing is left."""
     opened = open_by_ball(mask, max(OPENING_MM / cell_mm, 1.0), (1.0, 1.0, 1.0))  # a ball below one cell would open nothing
-    piece: Mask = cc3d.largest_k(opened, k=1, connectivity=26).astype(np.bool_)
-    return piece
+    return largest_component(opened)
 
 
 def _above_face(added: Mask, bone: Mask) -> Mask:
@@ -88,13 +79,6 @@ def _above_face(added: Mask, bone: Mask) -> Mask:
     above = np.arange(bone.shape[2]) >= height.start + FACE_SHARE * (height.stop - height.start)
     kept: Mask = added & above
     return kept
-
-
-def _within(mask: Mask, radius: float) -> Mask:
-    """Voxels no further than `radius` voxels from the mask; none when the mask is empty."""
-    if not mask.any():
-        return np.zeros_like(mask)
-    return np.asarray(edt.edt(~mask) <= radius)
 
 
 def _on_working_grid(defective: BinaryVolume, find: Callable[[Field, float], Mask], cell_mm: float = CELL_MM) -> BinaryVolume:

@@ -6,7 +6,6 @@ How far each reaches was chosen on masks that networks learn from: `python -m ca
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import edt
 import numpy as np
 from scipy import ndimage
 
@@ -14,8 +13,8 @@ from calvaria.evaluation.metrics import dice
 from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax import ORGANS, RefinementCase, make_case
 from calvaria.tasks import components
-from calvaria.tasks.opening import open_by_ball
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.tasks.opening import close_by_distance, open_by_ball
+from calvaria.volume import BinaryVolume
 
 Cleaning = Callable[[BinaryVolume], BinaryVolume]
 Reaching = Callable[[BinaryVolume, float], BinaryVolume]
@@ -36,12 +35,7 @@ def opening(volume: BinaryVolume, radius_mm: float = OPENING_MM) -> BinaryVolume
 
 def closing(volume: BinaryVolume, radius_mm: float = CLOSING_MM) -> BinaryVolume:
     """Morphological closing with a ball: gaps and dents that are narrower are filled."""
-    margins = [int(np.ceil(radius_mm / mm)) + 1 for mm in volume.spacing_mm]
-    padded = np.pad(volume.mask, [(margin, margin) for margin in margins])
-    near = edt.edt(~padded, anisotropy=volume.spacing_mm) <= radius_mm
-    closed: Mask = edt.edt(near, anisotropy=volume.spacing_mm, black_border=True) > radius_mm
-    inner = closed[tuple(slice(margin, -margin) for margin in margins)]
-    return volume.like(inner | volume.mask)
+    return volume.like(close_by_distance(volume.mask, radius_mm, volume.spacing_mm))
 
 
 def largest_component(volume: BinaryVolume) -> BinaryVolume:

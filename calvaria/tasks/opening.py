@@ -1,7 +1,7 @@
 """Morphological opening and dilation by a ball."""
 
 from collections.abc import Callable, Iterator
-from math import floor, isqrt, sqrt
+from math import ceil, floor, isqrt, sqrt
 
 import edt
 import numpy as np
@@ -53,6 +53,16 @@ def open_by_distance(mask: Mask, radius_mm: float, spacing_mm: tuple[float, floa
     core = edt.edt(mask, anisotropy=spacing_mm, black_border=True) > radius_mm
     opened: Mask = edt.edt(~core, anisotropy=spacing_mm) <= radius_mm
     return opened & mask
+
+
+def close_by_distance(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """Morphological closing by a ball, by two distance transforms, whose cost does not grow with the radius; all is empty outside."""
+    if not mask.any():
+        return mask
+    margins = [ceil(radius_mm / mm) + 1 for mm in spacing_mm]
+    near = edt.edt(~np.pad(mask, [(margin, margin) for margin in margins]), anisotropy=spacing_mm) <= radius_mm
+    closed: Mask = edt.edt(near, anisotropy=spacing_mm, black_border=True) > radius_mm
+    return closed[tuple(slice(margin, -margin) for margin in margins)] | mask
 
 
 def ball_rows(radius_mm: float, spacing_mm: tuple[float, float, float]) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from calvaria.tasks import opening
-from calvaria.tasks.opening import grown_by_ball, open_by_ball, open_by_distance
+from calvaria.tasks.opening import close_by_distance, grown_by_ball, open_by_ball, open_by_distance
 
 
 def blobs(shape: tuple[int, int, int], seed: int, width: float = 1.2) -> np.ndarray:
@@ -67,3 +67,12 @@ def test_growing_reaches_all_within_the_radius(radius_mm, spacing_mm):
     mask = np.random.default_rng(0).random((90, 20, 17)) > 0.999
     expected = ndimage.distance_transform_edt(~mask, sampling=spacing_mm) <= radius_mm * (1 + 1e-6)
     np.testing.assert_array_equal(grown_by_ball(mask, radius_mm, spacing_mm), expected)
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.5, 4.0])
+def test_closing_equals_its_definition(radius: float) -> None:
+    mask = np.random.default_rng(5).random((14, 15, 16)) < 0.02
+    reach = int(radius)
+    ball = sum(g**2 for g in np.ogrid[-reach : reach + 1, -reach : reach + 1, -reach : reach + 1]) <= radius**2
+    expected = ndimage.binary_closing(np.pad(mask, 10), ball)[10:-10, 10:-10, 10:-10]
+    np.testing.assert_array_equal(close_by_distance(mask, radius, (1.0, 1.0, 1.0)), expected)
