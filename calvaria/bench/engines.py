@@ -33,7 +33,7 @@ FEATURES = ("bfloat16", "float32")
 
 
 @dataclass(frozen=True)
-class Row:
+class Result:
     """A subject's measurement, or why there is none."""
 
     subject: str
@@ -53,7 +53,7 @@ class Comparison:
     train: bool
     repeat: int
     machine: dict[str, Any]
-    rows: list[Row]
+    rows: list[Result]
 
     @property
     def first(self) -> Measured | None:
@@ -187,7 +187,7 @@ def _memory(measured: Measured) -> tuple[int, int]:
     return measured.peak_bytes, measured.peak_bytes - measured.baseline_bytes
 
 
-def _deviates(row: Row, found: Comparison) -> bool:
+def _deviates(row: Result, found: Comparison) -> bool:
     """Whether a sparse engine judged other candidates than the first one did, or judged them differently.
 
     The peers' weights are not the network's: of theirs only the number of candidates can be compared.
@@ -203,7 +203,7 @@ def _deviates(row: Row, found: Comparison) -> bool:
     return row.measured.candidates != first.measured.candidates or apart > allowed * (deviation + abs(mean))
 
 
-def _faster_dense(rows: Sequence[Row]) -> Row | None:
+def _faster_dense(rows: Sequence[Result]) -> Result | None:
     times = [(median(row.measured.seconds), i) for i, row in enumerate(rows) if row.measured and row.subject.startswith("dense")]
     return rows[min(times)[1]] if len(times) > 1 else None
 
@@ -217,9 +217,9 @@ def _heaviest(folder: str, channels: str, device: str, dtype: str) -> dict[str, 
     return found
 
 
-def _measure(job: Job) -> Row:
+def _measure(job: Job) -> Result:
     try:
         answer = alone("calvaria.bench.worker", json.dumps(asdict(job)))
     except RuntimeError as error:
-        return Row(job.subject, None, str(error))
-    return Row(job.subject, None, answer["not_measured"]) if "not_measured" in answer else Row(job.subject, Measured(**answer))
+        return Result(job.subject, None, str(error))
+    return Result(job.subject, None, answer["not_measured"]) if "not_measured" in answer else Result(job.subject, Measured(**answer))

@@ -53,7 +53,7 @@ LOWEST_DEG = 10.0
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measurement: of the given skull, and over generated ones the 5th percentile, the median and the 95th."""
 
     name: str
@@ -104,7 +104,7 @@ def measurements(skull: BinaryVolume) -> dict[str, float]:
     return found | _surface(rays) | _curvature(rays) | _lumps(rays) | _asymmetry(upright)
 
 
-def likeness(given: BinaryVolume, generated: Iterable[BinaryVolume]) -> list[Row]:
+def likeness(given: BinaryVolume, generated: Iterable[BinaryVolume]) -> list[Measurement]:
     """The measurements of a skull beside those of generated skulls (at least one), which should have about its spacing."""
     others = [measurements(skull) for skull in generated]
     if not others:
@@ -112,11 +112,11 @@ def likeness(given: BinaryVolume, generated: Iterable[BinaryVolume]) -> list[Row
     rows = []
     for name, value in measurements(given).items():
         low, median, high = np.nanpercentile([other[name] for other in others], (5, 50, 95)).tolist()
-        rows.append(Row(name, value, low, median, high))
+        rows.append(Measurement(name, value, low, median, high))
     return rows
 
 
-def table(rows: Iterable[Row], title: str) -> Table:
+def table(rows: Iterable[Measurement], title: str) -> Table:
     """A table for the terminal; what differs is marked."""
     shown = Table(title=title)
     shown.add_column("measurement", no_wrap=True)

@@ -14,7 +14,7 @@ from calvaria.tasks import Settings
 from calvaria.tasks.completion import look, prepare
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
-from calvaria.training.skulls import Skulls, Subject
+from calvaria.training.skulls import Head, Skulls
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, load_weights
 
@@ -36,17 +36,17 @@ class Defective:
         self.kinds = tuple(kind for kind in (*DEFECT_KINDS, *data.often) if kind not in data.without)
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        subject = self.skulls(rng)
+        head = self.skulls(rng)
         for name, change in CHANGES.items():
             share = getattr(self.data, name)  # where there is none, no chance is taken, so that a run without any stays the run it was
-            if subject.defective is None and share and share > rng.random():
-                subject = Subject(change(subject.whole, int(rng.integers(2**31))))
+            if head.defective is None and share and share > rng.random():
+                head = Head(change(head.whole, int(rng.integers(2**31))))
         defect_seed = int(rng.integers(2**31))
         if self.data.intact > rng.random():
-            defective = subject.whole
+            defective = head.whole
         else:
-            defective = subject.defective or cut_defect(subject.whole, defect_seed, kinds=self.kinds).defective
-        return self.make(defective, subject.whole, self.settings)
+            defective = head.defective or cut_defect(head.whole, defect_seed, kinds=self.kinds).defective
+        return self.make(defective, head.whole, self.settings)
 
 
 def draw_completion(config: TrainConfig, skulls: Skulls, first: Path | None) -> Draw:

@@ -12,7 +12,7 @@ from calvaria.errors import CalvariaError, bad_option
 from calvaria.geometry import bounding_box, grown, to_canonical
 from calvaria.synthetic.thorax import RefinementCase
 from calvaria.training.config import TrainConfig
-from calvaria.training.skulls import Source, Subject, varied
+from calvaria.training.skulls import Head, Source, varied
 
 HELD_OUT = 0.1
 """Share of the heads of a folder that are kept for validation."""
@@ -67,12 +67,12 @@ class GivenSkulls:
     stretch: float
     anew: float
 
-    def __call__(self, rng: np.random.Generator) -> Subject:
+    def __call__(self, rng: np.random.Generator) -> Head:
         defective, implant = _read(self.cases, rng)
         # Along the patient's axes, so that left is mirrored for right however the file runs.
         seen = [to_canonical(each).volume for each in (defective.like(defective.mask | implant.mask), defective)]
         whole, defective = varied(seen, self.stretch, rng)
-        return Subject(whole, None if rng.random() < self.anew else defective)
+        return Head(whole, None if rng.random() < self.anew else defective)
 
 
 @dataclass(frozen=True, eq=False)

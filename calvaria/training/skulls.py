@@ -50,7 +50,7 @@ class SkullStore:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Head:
     """A whole skull and, where a piece of it is missing in a way that is given, the same skull without that."""
 
     whole: BinaryVolume
@@ -58,9 +58,9 @@ class Subject:
 
 
 Source = Callable[[np.random.Generator], Any]
-"""What a task learns from, by chance: skulls (`Subject`), or masks (`RefinementCase`)."""
+"""What a task learns from, by chance: skulls (`Head`), or masks (`RefinementCase`)."""
 
-Skulls = Callable[[np.random.Generator], Subject]
+Skulls = Callable[[np.random.Generator], Head]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,9 @@ class GeneratedSkulls:
     seeds: range
     stretch: float
 
-    def __call__(self, rng: np.random.Generator) -> Subject:
+    def __call__(self, rng: np.random.Generator) -> Head:
         skull = self.store.load(int(rng.choice(self.seeds)))
-        return Subject(varied([skull], self.stretch, rng)[0])
+        return Head(varied([skull], self.stretch, rng)[0])
 
 
 def varied(skulls: Sequence[BinaryVolume], stretch: float, rng: np.random.Generator, *, mirror: bool = True) -> list[BinaryVolume]:

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from calvaria.bench import subjects
-from calvaria.bench.engines import DEFAULTS, Comparison, Row, compare, engine_names, notes, table
+from calvaria.bench.engines import DEFAULTS, Comparison, Result, compare, engine_names, notes, table
 from calvaria.bench.heaviest import heaviest
 from calvaria.bench.peers import PEERS
 from calvaria.bench.subjects import ENGINES, NotMeasured, Subject, example_network, load
@@ -25,7 +25,7 @@ MEASURED = Measured([0.3, 0.1, 0.2], 0.5, 80, -1.0, 0.5, 300 * 2**20, 200 * 2**2
 MACHINE = {"processor": "abacus", "cores": 2, "native_simd": None, "torch": "2.13", "torch_simd": "AVX2", "load": 0.1, "ceilings": {}}
 
 
-def comparison(*rows: Row) -> Comparison:
+def comparison(*rows: Result) -> Comparison:
     return Comparison("one:4", [(4, 4, 4)], 10, "ch1", "cpu", False, 3, MACHINE, list(rows))
 
 
@@ -75,7 +75,7 @@ def test_an_engine_that_cannot_run_is_listed_with_the_reason(monkeypatch: pytest
 def test_the_table_compares_with_the_first_line_and_marks_the_faster_dense() -> None:
     dense = replace(MEASURED, seconds=[0.8], peak_bytes=500 * 2**20)
     lines = text(
-        comparison(Row("native", MEASURED), Row("dense fp32", replace(dense, seconds=[1.0])), Row("dense bf16", dense))
+        comparison(Result("native", MEASURED), Result("dense fp32", replace(dense, seconds=[1.0])), Result("dense bf16", dense))
     ).splitlines()
     native, fp32, bf16 = (line.replace("│", " ").split() for line in lines if "native" in line or "dense" in line)
     assert native == ["native", "80", "0.2000", "0.1000", "–", "0.3000", "20000000", "1.00", "300", "100", "1.00"]
@@ -84,18 +84,20 @@ def test_the_table_compares_with_the_first_line_and_marks_the_faster_dense() -> 
 
 
 def test_an_engine_that_did_other_work_is_exposed() -> None:
-    def said(row: Row) -> bool:
-        return any(f"{row.subject}: its candidates or logits are not" in line for line in notes(comparison(Row("native", MEASURED), row)))
+    def said(row: Result) -> bool:
+        return any(
+            f"{row.subject}: its candidates or logits are not" in line for line in notes(comparison(Result("native", MEASURED), row))
+        )
 
-    assert not said(Row("reference", replace(MEASURED, logits_mean=-1.0001)))
-    assert said(Row("reference", replace(MEASURED, logits_mean=-1.1)))
-    assert said(Row("reference", replace(MEASURED, candidates=81)))
-    assert not said(Row("dense fp32", replace(MEASURED, candidates=512)))
+    assert not said(Result("reference", replace(MEASURED, logits_mean=-1.0001)))
+    assert said(Result("reference", replace(MEASURED, logits_mean=-1.1)))
+    assert said(Result("reference", replace(MEASURED, candidates=81)))
+    assert not said(Result("dense fp32", replace(MEASURED, candidates=512)))
 
 
 def test_of_a_peer_whose_weights_differ_the_number_of_candidates_must_agree() -> None:
     def said(measured: Measured) -> bool:
-        return "spconv fp16: its candidates" in "".join(notes(comparison(Row("native bf16", MEASURED), Row("spconv fp16", measured))))
+        return "spconv fp16: its candidates" in "".join(notes(comparison(Result("native bf16", MEASURED), Result("spconv fp16", measured))))
 
     assert not said(replace(MEASURED, logits_mean=7.0))
     assert said(replace(MEASURED, candidates=81))
@@ -103,8 +105,8 @@ def test_of_a_peer_whose_weights_differ_the_number_of_candidates_must_agree() ->
 
 def test_bf16_may_differ_from_fp32_by_its_rounding() -> None:
     def said(mean: float) -> bool:
-        row = Row("native fp32", replace(MEASURED, logits_mean=mean))
-        return "native fp32: its candidates" in "".join(notes(comparison(Row("native bf16", MEASURED), row)))
+        row = Result("native fp32", replace(MEASURED, logits_mean=mean))
+        return "native fp32: its candidates" in "".join(notes(comparison(Result("native bf16", MEASURED), row)))
 
     assert not said(-1.02)
     assert said(-1.1)
@@ -112,7 +114,7 @@ def test_bf16_may_differ_from_fp32_by_its_rounding() -> None:
 
 def test_the_heaviest_convolution_is_held_against_a_copy() -> None:
     heavy = {"candidates": 1000, "seconds": 0.002, "moved_bytes": 3 * 2**30, "dtype": "bfloat16"}
-    found = comparison(Row("native bf16", MEASURED))
+    found = comparison(Result("native bf16", MEASURED))
     found = replace(found, machine=MACHINE | {"heaviest": [heavy], "ceilings": {"copy_gb_s": 3000.0}})
     line = next(line for line in notes(found) if line.startswith("Heaviest"))
     assert "1,000 sites in bfloat16: 2.00 ms to move 3,072 MiB at least, 1,611 GB/s: 54 % of what a copy moves." in line

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calvaria.datasets.likeness import Row, likeness, measurements, table
+from calvaria.datasets.likeness import Measurement, likeness, measurements, table
 from calvaria.synthetic import make_skull
 from calvaria.volume import BinaryVolume
 
@@ -92,8 +92,8 @@ def test_a_generated_skull_beside_generated_ones() -> None:
 
 
 def test_what_differs_is_told() -> None:
-    assert Row("thickness, mm", 12.0, 4.0, 6.0, 9.0).differs
-    assert not Row("thickness, mm", 5.0, 4.0, 6.0, 9.0).differs
+    assert Measurement("thickness, mm", 12.0, 4.0, 6.0, 9.0).differs
+    assert not Measurement("thickness, mm", 5.0, 4.0, 6.0, 9.0).differs
 
 
 def test_nothing_to_compare_with_is_an_error() -> None:

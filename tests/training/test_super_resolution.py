@@ -19,7 +19,7 @@ from calvaria.training.data import Example, Examples, mirrored
 from calvaria.training.examples import store, training_examples, training_seeds, training_source, validation_seeds
 from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
-from calvaria.training.skulls import Subject
+from calvaria.training.skulls import Head
 from calvaria.volume import BinaryVolume
 from calvaria.weights import load_weights
 from tests.training.example_cells import same, shares_of
@@ -78,7 +78,7 @@ def made(runs: Path) -> Iterator[list[Made]]:
     skulls: list[BinaryVolume] = []
     scans: list[tuple[BinaryVolume, str]] = []
 
-    def seen(rng: np.random.Generator) -> Subject:
+    def seen(rng: np.random.Generator) -> Head:
         subject = training_source(CONFIG, runs / "any")(rng)
         skulls.append(subject.whole)
         return subject
