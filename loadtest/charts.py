@@ -72,16 +72,16 @@ def _drawn(chart: Chart) -> Figure:
     figure = Figure(INCHES, layout="constrained")
     axes = figure.subplots()
     axes.set(title=_plain(chart.title), xlabel=_plain(chart.x.label), ylabel=_plain(chart.y.label))
+    if chart.y.log:
+        axes.set_yscale("log", subs=())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
     for curve in chart.curves:
         dots = curve.dots or len(curve.points) == 1
         (drawn,) = axes.plot(*zip(*curve.points, strict=True), "." if dots else "-", label=_plain(curve.name), alpha=0.7 if dots else 1.0)
         if curve.alarm:
             drawn.set_color(ALARM)
-    if chart.y.log:
-        axes.set_yscale("log", subs=())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-    else:
+    if not chart.y.log:
         axes.set_ylim(0)
     if chart.x.ticks:
         axes.set_xticks(*zip(*chart.x.ticks, strict=True))
