@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_report_writes_beside_the_recording(tmp_path):
-    path = recorded(tmp_path / "run.jsonl", *(request(number, 1.0 + number / 10) for number in range(20)))
+    path = recorded(tmp_path / "run.jsonl", *(request(number, 1.0 + number / 10, 0.05 + number / 1000) for number in range(20)))
     result = CliRunner().invoke(app, ["report", str(path)])
     assert result.exit_code == 0, result.output
     assert "Latency from the scheduled time" in result.output
