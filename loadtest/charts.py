@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from io import StringIO
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -20,7 +21,6 @@ INK = "#1c2430"
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "axes.prop_cycle": f"cycler(color={list(COLOURS)})",
     "axes.spines.top": False,
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK),
@@ -76,11 +76,11 @@ def _drawn(chart: Chart) -> Figure:
         axes.set_yscale("log", subs=())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-    for curve in chart.curves:
+    for number, curve in enumerate(chart.curves):
         dots = curve.dots or len(curve.points) == 1
-        (drawn,) = axes.plot(*zip(*curve.points, strict=True), "." if dots else "-", label=_plain(curve.name), alpha=0.7 if dots else 1.0)
-        if curve.alarm:
-            drawn.set_color(ALARM)
+        x, y = np.reshape(curve.points, (-1, 2)).T  # a curve may have no points
+        colour = ALARM if curve.alarm else COLOURS[number % len(COLOURS)]
+        axes.plot(x, y, "." if dots else "-", color=colour, alpha=0.7 if dots else 1.0, label=_plain(curve.name))
     if not chart.y.log:
         axes.set_ylim(0)
     if chart.x.ticks:

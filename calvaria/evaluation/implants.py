@@ -15,9 +15,9 @@ def score(outputs: Mapping[str, BinaryVolume], true_implant: BinaryVolume, defec
     from 0 to 1. border_dice counts what lies within 10 mm of the defective skull, border_voxels_dice within 10 voxels; error_percent is
     the share of all voxels that are wrong. Raises ValueError unless all lie on the defective skull's grid.
     """
-    completed, implant, whole = outputs["completed"], outputs["implant"], defective.like(defective.mask | true_implant.mask)
     if not true_implant.same_grid(defective):
         raise ValueError("the true implant must lie on the defective skull's grid")
+    completed, implant, whole = outputs["completed"], outputs["implant"], defective.like(defective.mask | true_implant.mask)
     of_implant, of_skull = agreement(implant, true_implant), agreement(completed, whole)
     return {
         "implant_dice": of_implant.pop("dice"),

@@ -43,5 +43,14 @@ def test_every_dot_is_drawn_and_one_point_is_a_dot():
     assert uses(Curve("a", [(1, 1)])) > line
 
 
+def test_a_curve_without_points_adds_its_name_alone():
+    def said(*curves: Curve) -> list[str]:
+        root = ElementTree.fromstring(svg(Chart("", Axis("s"), Axis("n"), curves)))
+        return sorted("".join(text.itertext()) for text in root.iter(f"{SVG}text"))
+
+    drawn = Curve("a", [(5, 3), (6, 4)])
+    assert said(drawn, Curve("b", [])) == sorted([*said(drawn), "b"])
+
+
 def test_without_values_a_sentence_stands_there():
     assert svg(Chart("Batches", Axis("s"), Axis("n"), [Curve("none", [])])) == "<p>Batches: nothing was recorded.</p>"
