@@ -20,6 +20,7 @@ from calvaria.volume import Affine, BinaryVolume, Mask
 Ends = tuple[bool, bool]
 """A flag for an axis' lower end, and one for its upper end."""
 
+BEYOND: Ends = (True, True)
 CLIPPED = ((False, False),) * 3
 
 HALF = 0.5 + 1e-4
@@ -45,8 +46,17 @@ class GridAxis:
         """Whole cells centred on the occupied voxels and a margin on both sides, as far as the field of view reaches, or `beyond` it."""
         low, high = occupied.start * source_mm - margin_mm, occupied.stop * source_mm + margin_mm
         low, high = low if beyond[0] else max(low, 0.0), high if beyond[1] else min(high, source_count * source_mm)
-        count = max(ceil((high - low) / cell_mm - 1e-6), 1)
-        return cls(source_count, source_mm, count, (low + high - count * cell_mm) / 2, cell_mm)
+        return cls._between(low, high, source_count, source_mm, cell_mm)
+
+    @classmethod
+    def _between(cls, low_mm: float, high_mm: float, source_count: int, source_mm: float, cell_mm: float) -> "GridAxis":
+        count = max(ceil((high_mm - low_mm) / cell_mm - 1e-6), 1)
+        return cls(source_count, source_mm, count, (low_mm + high_mm - count * cell_mm) / 2, cell_mm)
+
+    def recut(self, cells: slice, cell_mm: float) -> "GridAxis":
+        """Cells of another size where some of these lie."""
+        low, high = (self.start_mm + place * self.cell_mm for place in (cells.start, cells.stop))
+        return self._between(low, high, self.source_count, self.source_mm, cell_mm)
 
     def overlaps(self) -> csr_array:
         """Share of each working cell that each source voxel covers, sparse [count, source_count]."""
@@ -106,9 +116,9 @@ class WorkingGrid:
         return cls._over(volume, bounding_box(volume.mask), spacing_mm, margin_mm, beyond)
 
     @classmethod
-    def filling(cls, volume: BinaryVolume, spacing_mm: float) -> "WorkingGrid":
-        """A grid over all of a canonical volume, occupied or not."""
-        return cls.within(volume, as_box(slice(0, count) for count in volume.shape), spacing_mm)
+    def filling(cls, volume: BinaryVolume, spacing_mm: float, margin_mm: float = 0.0, beyond: Sequence[Ends] = CLIPPED) -> "WorkingGrid":
+        """A grid over all of a canonical volume, occupied or not, and as far `beyond` as a margin reaches."""
+        return cls._over(volume, as_box(slice(0, count) for count in volume.shape), spacing_mm, margin_mm, beyond)
 
     @classmethod
     def within(cls, volume: BinaryVolume, box: Box, spacing_mm: float) -> "WorkingGrid":
@@ -127,6 +137,18 @@ class WorkingGrid:
         first_cell_mm = [axis.start_mm + (axis.cell_mm - axis.source_mm) / 2 for axis in (x, y, z)]
         affine[:3, 3] = volume.affine[:3, 3] + volume.direction @ first_cell_mm
         return cls((x, y, z), affine, spacing_mm)
+
+    def recut(self, box: Box, spacing_mm: float) -> "WorkingGrid":
+        """Cells of another size over a box of this grid's [x, y, z], a little more at most, evenly on both sides."""
+        x, y, z = (axis.recut(cells, spacing_mm) for axis, cells in zip(self.axes, box, strict=True))
+        first = [
+            (new.start_mm - old.start_mm + (new.cell_mm - old.cell_mm) / 2) / old.cell_mm
+            for new, old in zip((x, y, z), self.axes, strict=True)
+        ]
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ first
+        affine[:3, :3] *= spacing_mm / self.spacing_mm
+        return WorkingGrid((x, y, z), affine, spacing_mm)
 
     def above(self, volume: BinaryVolume) -> "WorkingGrid":
         """The same cells over another canonical volume of the same orientation."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from calvaria.geometry import to_canonical
+from calvaria.geometry import as_box, to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.volume import BinaryVolume
 from tests.orientations import ORIENTATIONS, blob, oblique, spacings, stored
@@ -168,3 +168,17 @@ def test_a_grid_refuses_arrays_of_another_shape():
         grid.coarsen(volume.mask[1:])
     with pytest.raises(ValueError, match="does not lie"):
         grid.refine(np.zeros((1, 1, 1), np.float32), 0.5)
+
+
+@given(cell=st.floats(0.5, 4.0), finer=st.floats(0.4, 3.0), seed=st.integers(0, 9))
+def test_cells_of_another_size_lie_where_those_of_a_box_do(cell, finer, seed):
+    volume = BinaryVolume.on_grid(blob(seed), (1.0, 1.5, 0.7))
+    grid = WorkingGrid.over(volume, cell, 3.0)
+    box = as_box(slice(count // 4, max(count // 2, count // 4 + 1)) for count in grid.shape)
+    cut = grid.recut(box, finer)
+    for new, old, cells in zip(cut.axes, grid.axes, box, strict=True):
+        low, high = (old.start_mm + place * cell for place in (cells.start, cells.stop))
+        assert low - finer / 2 <= new.start_mm <= low + 1e-5
+        assert new.start_mm + new.count * finer == pytest.approx(low + high - new.start_mm)
+    again = cut.above(volume)
+    assert [(axis.count, axis.start_mm) for axis in again.axes] == [(axis.count, pytest.approx(axis.start_mm)) for axis in cut.axes]

@@ -11,6 +11,7 @@ import torch
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.metrics import dice
+from calvaria.geometry import bounding_box
 from calvaria.io import read
 from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
@@ -100,9 +101,9 @@ def test_asked_both_ways_a_mirrored_volume_gets_the_mirrored_answer(predictor: P
 
 
 def test_a_volume_one_cell_thin_is_answered(predictor: Predictor) -> None:
-    both_ways = Predictor(predictor.network, predictor.task, replace(predictor.settings, mirrored=True))
-    mask = np.random.default_rng(1).random((4, 40, 40)) < 0.6
-    assert both_ways.prepare(thin := BinaryVolume.on_grid(mask, (1, 2, 2))).grid.shape[0] == 1
+    both_ways = Predictor(predictor.network, predictor.task, replace(predictor.settings, spacing_mm=0.0, mirrored=True))
+    mask = np.random.default_rng(1).random((1, 40, 40)) < 0.6
+    assert both_ways.prepare(thin := BinaryVolume.on_grid(mask, (2, 2, 2))).grid.shape[0] == 1
     assert both_ways.predict([thin])[0]["implant"].same_grid(thin)
 
 
@@ -201,6 +202,14 @@ def test_warming_up_takes_both_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_shipped_weights_complete_a_generated_skull_no_training_saw() -> None:
     check_implant(make_skull(11, 1.5))
+
+
+def test_however_closely_a_head_is_cropped_it_gets_the_same_implant() -> None:
+    head = cut_defect(make_skull(12, 2.0), 5).defective
+    shipped, tight = Predictor.load(model_folder("completion")), head.cropped(bounding_box(head.mask))
+    whole, cropped = (outputs["implant"] for outputs in shipped.predict([head, tight]))
+    assert whole.occupied > 500
+    assert len(occupied_places(whole) ^ occupied_places(cropped)) <= whole.occupied // 100
 
 
 @pytest.mark.shared

@@ -9,7 +9,6 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, bounding_box
-from calvaria.grid import WorkingGrid
 from calvaria.sampling import nearest, sampled
 from calvaria.tasks.hints import Hints, Opposite
 from calvaria.tasks.task import Cells, Prepared, Settings
@@ -64,11 +63,12 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     """
     reach = ceil(CONTEXT_MM / prepared.grid.spacing_mm)
     seen = ndimage.binary_dilation(around, ndimage.generate_binary_structure(3, 1), iterations=reach)
-    x, y, z = (axis.reach(cells) for axis, cells in zip(prepared.grid.axes, bounding_box(seen), strict=True))
+    reached = bounding_box(seen)
+    x, y, z = (axis.reach(cells) for axis, cells in zip(prepared.grid.axes, reached, strict=True))
     if not all(axis.stop for axis in (x, y, z)):
         return None
     part = prepared.canonical.volume.cropped((x, y, z))
-    grid = WorkingGrid.filling(part, settings.spacing_mm)
+    grid = prepared.grid.recut(reached, settings.spacing_mm).above(part)
     _check("spans", prod(grid.shape), MOST_CELLS)
     shares = grid.coarsen(part.mask)
     bone = shares > settings.occupied_share

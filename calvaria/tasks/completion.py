@@ -1,6 +1,7 @@
 """Completion: a defective skull in, the whole skull and the implant out."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil, prod
 
 import numpy as np
@@ -8,11 +9,12 @@ from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, bounding_box, none_of, to_canonical
-from calvaria.grid import WorkingGrid
+from calvaria.grid import BEYOND, WorkingGrid
+from calvaria.sampling import nearest
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import CloseUp, close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
-from calvaria.tasks.heads import unlike_heads
+from calvaria.tasks.heads import beside_head, unlike_heads
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import grown_by_ball, open_by_ball
 from calvaria.tasks.other_side import as_opposite, lacked
@@ -57,21 +59,27 @@ LOOK_CELLS = 2
 
 
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
-    """Lay a working grid over a volume.
+    """Lay a working grid over a volume, or over its head alone where pieces lie beside that.
 
     Raises CalvariaError EMPTY_MASK or FULL_MASK where there is no shape to work on, TOO_LARGE where there is more work than any
     head makes, however few bytes its file has.
     """
     check_mask(volume, SKULL)
     canonical = to_canonical(volume)
-    cell_mm = settings.spacing_mm or max(canonical.volume.spacing_mm)
-    grid = WorkingGrid.over(canonical.volume, cell_mm, settings.margin_mm)
+    grid = _grid_over(canonical.volume, settings)
+    cell_mm = grid.spacing_mm
     most_cells, most_sites = (MOST_CELLS, MOST_SITES) if settings.spacing_mm else (MOST_OWN_CELLS, MOST_OWN_SITES)
     if prod(grid.shape) > most_cells or max(grid.shape) > MOST_CELLS_ALONG:
-        spanned = " × ".join(f"{count * cell_mm:,.0f}" for count in grid.shape)
+        extents = zip(bounding_box(canonical.mask), canonical.volume.spacing_mm, strict=True)
+        spanned = " × ".join(f"{(axis.stop - axis.start) * mm:,.0f}" for axis, mm in extents)
         raise too_large(f"The mask spans {spanned} mm, more than a working grid of {cell_mm:g} mm may", SKULL)
     shares = grid.coarsen(canonical.mask)
     sites = shares > settings.occupied_share
+    beside = beside_head(sites)
+    if beside.any():
+        near = nearest(ndimage.maximum_filter(beside, 3), grid, canonical.volume)
+        head = volume.like(canonical.from_canonical(canonical.mask & ~near))
+        return replace(prepare(head, settings), volume=volume, answer=volume)
     prepared = Prepared(grid, shares, sites, shares[sites][:, None], volume, canonical, answer=volume)
     if prepared.occupied_cells == 0:
         raise CalvariaError(
@@ -85,6 +93,18 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     return prepared
 
 
+def _grid_over(volume: BinaryVolume, settings: Settings) -> WorkingGrid:
+    """Cells over the bone of a canonical volume and a margin around it, but not below: most scans end there, in training as well.
+
+    They lie alike however closely a file was cropped around a head, so that its answer does not depend on that; but cells as wide as the
+    volume's voxels are those voxels.
+    """
+    if not settings.spacing_mm:
+        return WorkingGrid.over(volume, max(volume.spacing_mm), settings.margin_mm)
+    bone = volume.cropped(bounding_box(volume.mask))
+    return WorkingGrid.filling(bone, settings.spacing_mm, settings.margin_mm, (BEYOND, BEYOND, (False, True))).above(volume)
+
+
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
     """The implant at the volume's own resolution, and the skull with it.
 
@@ -94,7 +114,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     would add away from the vault, or against the other side, is left out.
     """
     defective = prepared.canonical.mask
-    implant, completed = none_of(defective), defective.copy(order="K")
+    implant, completed = none_of(defective), to_canonical(prepared.volume).mask.copy(order="K")
     closeup = inferred.closeup
     if isinstance(closeup, CloseUp) and inferred.closer is not None:
         part, grid, field = closeup.box, closeup.grid, np.maximum(inferred.closer, closeup.plain)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from calvaria.cores import one_blas_thread
 from calvaria.geometry import Field
-from calvaria.grid import WorkingGrid
+from calvaria.grid import BEYOND, WorkingGrid
 from calvaria.sampling import placed, transformed
 from calvaria.tasks.task import Prepared
 from calvaria.vault.bent import Bent, bend
@@ -59,7 +59,7 @@ class Hints:
         """The hints of a skull. Time and memory are bounded as in `prepare`; a mask without a vault has no plates."""
         extent_mm = [count * prepared.grid.spacing_mm for count in prepared.grid.shape]
         cell_mm = max(CELL_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3))
-        grid = WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM)
+        grid = WorkingGrid.over(prepared.canonical.volume, cell_mm, MARGIN_MM, [BEYOND] * 3)
         share = cache(lambda: grid.coarsen(prepared.canonical.mask))
 
         def image() -> Bent:

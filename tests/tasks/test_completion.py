@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import bounding_box
+from calvaria.geometry import bounding_box, grown
 from calvaria.tasks import TASKS, Inferred, Settings
 from calvaria.tasks.clefts import NARROWEST_MM
 from calvaria.tasks.completion import MOST_SITES, OPENING_MM, clean, prepare
@@ -57,6 +57,16 @@ def test_right_probabilities_give_the_missing_piece_at_the_volumes_own_resolutio
     assert dice(implant, missing) > 0.9
     assert np.array_equal(completed, implant | defective.canonical.mask)
     assert not (implant & defective.canonical.mask).any()
+
+
+@pytest.mark.parametrize("margin", [0, 3, 40])
+def test_a_head_gets_the_same_cells_however_closely_it_is_cropped(margin: int) -> None:
+    roomy = BinaryVolume.on_grid(np.pad(ball_shell(32, 39), 40), SPACING_MM)
+    box = grown(bounding_box(roomy.mask), (margin,) * 3, roomy.shape)
+    expected, seen = prepare(roomy, SETTINGS), prepare(roomy.cropped(box), SETTINGS)
+    assert np.array_equal(seen.sites, expected.sites)
+    assert np.allclose(seen.features, expected.features, atol=1e-4)
+    assert np.allclose(seen.grid.affine, expected.grid.affine)
 
 
 def test_cells_may_be_the_volumes_own_voxels() -> None:

@@ -1,8 +1,11 @@
-"""Whether a volume is a head, and which end of it is up."""
+"""Whether a volume is a head, how it lies, and what lies beside it."""
+
+import re
 
 import numpy as np
 import pytest
 
+from calvaria.geometry import bounding_box
 from calvaria.synthetic import make_skull
 from calvaria.tasks import Settings
 from calvaria.tasks.completion import prepare
@@ -28,6 +31,40 @@ def test_a_head_is_one(head: BinaryVolume) -> None:
 def test_a_head_that_lies_upside_down_is_told(head: BinaryVolume, axes: tuple[int, ...]) -> None:
     """Where the array is turned and the header not."""
     assert "upside down" in (unlike_heads(prepared(head.like(np.flip(head.mask, axes)))) or "")
+
+
+@pytest.mark.parametrize("turned", [(0, 2), (2, 0), (1, 2), (2, 1)])
+def test_a_head_that_lies_on_its_side_its_face_or_its_back_is_told(head: BinaryVolume, turned: tuple[int, int]) -> None:
+    """A quarter turn, where the array is turned and the header not."""
+    said = unlike_heads(prepared(BinaryVolume.on_grid(np.rot90(head.mask, axes=turned), (2.0, 2.0, 2.0))))
+    assert re.search("on its side|on its face|upside down|spans", said or "")
+
+
+def test_a_head_that_looks_backwards_is_told(head: BinaryVolume) -> None:
+    assert "backwards" in (unlike_heads(prepared(head.like(head.mask[::-1, ::-1]))) or "")
+
+
+def with_holder(head: BinaryVolume, gap_mm: float) -> BinaryVolume:
+    """A head on a flat plate."""
+    mask = np.pad(head.mask, ((0, 0), (0, 30), (0, 0)))
+    behind = bounding_box(head.mask)[1].stop + round(gap_mm / 2)
+    mask[10:-10, behind : behind + 3] = True
+    return BinaryVolume(mask, head.affine)
+
+
+def test_a_head_holder_is_no_part_of_the_head(head: BinaryVolume) -> None:
+    held, alone = prepared(with_holder(head, 12.0)), prepared(head)
+    assert np.array_equal(held.sites, alone.sites)
+    assert np.array_equal(held.features, alone.features)
+    assert "beside the head" in (unlike_heads(held) or "")
+
+
+def test_a_piece_below_the_head_is(head: BinaryVolume) -> None:
+    """Such as a jaw, or a neck."""
+    mask = head.mask.copy()
+    z = bounding_box(mask)[2]
+    mask[:, :, z.start + 10 : z.start + 14] = False
+    assert prepared(head.like(mask)).canonical.volume.occupied == mask.sum()
 
 
 def test_a_header_that_says_so_turns_it_back(head: BinaryVolume) -> None:
