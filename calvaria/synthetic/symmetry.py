@@ -7,12 +7,11 @@ A ninth, an average of many, has 0.06 mm. What is drawn here, and in `moulding` 
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from calvaria.geometry import Field, to_canonical
 from calvaria.grid import WorkingGrid
-from calvaria.sampling import nearest, placed, transformed
+from calvaria.sampling import nearest, placed, sampled, transformed
 from calvaria.synthetic.chance import Part, generator
 from calvaria.vault.mirrored import fit_mirror, in_patient, normal_of
 from calvaria.volume import Affine, BinaryVolume, Mask
@@ -41,12 +40,11 @@ def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
     share = grid.coarsen(volume.mask)
     mirror = in_patient(fit_mirror(share, CELL_MM, POINTS), grid.affine)
     outwards = normal_of(mirror[:3, :3]) * rng.choice([-1, 1])  # from the side that stays to the other
-    shift = _bending(grid, rng)
-    to_cells, to_voxels = (np.asarray(np.linalg.inv(each.affine), np.float64) for each in (grid, volume))
+    shift = [sampled(along, grid, volume) for along in _bending(grid, rng)]
+    to_voxels = np.asarray(np.linalg.inv(volume.affine), np.float64)
     bone, made = volume.mask.astype(np.float32), np.zeros_like(volume.mask)
     for index, places in placed(nearest(_near(share, grid, mirror), grid, volume), volume.affine):
-        cells = transformed(to_cells[:3, :3], to_cells[:3, 3], places)
-        places = places + [ndimage.map_coordinates(each, cells, order=1, mode="nearest", prefilter=False) for each in shift]
+        places += [along[index] for along in shift]
         opposite = transformed(mirror[:3, :3], mirror[:3, 3], places)
         source = np.where(outwards @ (places - opposite) > 0, opposite, places)
         voxels = transformed(to_voxels[:3, :3], to_voxels[:3, 3], source)
@@ -54,7 +52,7 @@ def symmetrise(skull: BinaryVolume, seed: int) -> BinaryVolume:
     return skull.like(canonical.from_canonical(made))
 
 
-def _bending(grid: WorkingGrid, rng: np.random.Generator) -> NDArray[np.float64]:
+def _bending(grid: WorkingGrid, rng: np.random.Generator) -> Field:
     """How far to look from every cell of a grid, patient mm [3, x, y, z]: sums of waves."""
     at = transformed(grid.affine[:3, :3], grid.affine[:3, 3], np.indices(grid.shape, np.float64).reshape(3, -1))
     size = rng.uniform(*BENT_MM) * np.sqrt(2 / WAVES)
@@ -64,7 +62,7 @@ def _bending(grid: WorkingGrid, rng: np.random.Generator) -> NDArray[np.float64]
             way = rng.standard_normal(3)
             way *= 2 * np.pi / rng.uniform(*WAVELENGTH_MM) / np.linalg.norm(way)
             along += size * np.cos(way @ at + rng.uniform(0, 2 * np.pi))
-    return shift.reshape(3, *grid.shape)
+    return shift.reshape(3, *grid.shape).astype(np.float32)
 
 
 def _near(share: Field, grid: WorkingGrid, mirror: Affine) -> Mask:
