@@ -37,7 +37,6 @@ class DataConfig:
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
     bodies   share of masks of no organ among those whose mistakes are drawn
     segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
-    mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
     cases   a folder of defective skulls, or for refinement of rough masks, with their truths, in any layout of `calvaria.datasets`: they
             are learned from, and nothing is generated. A tenth of the heads is kept for validation
     anew    share of the examples of such a folder that get a new defect, or mistakes, instead of their own: a network may learn a few by
@@ -56,7 +55,6 @@ class DataConfig:
     without: tuple[str, ...] = ()
     often: tuple[str, ...] = ()
     distinct: int = 0
-    mirrored: bool = True
     segmented: float = 0.0
     bodies: float = 0.25
     cases: str = ""

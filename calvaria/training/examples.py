@@ -35,7 +35,8 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
     examples = Examples(draw(config, training_source(config, folder), first), config.seed, count)
     if not config.data.distinct:
         return examples
-    return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first), config.data.mirrored)
+    kept = folder / _examples_name(config, first)
+    return KeptExamples(examples, count, config.data.distinct, kept, by_turns=LESSONS[config.task].mirrorable)
 
 
 def _examples_name(config: TrainConfig, first: Path | None) -> str:

@@ -32,6 +32,7 @@ class Lesson:
     second    those of its second network, which learns from the first's answers; 0: it has none
     reads     what of `DataConfig` it heeds, beside what every task does
     skulls    whether it learns from skulls, which are made beforehand
+    mirrorable  whether left may be taken for right: heads may be mirrored, hearts lie on the left
     made_by   (data) -> version of what is generated to learn from, so that no other's is taken for it
     given     how it learns from a folder of the users' own
     learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
@@ -44,22 +45,27 @@ class Lesson:
     reads: frozenset[str]
     second: int = 0
     skulls: bool = True
+    mirrorable: bool = True
     made_by: Callable[[DataConfig], object] = lambda data: GENERATOR
     given: Given = GIVEN_SKULLS
     learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
 
     def check(self, config: TrainConfig) -> None:
-        """CalvariaError BAD_OPTION where the network has other inputs than the task's, or `data` says what the task does not heed."""
+        """CalvariaError BAD_OPTION where the network has other inputs than the task's, is to be asked about mirror images that the task
+        knows nothing of, or where `data` says what the task does not heed.
+        """
         inputs = (self.second,) if config.second else self.inputs
         if config.network.inputs not in inputs:
             said = " or ".join(map(str, inputs))
             raise bad_option(f"This network of {config.task} has {said} inputs, not {config.network.inputs}. Change inputs in [network].")
+        if config.settings.mirrored and not self.mirrorable:
+            raise bad_option(f"{config.task} tells left from right: leave mirrored out of [settings].")
         changed = (field.name for field in fields(DataConfig) if getattr(config.data, field.name) != field.default)
         if unread := [name for name in changed if name not in self.reads | READ_BY_ALL]:
             raise bad_option(f"{config.task} does not heed {', '.join(unread)}. Leave that out of [data].")
 
 
-READ_BY_ALL = frozenset({"skulls", "finer", "stretch", "distinct", "mirrored", "cases"})
+READ_BY_ALL = frozenset({"skulls", "finer", "stretch", "distinct", "cases"})
 """What of `DataConfig` every task heeds; how far to stretch, refinement only where masks are the users' own."""
 
 
@@ -110,6 +116,7 @@ LESSONS = {
         inputs=(refinement.INPUTS,),
         reads=frozenset({"segmented", "bodies", "anew"}),
         skulls=False,
+        mirrorable=False,
         made_by=_mistakes_by,
         given=GIVEN_MASKS,
         learnable=refinement.prepare,

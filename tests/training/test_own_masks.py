@@ -56,7 +56,7 @@ def config(folder: Path, **data: float) -> TrainConfig:
         seed=3,
         network=NetworkConfig((4,) * 7, grows=False, inputs=INPUTS),
         settings=SETTINGS,
-        data=replace(DataConfig(skulls=0, mirrored=False, cases=str(folder)), **data),
+        data=replace(DataConfig(skulls=0, cases=str(folder)), **data),
         optimizer=OptimizerConfig(steps=12, batch=1, warmup=1, learning_rate=0.02),
         validate_every=6,
         validation_skulls=1,
@@ -103,7 +103,7 @@ def test_a_run_learns_from_them(folder: Path, tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "own.toml").write_text(
         'task = "refinement"\nseed = 1\nvalidate_every = 2\nvalidation_skulls = 1\n'
         f"network = {{channels = [4, 4, 4, 4, 4, 4, 4], inputs = {INPUTS}, grows = false}}\n"
-        "settings = {spacing_mm = 2.5, occupied_share = 0.01}\ndata = {skulls = 0, mirrored = false}\n"
+        "settings = {spacing_mm = 2.5, occupied_share = 0.01}\ndata = {skulls = 0}\n"
         "optimizer = {steps = 2, batch = 1, warmup = 1}\n"
     )
     run("refinement", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calvaria.errors import CalvariaError
 from calvaria.networks import NetworkConfig
 from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.seeds import CHESTS, TRAINING
@@ -27,7 +28,7 @@ CONFIG = TrainConfig(
     seed=3,
     network=NetworkConfig((4,) * 7, grows=False, inputs=INPUTS),
     settings=Settings(spacing_mm=2.5, occupied_share=0.01),
-    data=DataConfig(skulls=40, mirrored=False),
+    data=DataConfig(skulls=40),
     optimizer=OptimizerConfig(steps=10, batch=1, warmup=1, learning_rate=0.02),
     validate_every=4,
     validation_skulls=1,
@@ -138,7 +139,7 @@ def test_an_example_is_a_function_of_its_number(made: list[Example], tmp_path: P
 
 
 def test_kept_examples_come_again_as_they_are(made: list[Example], tmp_path: Path) -> None:
-    """Hearts lie on the left."""
+    """Not mirrored: hearts lie on the left."""
     kept = training_examples(replace(CONFIG, data=replace(CONFIG.data, distinct=1)), tmp_path / "kept")
     assert same(kept[0], kept[1])
     assert np.array_equal(kept[1].sites, made[0].sites)
@@ -157,6 +158,12 @@ def test_what_another_dense_network_mistook_is_another_run_and_other_kept_exampl
     assert known["one", 0.0] == known["another", 0.0]
     assert not set(known["one", 0.5]) & set(known["another", 0.5])
     assert known["one", 0.0][0] == (CHESTS, None)
+
+
+def test_no_mirror_image_is_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(CalvariaError, match=r"refinement tells left from right: leave mirrored out of \[settings\]"):
+        fit(replace(CONFIG, settings=replace(CONFIG.settings, mirrored=True)), tmp_path / "run")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

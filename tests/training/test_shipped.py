@@ -61,10 +61,3 @@ def test_values_that_cannot_be_are_refused_by_name(written: str, instead: str, n
     (tmp_path / "train.toml").write_text(text.replace(written, instead))
     with pytest.raises(ValueError, match=f"{named} cannot be"):
         TrainConfig.read(tmp_path / "train.toml")
-
-
-@pytest.mark.parametrize("path", sorted((MODELS / "refinement").glob("*.toml")), ids=lambda path: path.name)
-def test_refinement_learns_from_no_mirrored_chest(path: Path) -> None:
-    """A place is told from the left."""
-    data = TrainConfig.read(path).data
-    assert not (data.distinct and data.mirrored)
