@@ -15,8 +15,8 @@ from calvaria.training.completion import CHANGES, draw_completion
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.given import GIVEN_MASKS, GIVEN_SKULLS, Given
-from calvaria.training.refinement import draw_refinement
-from calvaria.training.skulls import Source
+from calvaria.training.refinement import draw_refinement, generated_masks
+from calvaria.training.skulls import Source, generated_skulls
 from calvaria.training.super_resolution import draw_super_resolution
 from calvaria.volume import BinaryVolume
 
@@ -31,8 +31,9 @@ class Lesson:
     inputs    numbers that may come with every site of its network, or its first
     second    those of its second network, which learns from the first's answers; 0: it has none
     reads     what of `DataConfig` it heeds, beside what every task does
-    skulls    whether it learns from skulls, which are made beforehand
     mirrorable  whether left may be taken for right: heads may be mirrored, hearts lie on the left
+    generated (configuration, folder of the run, seeds, how far each axis is stretched at most) -> what draws what it learns from; by
+              default skulls, which are made beforehand
     made_by   (data) -> version of what is generated to learn from, so that no other's is taken for it
     given     how it learns from a folder of the users' own
     learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
@@ -44,8 +45,8 @@ class Lesson:
     inputs: tuple[int, ...]
     reads: frozenset[str]
     second: int = 0
-    skulls: bool = True
     mirrorable: bool = True
+    generated: Callable[[TrainConfig, Path, range, float], Source] = generated_skulls
     made_by: Callable[[DataConfig], object] = lambda data: GENERATOR
     given: Given = GIVEN_SKULLS
     learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
@@ -115,8 +116,8 @@ LESSONS = {
         "error mended",
         inputs=(refinement.INPUTS,),
         reads=frozenset({"segmented", "bodies", "anew"}),
-        skulls=False,
         mirrorable=False,
+        generated=generated_masks,
         made_by=_mistakes_by,
         given=GIVEN_MASKS,
         learnable=refinement.prepare,

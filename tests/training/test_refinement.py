@@ -17,9 +17,10 @@ from calvaria.tasks.refinement import INPUTS, SCANNED, prepare
 from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.examples import training_examples
+from calvaria.training.examples import training_examples, training_source
 from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
+from calvaria.training.run import _skulls
 from calvaria.weights import load_weights
 from tests.training.example_cells import same, shares_of
 
@@ -92,6 +93,16 @@ def test_a_network_is_given_what_it_is_asked_when_served_and_wants_the_truth(of_
         assert not is_right(example)
     assert {(drawn, imaged) for drawn, imaged, _ in seen} == {(a, b) for a in (True, False) for b in (True, False)}
     assert len({name for _, _, name in seen}) > 2
+
+
+def test_masks_need_no_skulls(tmp_path: Path) -> None:
+    """Nor a size of their voxels: smallest cells of 0 mm are as wide as the mask's voxels."""
+    own_voxels = replace(CONFIG, settings=replace(CONFIG.settings, spacing_mm=0.0))
+    case = training_source(own_voxels, tmp_path / "run")(np.random.default_rng(0))
+    assert isinstance(case, RefinementCase)
+    count, making, _ = _skulls(own_voxels, tmp_path / "run", None)
+    assert (count, list(making)) == (0, [])
+    assert not any(tmp_path.iterdir())
 
 
 def test_mistakes_are_of_one_kind_where_only_one_is_wanted(tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ from calvaria.tasks.closeup import INPUTS
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, save
 from calvaria.training.config import OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
+from calvaria.training.examples import training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
 from calvaria.training.lessons import LESSONS
+from calvaria.training.skulls import store
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 from tests.training.small_run import CONFIG, GRADED, LOOK_AGAIN
