@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -67,7 +67,7 @@ class DataConfig:
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
         if set(self.without) >= set(DEFECT_KINDS):
             raise ValueError("without names every kind of defect: there would be none to learn from")
-        shares = ("intact", "cleft", "mould", "openings", "sinuses", "symmetric", "segmented", "bodies", "anew")
+        shares = [field.name for field in fields(self) if field.type is float and field.name not in ("finer", "stretch")]
         _check_range(0, 1, **{name: getattr(self, name) for name in shares})
         _check_range(0, 0.5, stretch=self.stretch)
         _check_range(0, skulls=self.skulls, distinct=self.distinct)

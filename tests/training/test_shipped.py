@@ -26,6 +26,12 @@ def test_whatever_can_be_said_of_data_some_task_heeds() -> None:
     assert READ_BY_ALL.union(*(lesson.reads for lesson in LESSONS.values())) == {field.name for field in fields(DataConfig)}
 
 
+@pytest.mark.parametrize("name", [field.name for field in fields(DataConfig) if isinstance(field.default, float) and field.name != "finer"])
+def test_a_share_of_data_is_at_most_all_of_it(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} cannot be 1.5; it is from 0 to "):
+        DataConfig(skulls=1, **{name: 1.5})
+
+
 @pytest.mark.parametrize(
     ("written", "instead", "named"),
     [
