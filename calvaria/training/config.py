@@ -36,7 +36,7 @@ class DataConfig:
     often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
     bodies   share of masks of no organ among those whose mistakes are drawn
-    segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
+    segmented  share of all examples whose mistakes are a dense network's (`calvaria.segmenter`), of one of its organs, and not drawn
     cases   a folder of defective skulls, or for refinement of rough masks, with their truths, in any layout of `calvaria.datasets`: they
             are learned from, and nothing is generated. A tenth of the heads is kept for validation
     anew    share of the examples of such a folder that get a new defect, or mistakes, instead of their own: a network may learn a few by
