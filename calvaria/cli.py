@@ -31,6 +31,9 @@ def _available(device: str) -> str:
     return device
 
 
+TASKS = "completion, super-resolution or refinement"
+"""Those of `calvaria.tasks`, which is imported only when it is needed."""
+
 Models = Annotated[Path | None, typer.Option(help="Folder with a folder per task that holds its weights.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:0 and so on.", callback=_available)]
 Engine = Annotated[str, typer.Option(help="What computes: auto, native, reference or minkowski.")]
@@ -59,7 +62,7 @@ def _logging(
 
 @app.command()
 def predict(
-    task: Annotated[str, typer.Argument(help="What to do: completion, super-resolution or refinement.")],
+    task: Annotated[str, typer.Argument(help=f"What to do: {TASKS}.")],
     volume: Annotated[Path, typer.Argument(help="A binary volume: .nrrd, .nii or .nii.gz; or a folder of them.")],
     out: Annotated[
         Path,
@@ -110,7 +113,7 @@ def predict(
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Argument(help="What to learn: completion, super-resolution or refinement.")],
+    task: Annotated[str, typer.Argument(help=f"What to learn: {TASKS}.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the weights; a run found there is continued.")],
     config: Annotated[
         Path | None,
@@ -219,7 +222,7 @@ def demo(
 
 @app.command()
 def evaluate(
-    task: Annotated[str, typer.Argument(help="What to score: completion, super-resolution or refinement.")] = "completion",
+    task: Annotated[str, typer.Argument(help=f"What to score: {TASKS}.")] = "completion",
     whole: Annotated[Path | None, typer.Option(help="Whole skull, or organ, or folder of them, to make cases of.")] = None,
     cases_from: Annotated[Path | None, typer.Option(help="Folder of defective skulls, or rough masks, with their truths.")] = None,
     intact: Annotated[bool, typer.Option("--intact", help="Leave skulls and organs as they are, and see what is changed.")] = False,

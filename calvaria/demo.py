@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from calvaria.console import Report, read_volume
-from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.datasets import Pair
+from calvaria.errors import bad_option
 from calvaria.evaluation.cases import cut, turn
 from calvaria.evaluation.defects import TEST_KINDS
 from calvaria.evaluation.implants import score
@@ -17,7 +18,7 @@ from calvaria.picture import render_implant
 from calvaria.server.server import Server
 from calvaria.showcase import EXHIBITS, both_ways, show
 from calvaria.synthetic import make_skull
-from calvaria.volume import SAME_PLACE_MM, BinaryVolume
+from calvaria.volume import BinaryVolume
 
 MODEL = "completion"
 OUTPUTS = "completed", "implant"
@@ -69,24 +70,18 @@ def load_case(volume: Path | None, truth: Path | None, seed: int | None) -> Demo
     if volume is None:
         skull = make_skull(GENERATED_SEED, GENERATED_SPACING_MM)
         return _cut(skull, GENERATED_CUT if seed is None else seed, "Generated skull, defect")
+    if truth:
+        return DemoCase(*Pair(volume.name, volume.name, "", volume, implant=truth).read(), volume.name)
     given = read_volume(volume)
     if seed is not None:
         return _cut(given, seed, f"{volume.name}, defect cut with seed {seed}")
-    return DemoCase(given, load_truth(truth, given) if truth else None, volume.name)
+    return DemoCase(given, None, volume.name)
 
 
 def _cut(skull: BinaryVolume, seed: int, title: str) -> DemoCase:
     kind = turn(seed, TEST_KINDS)
     case = cut(skull, seed, kind)
     return DemoCase(case.given, case.truth, f"{title}: {kind}")
-
-
-def load_truth(path: Path, defective: BinaryVolume) -> BinaryVolume:
-    """The true implant from its own file or from the whole skull's: what either adds to the defective skull."""
-    truth = read_volume(path)
-    if not truth.same_grid(defective, SAME_PLACE_MM):
-        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"{path} does not lie on the volume's grid. Resample one onto the other.")
-    return defective.like(truth.mask & ~defective.mask)
 
 
 def write_results(case: DemoCase, outputs: Mapping[str, BinaryVolume], out: Path, report: Report) -> None:

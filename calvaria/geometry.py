@@ -9,7 +9,7 @@ from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from calvaria.volume import Affine, BinaryVolume, Mask
 
@@ -73,6 +73,26 @@ def to_canonical(volume: BinaryVolume) -> Canonical:
     turned[:3, 3] = np.round(affine[:3, 3] + columns @ far_end, _ORIGIN_DECIMALS)
     flips = bool(backward[0]), bool(backward[1]), bool(backward[2])
     return Canonical(mask.transpose(axes)[_reversing(flips)], turned + 0.0, axes, flips)  # + 0.0 turns -0.0 into 0.0
+
+
+def regridded(affine: Affine, steps: ArrayLike, start: ArrayLike = 0.0) -> Affine:
+    """Index to LPS mm [4, 4] of voxels `steps` times as large along each axis of a grid, the first of which begins `start` voxels from the
+    edge of the grid's first.
+    """
+    larger, times = affine.copy(), np.asarray(steps, np.float64)
+    larger[:3, :3] *= times
+    larger[:3, 3] += affine[:3, :3] @ (np.asarray(start) + (times - 1) / 2)
+    return larger
+
+
+def laid(volume: BinaryVolume, cell_mm: ArrayLike, start_mm: ArrayLike) -> Affine:
+    """Index to LPS mm [4, 4] of cells of `cell_mm` along the axes of a volume, the first of which begins `start_mm` from the edge of its
+    field of view. Their edges are as given, where `regridded` would round them.
+    """
+    affine, edges_mm = np.eye(4), np.asarray(cell_mm)
+    affine[:3, :3] = volume.direction * edges_mm
+    affine[:3, 3] = volume.affine[:3, 3] + volume.direction @ (np.asarray(start_mm) + (edges_mm - volume.spacing_mm) / 2)
+    return affine
 
 
 def bounding_box(mask: Mask) -> Box:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from calvaria.geometry import Box, Field, as_box, bounding_box, memory_order
+from calvaria.geometry import Box, Field, as_box, bounding_box, laid, memory_order
 from calvaria.volume import Affine, BinaryVolume, Mask
 
 Ends = tuple[bool, bool]
@@ -132,10 +132,7 @@ class WorkingGrid:
             GridAxis.over(occupied, count, mm, spacing_mm, margin_mm, ends)
             for occupied, count, mm, ends in zip(box, volume.shape, source_mm, beyond, strict=True)
         )
-        affine = np.eye(4)
-        affine[:3, :3] = volume.direction * spacing_mm
-        first_cell_mm = [axis.start_mm + (axis.cell_mm - axis.source_mm) / 2 for axis in (x, y, z)]
-        affine[:3, 3] = volume.affine[:3, 3] + volume.direction @ first_cell_mm
+        affine = laid(volume, spacing_mm, [axis.start_mm for axis in (x, y, z)])
         return cls((x, y, z), affine, spacing_mm)
 
     def recut(self, box: Box, spacing_mm: float) -> "WorkingGrid":

@@ -107,7 +107,7 @@ def render(scene: Scene, camera: Camera, width: int, height: int) -> View:
     """Look at a scene."""
     reach = float(np.linalg.norm(scene.solid.shape))
     origins = camera.origins(width, height, reach)
-    depths = _cast(scene, origins, -camera.toward, 2 * reach)
+    depths = _cast(scene, origins, -camera.toward)
     hit = np.isfinite(depths)
     points = origins[hit] - depths[hit, None] * camera.toward
     normals = _normals(scene.slope, points, camera.toward)
@@ -119,7 +119,7 @@ def render(scene: Scene, camera: Camera, width: int, height: int) -> View:
     return View(hit.reshape(shape), paint.reshape(shape), light.reshape(shape))
 
 
-def _cast(scene: Scene, origins: Points, along: Vector, farthest: float) -> Field:
+def _cast(scene: Scene, origins: Points, along: Vector) -> Field:
     """Depth of the first surface on each ray; infinite where there is none. Empty space is crossed in strides."""
     depths = np.full(len(origins), np.inf, np.float32)
     enter, leave = _span_in_box(origins, along, scene.solid.shape)

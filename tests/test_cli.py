@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from calvaria import cli
 from calvaria.cli import main
 from calvaria.client import Answer, Report
 from calvaria.io import decode, encode, read, write
@@ -18,6 +19,11 @@ from calvaria.predictor import Predictor
 from calvaria.tasks import TASKS, Settings
 from calvaria.volume import BinaryVolume
 from calvaria.weights import WEIGHTS, save_weights, weights_sha256
+
+
+def test_help_names_every_task() -> None:
+    *names, last = TASKS
+    assert f"{', '.join(names)} or {last}" == cli.TASKS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calvaria.geometry import bounding_box, none_of, to_canonical
+from calvaria.geometry import bounding_box, laid, none_of, regridded, to_canonical
 from calvaria.volume import BinaryVolume
 from tests.orientations import ORIENTATIONS, oblique, spacings, stored, turns
 
@@ -74,3 +74,18 @@ def test_nothing_of_a_mask_lies_in_memory_as_the_mask_does(order: tuple[int, int
     empty, expected = none_of(mask), np.zeros_like(mask)
     assert (empty.shape, empty.strides, empty.dtype) == (expected.shape, expected.strides, expected.dtype)
     assert not empty.any()
+
+
+@given(
+    turn=turns,
+    spacing=spacings,
+    steps=st.tuples(*[st.floats(0.2, 8)] * 3),
+    start=st.tuples(*[st.floats(-3, 3)] * 3),
+)
+def test_other_voxels_lie_edge_by_edge_where_they_begin_and_end(turn, spacing, steps, start):
+    volume = oblique(spacing, turn)
+    edges_mm, start_mm = np.multiply(steps, volume.spacing_mm), np.multiply(start, volume.spacing_mm)
+    for affine in (regridded(volume.affine, steps, start), laid(volume, edges_mm, start_mm)):
+        for number in (0, 1, 7):
+            edge = volume.affine[:3, :3] @ (np.array(start) + number * np.array(steps) - 0.5) + volume.affine[:3, 3]
+            np.testing.assert_allclose(affine[:3, :3] @ np.full(3, number - 0.5) + affine[:3, 3], edge, atol=1e-9)

@@ -96,6 +96,8 @@ def evaluate(
     assessment = ASSESSMENTS[task]
     test = wanted.test(assessment)
     predictor = Predictor.load(folder, device=device, engine=engine)
+    if wanted.working and not predictor.settings.spacing_mm:
+        raise bad_option("These weights have cells as wide as a volume's voxels (spacing_mm = 0): leave out --working.")
     planned = wanted.planned(assessment)
     if wanted.working and test.coarsened:
         planned = [test.coarsened(case, predictor.settings.spacing_mm) for case in planned]

@@ -62,8 +62,8 @@ class Pair:
         return defective, defective.like(whole_or_piece.mask & ~defective.mask)
 
 
-def pairs(folder: Path | str, suffixes: Sequence[str] = VOLUMES) -> list[Pair]:
-    """The cases of a folder in any layout of `LOOKED_FOR`, by name; no file is opened. `suffixes`: of which files.
+def pairs(folder: Path | str) -> list[Pair]:
+    """The cases of a folder in any layout of `LOOKED_FOR`, by name; no file is opened.
 
     BAD_OPTION for a folder in none of them, naming a folder inside that is in one, and for one that holds the same heads at several
     resolutions.
@@ -72,16 +72,17 @@ def pairs(folder: Path | str, suffixes: Sequence[str] = VOLUMES) -> list[Pair]:
     if settings.exists() and '"resolutions"' in settings.read_text(errors="replace"):  # what `calvaria prepare` made
         within = ", ".join(str(each) for each in folders(Path(folder)))
         raise bad_option(f"{folder} holds heads in a folder for each resolution. Choose one of: {within}.")
-    found = cases_in(Path(folder), suffixes)
+    found = cases_in(Path(folder), VOLUMES)
     if found:
         return found
-    inside = [path for path in folders(Path(folder)) if cases_in(path, suffixes)]
+    inside = [path for path in folders(Path(folder)) if cases_in(path, VOLUMES)]
     hint = f" Inside it, these are: {', '.join(map(str, inside))}." if inside else ""
     raise bad_option(f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
 
 
 def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
-    """As `pairs`, but none where the folder is in no known layout; pairs beside its folders are cases, too.
+    """As `pairs`, of files that end in one of `suffixes`, but none where the folder is in no known layout; pairs beside its folders are
+    cases, too.
 
     BAD_OPTION where two files or folders of one role compete, or two cases have one name.
     """

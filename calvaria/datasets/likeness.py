@@ -7,7 +7,6 @@ Shown by `python tools/likeness.py FILE`, and drawn with `--picture OUT.png`.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
@@ -18,6 +17,7 @@ from calvaria.datasets.stats import STRIDES, sites_by_stride
 from calvaria.geometry import to_canonical
 from calvaria.grid import WorkingGrid
 from calvaria.synthetic.vault_map import VaultMap
+from calvaria.tasks.components import components
 from calvaria.vault.bent import ALIKE, bend, surface
 from calvaria.vault.cavity import direction
 from calvaria.vault.mirrored import Reflection, between, fit_mirror, in_patient, normal_of
@@ -143,7 +143,7 @@ def _extent(skull: BinaryVolume) -> dict[str, float]:
     upper = places[(places[:, 2] < top - 15) & (places[:, 2] > top - 75)]
     width, length = np.ptp(np.percentile(upper if len(upper) else places, [0.2, 99.8], axis=0)[:, :2], axis=0)
     lowest = skull.mask[:, :, voxels[:, 2].min()]
-    pieces = cc3d.statistics(cc3d.connected_components(skull.mask, connectivity=26))["voxel_counts"][1:]
+    pieces = components(skull.mask)[1][1:]
     return {
         "length of the brain case, mm": float(length),
         "width over length": float(width / length),

@@ -53,29 +53,18 @@ class Grid:
 
     @classmethod
     def cube(cls, box: Extent, cells: int) -> "Grid":
-        """`cells`³ isotropic voxels: a cube about a box, with MARGIN on each side of its longest."""
-        low, high = box
-        width = float((high - low).max()) / (1 - 2 * MARGIN)
-        return cls._placed((low + high) / 2, width / cells, (cells, cells, cells))
+        """`cells`³ isotropic voxels: a cube about a box, with MARGIN on each side of its longest.
 
-    @classmethod
-    def at_spacing(cls, box: Extent, spacing_mm: float, margin_mm: float = 5.0) -> "Grid":
-        """Isotropic voxels of `spacing_mm` about a box, with at least `margin_mm` of air on each side."""
+        CalvariaError TOO_LARGE for fewer than one, or more than are made.
+        """
+        if cells < 1 or cells**3 > DEFAULT_MAX_VOXELS:
+            message = f"A grid of {cells}³ voxels was asked for; from 1 to {DEFAULT_MAX_VOXELS:,} are made. Choose another size."
+            raise CalvariaError(ErrorCode.TOO_LARGE, message)
         low, high = box
-        x, y, z = (int(count) for count in np.ceil((high - low + 2 * margin_mm) / spacing_mm))
-        return cls._placed((low + high) / 2, spacing_mm, (x, y, z))
-
-    @classmethod
-    def _placed(cls, centre_mm: NDArray[np.float64], spacing_mm: float, shape: tuple[int, int, int]) -> "Grid":
-        if min(shape) < 1 or int(np.prod(shape, dtype=np.float64)) > DEFAULT_MAX_VOXELS:
-            raise CalvariaError(
-                ErrorCode.TOO_LARGE,
-                f"A grid of {' × '.join(map(str, shape))} voxels of {spacing_mm:g} mm was asked for; "
-                f"from 1 to {DEFAULT_MAX_VOXELS:,} are made. Choose another size or spacing.",
-            )
+        spacing_mm = float((high - low).max()) / (1 - 2 * MARGIN) / cells
         affine = np.diag([spacing_mm] * 3 + [1.0])
-        affine[:3, 3] = centre_mm - (np.array(shape) - 1) / 2 * spacing_mm
-        return cls(shape, affine)
+        affine[:3, 3] = (low + high) / 2 - (cells - 1) / 2 * spacing_mm
+        return cls((cells, cells, cells), affine)
 
 
 def read_mesh(path: Path | str) -> Mesh:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import bad_option
-from calvaria.geometry import to_canonical
+from calvaria.geometry import regridded, to_canonical
 from calvaria.grid import HALF, GridAxis, shares
-from calvaria.volume import Affine, BinaryVolume, Mask
+from calvaria.volume import BinaryVolume, Mask
 
 RESOLUTIONS = (64, 128, 256, 512)
 """Voxels across an axial slice, as in Li et al., Scientific Reports 13 (2023), doi 10.1038/s41598-023-47437-6."""
@@ -54,7 +54,7 @@ def resampled(volume: BinaryVolume, counts: Counts, rule: str = "nearest") -> Bi
     One anatomy gives one answer, however its file orders or flips the axes. BAD_OPTION for another rule.
     """
     check_rule(rule)
-    affine = _affine(volume, counts)
+    affine = regridded(volume.affine, np.array(volume.shape) / counts)
     if rule == "share":
         sizes = zip(volume.shape, volume.spacing_mm, counts, strict=True)
         axes = [GridAxis(count, mm, wanted, 0.0, count * mm / wanted) for count, mm, wanted in sizes]
@@ -90,12 +90,3 @@ def _any(mask: Mask, counts: Counts) -> Mask:
         padded = np.pad(mask, [(0, int(each == axis)) for each in range(3)])  # so that every range ends before the last index
         mask = np.logical_or.reduceat(padded, ranges.reshape(-1), axis)[(slice(None),) * axis + (slice(None, None, 2),)]
     return mask
-
-
-def _affine(volume: BinaryVolume, counts: Counts) -> Affine:
-    """Index to LPS mm of `counts` voxels over the same field of view."""
-    steps = np.array(volume.shape) / counts
-    affine = volume.affine.copy()
-    affine[:3, :3] *= steps
-    affine[:3, 3] += volume.affine[:3, :3] @ ((steps - 1) / 2)
-    return affine

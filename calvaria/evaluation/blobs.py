@@ -42,14 +42,14 @@ class Blob:
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
+class Nodes:
     """Nodes STEP_MM apart in a cube about a centre."""
 
     origin_mm: Points
     count: int
 
     @classmethod
-    def around(cls, centre_mm: Points, reach_mm: float) -> "Lattice":
+    def around(cls, centre_mm: Points, reach_mm: float) -> "Nodes":
         half = int(np.ceil((reach_mm + MARGIN_MM) / STEP_MM))
         return cls(centre_mm - half * STEP_MM, 2 * half + 1)
 
@@ -62,12 +62,12 @@ class Lattice:
 def fused_spheres(centres_mm: Points, radii_mm: Points, bend_mm: float, rng: np.random.Generator) -> Blob:
     """The union of spheres, opened, and warped by `bend_mm` (standard deviation at the control points of a cubic spline)."""
     reach = float((np.linalg.norm(centres_mm - centres_mm[0], axis=1) + radii_mm).max())
-    lattice = Lattice.around(centres_mm[0], reach + bend_mm)
-    places = lattice.places()
+    nodes = Nodes.around(centres_mm[0], reach + bend_mm)
+    places = nodes.places()
     spheres = zip(centres_mm, radii_mm, strict=True)
     depth = np.max([radius - _norm(places - centre[:, None, None, None]) for centre, radius in spheres], axis=0)
     opening = min(OPENING_MM, 0.5 * float(radii_mm.min()))
-    return Blob(lattice.origin_mm, warped(opened(depth, opening), bend_mm, rng))
+    return Blob(nodes.origin_mm, warped(opened(depth, opening), bend_mm, rng))
 
 
 def plate(
@@ -78,23 +78,23 @@ def plate(
     across /= np.linalg.norm(across)
     along = np.cross(normal, across)
     half = np.array(size_mm) / 2
-    lattice = Lattice.around(centre_mm, float(np.hypot(*half)) + corner_mm + bend_mm)
-    offset = lattice.places() - centre_mm.astype(np.float32)[:, None, None, None]
+    nodes = Nodes.around(centre_mm, float(np.hypot(*half)) + corner_mm + bend_mm)
+    offset = nodes.places() - centre_mm.astype(np.float32)[:, None, None, None]
     u, v = (np.tensordot(axis.astype(np.float32), offset, axes=1) for axis in (across, along))
     depth = _rounded(u, v, half, corner_mm)
     for a in (-1, 1):
         for b in (-1, 1):
             depth = np.maximum(depth, corner_mm - np.hypot(u - a * half[0], v - b * half[1]))
-    return Blob(lattice.origin_mm, warped(depth, bend_mm, rng))
+    return Blob(nodes.origin_mm, warped(depth, bend_mm, rng))
 
 
 def cylinder(centre_mm: Points, normal: Points, radius_mm: float, bend_mm: float, rng: np.random.Generator) -> Blob:
     """A round hole of `radius_mm`, cut straight along `normal`."""
-    lattice = Lattice.around(centre_mm, radius_mm + bend_mm)
-    offset = lattice.places() - centre_mm.astype(np.float32)[:, None, None, None]
+    nodes = Nodes.around(centre_mm, radius_mm + bend_mm)
+    offset = nodes.places() - centre_mm.astype(np.float32)[:, None, None, None]
     height = np.tensordot(normal.astype(np.float32), offset, axes=1)
     depth = radius_mm - np.sqrt(np.maximum(np.square(offset).sum(axis=0) - height**2, 0))
-    return Blob(lattice.origin_mm, warped(depth, bend_mm, rng))
+    return Blob(nodes.origin_mm, warped(depth, bend_mm, rng))
 
 
 def opened(depth_mm: Distances, radius_mm: float) -> Distances:

@@ -11,7 +11,7 @@ import numpy as np
 
 from calvaria.errors import bad_option
 from calvaria.evaluation.scoring import Case
-from calvaria.geometry import to_canonical
+from calvaria.geometry import laid, regridded, to_canonical
 from calvaria.grid import HALF, GridAxis, shares
 from calvaria.synthetic import make_skull
 from calvaria.tasks import Extras
@@ -75,10 +75,7 @@ def placed_in_cube(skull: BinaryVolume, count: int, seed: int) -> BinaryVolume:
     corner_mm = starts_mm + before * spacing_mm
     placed = zip(in_air.shape, spacing_mm.tolist(), corner_mm.tolist(), strict=True)
     axes = [GridAxis(along, mm, count, start, cell_mm) for along, mm, start in placed]
-    affine = np.eye(4)
-    affine[:3, :3] = canonical.volume.direction * cell_mm
-    affine[:3, 3] = canonical.affine[:3, 3] + canonical.volume.direction @ (starts_mm + (cell_mm - spacing_mm) / 2)
-    return BinaryVolume(shares(in_air, axes) > HALF, affine)
+    return BinaryVolume(shares(in_air, axes) > HALF, laid(canonical.volume, cell_mm, starts_mm))
 
 
 def question(fine: BinaryVolume, grid: Resolutions, seed: int) -> Case:
@@ -101,6 +98,4 @@ def coarsened(fine: BinaryVolume, steps: tuple[int, int, int], method: Literal["
     else:
         blocks = fine.mask.reshape([each for count, step in zip(fine.shape, steps, strict=True) for each in (count // step, step)])
         mask = np.count_nonzero(blocks, axis=(1, 3, 5)) * 2 > np.prod(steps)
-    affine = fine.affine @ np.diag([*steps, 1.0])
-    affine[:3, 3] += fine.affine[:3, :3] @ (np.array(steps) - 1) / 2
-    return BinaryVolume(mask, affine)
+    return BinaryVolume(mask, regridded(fine.affine, steps))

@@ -8,12 +8,12 @@ Everything happens in patient space, so that one seed gives the same defect at a
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate
 from calvaria.geometry import Box, to_canonical
+from calvaria.tasks.components import components, connected, largest_component
 from calvaria.vault.cavity import Cavity, Points, box_around, direction
 from calvaria.volume import BinaryVolume, Mask
 
@@ -70,7 +70,7 @@ def _apart(pieces: list[Mask]) -> bool:
     """Whether pieces do not touch each other."""
     if len(pieces) == 1:
         return True
-    return int(cc3d.connected_components(np.logical_or.reduce(pieces), connectivity=26).max()) == len(pieces)
+    return int(connected(np.logical_or.reduce(pieces)).max()) == len(pieces)
 
 
 def _piece(skull: BinaryVolume, cavity: Cavity, cut: Cut) -> Mask:
@@ -83,16 +83,15 @@ def _piece(skull: BinaryVolume, cavity: Cavity, cut: Cut) -> Mask:
     inside = np.zeros_like(bone)
     inside[tuple(voxels[cut.takes(cavity, places)].T)] = True
     if inside.any():
-        piece = cc3d.largest_k(inside, k=1, connectivity=26) > 0
+        piece = largest_component(inside)
         taken[box] = piece | _islands(bone & ~piece, piece, box, skull)
     return taken
 
 
 def _islands(rest: Mask, piece: Mask, box: Box, skull: BinaryVolume) -> Mask:
     """Small parts of the remaining bone that hang on nothing but the piece."""
-    labels = cc3d.connected_components(rest, connectivity=26)
-    sizes = cc3d.statistics(labels, no_slice_conversion=True)["voxel_counts"] * skull.voxel_mm3
-    islands = sizes < FLOATING_MM3
+    labels, counts = components(rest)
+    islands = counts * skull.voxel_mm3 < FLOATING_MM3
     islands[0] = False
     for axis, (span, count) in enumerate(zip(box, skull.shape, strict=True)):  # what leaves the box may hang on more
         if span.start > 0:
@@ -100,7 +99,7 @@ def _islands(rest: Mask, piece: Mask, box: Box, skull: BinaryVolume) -> Mask:
         if span.stop < count:
             islands[np.unique(labels.take(-1, axis))] = False
     loose = np.asarray(islands[labels])
-    joined = cc3d.connected_components(loose | piece, connectivity=26)
+    joined = connected(loose | piece)
     at = np.unravel_index(int(np.argmax(piece)), piece.shape)
     return np.asarray(loose & (joined == joined[at]))
 

@@ -53,8 +53,20 @@ def estimate(values: Sequence[float], skulls: Sequence[str], statistic: Literal[
     return Estimate(float(value), float(low), float(high), units)
 
 
+def share_of(met: Sequence[bool], skulls: Sequence[str]) -> Estimate:
+    """The share of cases that meet something.
+
+    The interval is exact (`share`) where every case is a unit. Where skulls have several cases each, it is the bootstrap of `estimate`;
+    but of shares of 0 and 1, of which no resample differs, the exact one of as many units. ValueError as `estimate`.
+    """
+    found = estimate(met, skulls)
+    if found.units < len(met) and any(met) and not all(met):
+        return found
+    return share(round(found.value * found.units), found.units)
+
+
 def share(count: int, of: int) -> Estimate:
-    """A share with its exact binomial interval (Clopper and Pearson, 1934)."""
+    """A share of so many units with its exact binomial interval (Clopper and Pearson, 1934)."""
     interval = stats.binomtest(count, of).proportion_ci(LEVEL, method="exact")
     return Estimate(count / of, float(interval.low), float(interval.high), of)
 

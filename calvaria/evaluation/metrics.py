@@ -23,7 +23,7 @@ SEARCH_MM = 12.0  # searched around differing surfaces at first
 
 
 def agreement(made: BinaryVolume, truth: BinaryVolume) -> dict[str, float]:
-    """What every task reports of an answer: its dice, hd95_mm, nsd_1mm (`surface_dice`), precision and recall.
+    """What every task reports of an answer: its dice, hd95_mm, nsd_1mm (`SurfaceDistances.within`), precision and recall.
 
     Raises ValueError unless it lies on the truth's grid.
     """
@@ -78,24 +78,6 @@ def border_dice(a: Mask, b: Mask, defective: Mask, spacing_mm: Spacing, distance
     return 1.0 if total == 0 else float(2 * shared / total)
 
 
-def hd95_mm(a: Mask, b: Mask, spacing_mm: Spacing) -> float:
-    """95th percentile of the surface distances from A to B and from B to A, pooled, mm; as MedPy's `hd95`.
-
-    A surface is a mask minus its 6-connected erosion; what lies outside the grid counts as empty. Two empty masks: 0. One empty
-    mask: infinite, because no distance describes a surface that is not there.
-    """
-    return SurfaceDistances.between(a, b, spacing_mm).percentile(95)
-
-
-def surface_dice(a: Mask, b: Mask, spacing_mm: Spacing, tolerance_mm: float = TOLERANCE_MM) -> float:
-    """Normalised surface distance: share of both surfaces' voxels no further than `tolerance_mm` from the other surface, 0 to 1.
-
-    Surfaces as in `hd95_mm`; as MONAI's `compute_surface_dice` counts it (voxels, not areas). Nikolov et al., J Med Internet Res 23
-    (2021), doi 10.2196/26151. Two empty masks: 1. One empty mask: 0.
-    """
-    return SurfaceDistances.between(a, b, spacing_mm).within(tolerance_mm)
-
-
 def reconstruction_error(a: Mask, b: Mask) -> float:
     """Share of all voxels of the grid in which the masks differ, %."""
     _check_same_shape(a, b)
@@ -104,14 +86,19 @@ def reconstruction_error(a: Mask, b: Mask) -> float:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """Distances of every surface voxel of two masks to the other's surface: `shared` of them are 0, the others in `apart_mm` [n]."""
+    """Distances of every surface voxel of two masks to the other's surface: `shared` of them are 0, the others in `apart_mm` [n].
+
+    A surface is a mask minus its 6-connected erosion; what lies outside the grid counts as empty.
+    """
 
     shared: int
     apart_mm: Distances
 
     @classmethod
     def between(cls, a: Mask, b: Mask, spacing_mm: Spacing) -> "SurfaceDistances":
-        """The distances of two masks: all infinite where one is empty, none where both are."""
+        """The distances of two masks, from A to B and from B to A: none where both are empty, and all infinite where one is, because no
+        distance describes a surface that is not there.
+        """
         _check_same_shape(a, b)
         box = bounding_box(a | b)
         surface_a, surface_b = _surface(a[box]), _surface(b[box])
@@ -122,14 +109,18 @@ class SurfaceDistances:
         return cls(of_both - len(apart), apart)
 
     def percentile(self, percent: float) -> float:
-        """Percentile of all distances, mm; 0 where there are none."""
+        """Percentile of all distances, mm; the 95th as MedPy's `hd95`. Two empty masks: 0. One empty mask: infinite."""
         total = self.shared + len(self.apart_mm)
         if total == 0 or np.isinf(self.apart_mm).any():
             return 0.0 if total == 0 else float("inf")
         return float(np.percentile(np.concatenate([np.zeros(self.shared), self.apart_mm.astype(np.float64)]), percent))
 
     def within(self, tolerance_mm: float) -> float:
-        """Share of all distances up to a tolerance; 1 where there are none."""
+        """Normalised surface distance (surface Dice): share of all distances up to a tolerance, 0 to 1.
+
+        As MONAI's `compute_surface_dice` counts it (voxels, not areas). Nikolov et al., J Med Internet Res 23 (2021), doi 10.2196/26151.
+        Two empty masks: 1. One empty mask: 0.
+        """
         total = self.shared + len(self.apart_mm)
         near = self.shared + np.count_nonzero(self.apart_mm <= tolerance_mm * (1 + ROUNDING))
         return float(near / total) if total else 1.0

@@ -18,7 +18,9 @@ MOST_VOXELS = 160
 """Most voxels along an axis: the ends of long organs are cut off where voxels are small."""
 
 
-def mistaken(seeds: range, organs: Sequence[str] = ORGANS, sources: Sequence[str] = SOURCES, *, imaged: bool = False) -> list[Planned]:
+def cases_of_organs(
+    seeds: range, organs: Sequence[str] = ORGANS, sources: Sequence[str] = SOURCES, *, imaged: bool = False
+) -> list[Planned]:
     """Organs of each chest for each source that has them, on voxels of 0.7 to 2.5 mm by chance; `imaged`: with the scan.
 
     Of all organs and sources half the masks are the network's: one of its organs, by turns, has no drawn mask.

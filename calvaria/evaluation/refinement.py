@@ -9,7 +9,7 @@ from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.evaluation.cleaning import BASELINES
 from calvaria.evaluation.metrics import agreement, dice
 from calvaria.evaluation.mistakes import corrupted
-from calvaria.evaluation.organs import DRAWN, SOURCES, mistaken
+from calvaria.evaluation.organs import DRAWN, SOURCES, cases_of_organs
 from calvaria.evaluation.scoring import Assessment, Band, Case, Drawn, Figure, Method, Outputs, Planned, Scoring, Test
 from calvaria.evaluation.sheet import mask_strip
 from calvaria.segmenter import segmented_by
@@ -34,7 +34,7 @@ LEAST_DICE = 0.995
 def generated(drawn: Drawn) -> list[Planned]:
     """Every organ of generated chests that no training saw, once with drawn mistakes and once with a dense network's own."""
     organs, sources = ([each for each in every if each in drawn.kinds] or every for every in (ORGANS, SOURCES))
-    return mistaken(drawn.seeds, organs, sources, imaged=SCAN in drawn.kinds)
+    return cases_of_organs(drawn.seeds, organs, sources, imaged=SCAN in drawn.kinds)
 
 
 def right(drawn: Drawn) -> list[Planned]:

@@ -5,7 +5,7 @@ from statistics import fmean, median
 
 from rich.table import Table
 
-from calvaria.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimate, share
+from calvaria.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimate, share_of
 from calvaria.evaluation.records import Row
 from calvaria.evaluation.scoring import Figure
 
@@ -81,12 +81,13 @@ def _answered(rows: Sequence[Row], method: str) -> Answered:
 
 
 def _cell(rows: Sequence[Row], figure: Figure) -> str:
-    values = [row.figures[figure.name] for row in rows]
+    values, skulls = [row.figures[figure.name] for row in rows], [row.skull for row in rows]
     if figure.statistic == "count":
-        count = sum(value != 0 for value in values)
-        found = share(count, len(values))
-        return f"{count} of {len(values)}\n{100 * found.low:.1f}–{100 * found.high:.1f} %"
-    return _spelled(estimate(values, [row.skull for row in rows], figure.statistic), figure.digits)
+        met = [value != 0 for value in values]
+        found = share_of(met, skulls)
+        interval = f"\n{100 * found.low:.1f}–{100 * found.high:.1f} %" if found.told else ""
+        return f"{sum(met)} of {len(met)}{interval}"
+    return _spelled(estimate(values, skulls, figure.statistic), figure.digits)
 
 
 def _spelled(found: Estimate, digits: int) -> str:
@@ -101,7 +102,8 @@ def _caption(rows: Sequence[Row], shown: Sequence[Figure]) -> str:
     of = f"{skulls} skulls" if skulls > 1 else f"{cases} cases of one head, which say nothing about other heads"
     medians = ", ".join(figure.heading.removesuffix(" mm") for figure in shown if figure.statistic == "median")
     means = f"Means ({medians}: medians)" if medians else "Means"
-    exact = "; shares: exact intervals" if any(figure.statistic == "count" for figure in shown) else ""
+    where = " where none or all" if 1 < skulls < cases else ""
+    exact = f"; shares: exact intervals{where}" if any(figure.statistic == "count" for figure in shown) else ""
     return f"{means}, {100 * LEVEL:.0f} % bootstrap intervals over {RESAMPLES:,} resamples of {of}{exact}."
 
 

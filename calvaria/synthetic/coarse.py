@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calvaria.geometry import regridded
 from calvaria.grid import HALF, GridAxis, shares
 from calvaria.volume import BinaryVolume, Mask
 
@@ -27,11 +28,8 @@ def scan(fine: BinaryVolume, spacing_mm: Sequence[float] | Reals, method: str, s
     counts = np.floor((fine.shape - starts) / steps + 1e-9).astype(np.intp)
     if counts.min() < 1:
         raise ValueError(f"no voxel of {spacing_mm} mm fits into the field of view")
-    affine = fine.affine.copy()
-    affine[:3, :3] = fine.affine[:3, :3] * steps
-    affine[:3, 3] += fine.affine[:3, :3] @ (starts + (steps - 1) / 2)
     mask = _by_mean(fine, starts, steps, counts) if method == "mean" else _by_centre(fine.mask, starts, steps, counts)
-    return BinaryVolume(mask, affine)
+    return BinaryVolume(mask, regridded(fine.affine, steps, starts))
 
 
 def _by_mean(fine: BinaryVolume, starts: Reals, steps: Reals, counts: Counts) -> Mask:

@@ -27,10 +27,9 @@ def without_strips(field: Field, closeup: CloseUp, threshold: float) -> Field:
     left whole: whether it is too narrow is judged once it is finished.
     """
     cell_mm = closeup.grid.spacing_mm
-    filled = (field > threshold) & (closeup.shares <= 0.5)
-    box = grown(bounding_box(filled), [ceil(NARROWEST_MM / 2 / cell_mm)] * 3, filled.shape)
-    bone = closeup.shares[box] > 0.5
-    added = (field[box] > threshold) & ~bone
+    added = closeup.added(field, threshold)
+    box = grown(bounding_box(added), [ceil(NARROWEST_MM / 2 / cell_mm)] * 3, added.shape)
+    added, bone = added[box], closeup.shares[box] > 0.5
     middle = added & ~grown_by_ball(bone, NARROWEST_MM / 2, (cell_mm,) * 3)
     if not middle.any():
         return field

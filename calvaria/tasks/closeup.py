@@ -54,6 +54,10 @@ class CloseUp(Cells):
     open: Mask
     opposite: Opposite
 
+    def added(self, field: Field, threshold: float) -> Mask:
+        """Where a field of answers, float32 [x, y, z], has bone and the skull has none, bool [x, y, z]."""
+        return np.asarray((field > threshold) & (self.shares <= 0.5))
+
 
 def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, settings: Settings) -> CloseUp | None:
     """Look closer at the cells `around` (bool [x, y, z] on the working grid, not empty) of a first guess.

@@ -96,12 +96,11 @@ def _order(labels: Components) -> Literal["F", "C"]:
 
 
 def width_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> float:
-    """The second longest of a mask's three extents, mm, as of a box with its second moments; 0 where it has fewer than two voxels.
+    """The second longest of the three extents, mm, of a mask that is not empty, as of a box with its second moments.
 
     A plate in a round hole is nearly as wide as the hole, one in a cleft as wide as that, however long.
     """
     places = np.argwhere(mask)
-    if len(places) < 2:
-        return 0.0
     places = places[:: len(places) // MOST_PLACES + 1] * np.array(spacing_mm)
-    return float(np.sqrt(12 * np.linalg.eigvalsh(np.cov(places.T))[1].clip(0)))
+    within_voxels = np.diag(np.square(spacing_mm) / 12)  # they are boxes, no points: coarse ones make no narrower pieces
+    return float(np.sqrt(12 * np.linalg.eigvalsh(np.cov(places.T, bias=True) + within_voxels)[1]))

@@ -11,7 +11,7 @@ from calvaria.tasks.hints import Hints
 from calvaria.tasks.task import Prepared
 from calvaria.volume import Mask
 
-CONTINUED = 0.5
+WELL_CONTINUED = 0.5
 """Depth in the continued vault (`Hints.depth`) from which on it is as good a witness as the other side."""
 
 SKIN = np.ones((3, 3, 3), np.bool_)
@@ -59,11 +59,11 @@ def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
     The image is the answer's, not the skull's: a hole on both sides is filled on both, but an orbit that is open on one side is on the
     other. Networks close part of it where the brow above is missing and its roof was lost to the scan's threshold.
     """
-    added = (field > threshold) & (closeup.shares <= 0.5)
+    added = closeup.added(field, threshold)
     depth, mirrored = np.zeros((2, *field.shape), np.float32)
     depth[closeup.sites], mirrored[closeup.sites] = closeup.features[:, Given.DEPTH], closeup.features[:, Given.MIRRORED]
     answer, opposite = (field > threshold).astype(np.float32), np.zeros_like(mirrored)
-    opened = added & (mirrored <= MIRRORED) & (depth < CONTINUED)
+    opened = added & (mirrored <= MIRRORED) & (depth < WELL_CONTINUED)
     if not opened.any():
         return field
     for index, places in placed(opened, np.eye(4)):

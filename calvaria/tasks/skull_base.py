@@ -24,7 +24,7 @@ def without_openings(field: Field, closeup: CloseUp, threshold: float) -> Field:
     Bone as thin as the roofs of the orbits is lost to a scan's threshold. Its ragged holes look like defects, but are in every such head,
     and alike on both sides. A defect may reach them from the vault.
     """
-    added = (field > threshold) & (closeup.shares <= 0.5)
+    added = closeup.added(field, threshold)
     if not (added & closeup.astray).any():
         return field
     openings = added & closeup.open

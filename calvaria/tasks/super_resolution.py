@@ -11,7 +11,7 @@ import numpy as np
 
 from calvaria.distance import signed_distance
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
-from calvaria.geometry import Box, Canonical, Field, bounding_box, grown, to_canonical
+from calvaria.geometry import Box, Canonical, Field, bounding_box, grown, laid, to_canonical
 from calvaria.grid import HALF, WorkingGrid
 from calvaria.sampling import nearest, sampled
 from calvaria.tasks.blocks import settle
@@ -136,11 +136,8 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
         raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Ask for a smaller factor, or for larger voxels.")
     if not extras.spacing_mm:
         wanted_mm = coarse_mm * volume.shape / counts  # a factor that is no whole number: the field of view is filled exactly
-    affine = volume.affine.copy()
-    affine[:3, :3] = volume.direction * wanted_mm
-    centre = volume.affine[:3, :3] @ ((np.array(volume.shape) - 1) / 2) + volume.affine[:3, 3]
-    affine[:3, 3] = centre - affine[:3, :3] @ ((counts - 1) / 2)
-    return BinaryVolume.empty(tuple(counts.tolist()), affine)
+    start_mm = (volume.shape * coarse_mm - counts * wanted_mm) / 2
+    return BinaryVolume.empty(tuple(counts.tolist()), laid(volume, wanted_mm, start_mm))
 
 
 def spans(volume: BinaryVolume, extras: Extras) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -36,8 +36,7 @@ class DataConfig:
     often    kinds of defects that are drawn twice as often as others
     distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
     bodies   share of masks of no organ among those whose mistakes are drawn
-    segmented  share of the masks of organs whose mistakes are a dense network's (`calvaria.segmenter`), not drawn
-    mirrored  whether those that are kept are by turns mirrored left for right: heads may be, hearts lie on the left
+    segmented  share of all examples whose mistakes are a dense network's (`calvaria.segmenter`), of one of its organs, and not drawn
     cases   a folder of defective skulls, or for refinement of rough masks, with their truths, in any layout of `calvaria.datasets`: they
             are learned from, and nothing is generated. A tenth of the heads is kept for validation
     anew    share of the examples of such a folder that get a new defect, or mistakes, instead of their own: a network may learn a few by
@@ -56,7 +55,6 @@ class DataConfig:
     without: tuple[str, ...] = ()
     often: tuple[str, ...] = ()
     distinct: int = 0
-    mirrored: bool = True
     segmented: float = 0.0
     bodies: float = 0.25
     cases: str = ""
@@ -69,7 +67,7 @@ class DataConfig:
             raise ValueError(f"there are no defects of kind {', '.join(sorted(unknown))}; there are {', '.join(DEFECT_KINDS)}")
         if set(self.without) >= set(DEFECT_KINDS):
             raise ValueError("without names every kind of defect: there would be none to learn from")
-        shares = ("intact", "cleft", "mould", "openings", "sinuses", "symmetric", "segmented", "bodies", "anew")
+        shares = [field.name for field in fields(self) if field.type is float and field.name not in ("finer", "stretch")]
         _check_range(0, 1, **{name: getattr(self, name) for name in shares})
         _check_range(0, 0.5, stretch=self.stretch)
         _check_range(0, skulls=self.skulls, distinct=self.distinct)

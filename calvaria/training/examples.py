@@ -11,15 +11,8 @@ from calvaria.synthetic.seeds import TRAINING, VALIDATION
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import EXAMPLES, Draw, Example, Examples, KeptExamples
 from calvaria.training.lessons import LESSONS
-from calvaria.training.skulls import GeneratedSkulls, SkullStore, Source
+from calvaria.training.skulls import Source
 from calvaria.weights import WEIGHTS, weights_sha256
-
-
-def store(config: TrainConfig, folder: Path) -> SkullStore:
-    """Generated skulls. CalvariaError BAD_OPTION where the configuration does not say how fine they are."""
-    if not config.settings.spacing_mm:
-        raise bad_option("Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
-    return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
 
 
 def training_seeds(config: TrainConfig) -> range:
@@ -35,7 +28,8 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
     examples = Examples(draw(config, training_source(config, folder), first), config.seed, count)
     if not config.data.distinct:
         return examples
-    return KeptExamples(examples, count, config.data.distinct, folder / _examples_name(config, first), config.data.mirrored)
+    kept = folder / _examples_name(config, first)
+    return KeptExamples(examples, count, config.data.distinct, kept, by_turns=LESSONS[config.task].mirrorable)
 
 
 def _examples_name(config: TrainConfig, first: Path | None) -> str:
@@ -53,8 +47,8 @@ def first_sha256(first: Path | None) -> str | None:
 
 def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
     """Examples as they are when served: of every kind, or as they came, none intact, none stretched."""
-    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer))
-    return Examples(draw(as_served, validation_source(config, folder), first), 0, config.validation_skulls)
+    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer, cases=config.data.cases))
+    return Examples(draw(as_served, validation_source(as_served, folder), first), 0, config.validation_skulls)
 
 
 def training_source(config: TrainConfig, folder: Path) -> Source:
@@ -64,14 +58,14 @@ def training_source(config: TrainConfig, folder: Path) -> Source:
     if not config.data.skulls:
         message = "There is nothing to learn from: skulls is 0. Name how many are generated, or a folder of yours with --cases-from."
         raise bad_option(message)
-    return GeneratedSkulls(store(config, folder), training_seeds(config), config.data.stretch)
+    return LESSONS[config.task].generated(config, folder, training_seeds(config), config.data.stretch)
 
 
 def validation_source(config: TrainConfig, folder: Path) -> Source:
     if config.data.cases:
         given = LESSONS[config.task].given
         return given.drawn(given.cases(config)[1], 0.0, 0.0)
-    return GeneratedSkulls(store(config, folder), validation_seeds(config), stretch=0.0)
+    return LESSONS[config.task].generated(config, folder, validation_seeds(config), 0.0)
 
 
 def draw(config: TrainConfig, source: Source, first: Path | None) -> Draw:

@@ -11,7 +11,10 @@ from calvaria.datasets import MaskPair, Pair, fingerprint, mask_pairs, pairs, sp
 from calvaria.errors import CalvariaError, bad_option
 from calvaria.geometry import bounding_box, grown, to_canonical
 from calvaria.synthetic.thorax import RefinementCase
+from calvaria.synthetic.thorax.cases import draw_dice
+from calvaria.synthetic.thorax.mistakes import mistaken
 from calvaria.training.config import TrainConfig
+from calvaria.training.refinement import IMAGED
 from calvaria.training.skulls import Head, Source, varied
 
 HELD_OUT = 0.1
@@ -38,7 +41,7 @@ class Given:
     """How a task learns from a folder of the users' own.
 
     listed  a folder -> its cases; CalvariaError BAD_OPTION where it is in no layout that is known
-    drawn   (cases, how far each is stretched at most, share that comes without its defects or mistakes) -> what draws one of them
+    drawn   (cases, how far each is stretched at most, share that gets others than its own defects or mistakes) -> what draws one of them
     """
 
     listed: Callable[[Path | str], Sequence[GivenCase]]
@@ -77,9 +80,9 @@ class GivenSkulls:
 
 @dataclass(frozen=True, eq=False)
 class GivenMasks:
-    """One of a folder's rough masks with the right one and, where there is one, its scan: what lies around both, stretched alike.
+    """One of a folder's rough masks with the right one and, where there is one, by chance its scan: what lies around both, stretched alike.
 
-    anew  share of those that come right, so that other mistakes are made
+    anew  share of those that get other mistakes than their own
     """
 
     cases: Sequence[MaskPair]
@@ -90,8 +93,10 @@ class GivenMasks:
         rough, right, image = _read(self.cases, rng)
         box = grown(bounding_box(rough.mask | right.mask), [int(AROUND_MM / mm) + 1 for mm in right.spacing_mm], right.shape)
         truth, given = varied([right.cropped(box), rough.cropped(box)], self.stretch, rng, mirror=False)
-        seen = None if image is None else np.asarray(image[box], np.float32)
-        return RefinementCase("", truth if rng.random() < self.anew else given, truth, seen)
+        if rng.random() < self.anew:
+            given = truth.like(mistaken(truth.mask, truth.spacing_mm, rng, draw_dice(rng)))
+        imaged = rng.random() < IMAGED and image is not None
+        return RefinementCase("", given, truth, np.asarray(image[box], np.float32) if imaged else None)
 
 
 GIVEN_SKULLS = Given(pairs, GivenSkulls)

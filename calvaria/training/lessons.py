@@ -15,8 +15,8 @@ from calvaria.training.completion import CHANGES, draw_completion
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
 from calvaria.training.given import GIVEN_MASKS, GIVEN_SKULLS, Given
-from calvaria.training.refinement import draw_refinement
-from calvaria.training.skulls import Source
+from calvaria.training.refinement import draw_refinement, generated_masks
+from calvaria.training.skulls import Source, generated_skulls
 from calvaria.training.super_resolution import draw_super_resolution
 from calvaria.volume import BinaryVolume
 
@@ -31,7 +31,9 @@ class Lesson:
     inputs    numbers that may come with every site of its network, or its first
     second    those of its second network, which learns from the first's answers; 0: it has none
     reads     what of `DataConfig` it heeds, beside what every task does
-    skulls    whether it learns from skulls, which are made beforehand
+    mirrorable  whether left may be taken for right: heads may be mirrored, hearts lie on the left
+    generated (configuration, folder of the run, seeds, how far each axis is stretched at most) -> what draws what it learns from; by
+              default skulls, which are made beforehand
     made_by   (data) -> version of what is generated to learn from, so that no other's is taken for it
     given     how it learns from a folder of the users' own
     learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
@@ -43,23 +45,28 @@ class Lesson:
     inputs: tuple[int, ...]
     reads: frozenset[str]
     second: int = 0
-    skulls: bool = True
+    mirrorable: bool = True
+    generated: Callable[[TrainConfig, Path, range, float], Source] = generated_skulls
     made_by: Callable[[DataConfig], object] = lambda data: GENERATOR
     given: Given = GIVEN_SKULLS
     learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
 
     def check(self, config: TrainConfig) -> None:
-        """CalvariaError BAD_OPTION where the network has other inputs than the task's, or `data` says what the task does not heed."""
+        """CalvariaError BAD_OPTION where the network has other inputs than the task's, is to be asked about mirror images that the task
+        knows nothing of, or where `data` says what the task does not heed.
+        """
         inputs = (self.second,) if config.second else self.inputs
         if config.network.inputs not in inputs:
             said = " or ".join(map(str, inputs))
             raise bad_option(f"This network of {config.task} has {said} inputs, not {config.network.inputs}. Change inputs in [network].")
+        if config.settings.mirrored and not self.mirrorable:
+            raise bad_option(f"{config.task} tells left from right: leave mirrored out of [settings].")
         changed = (field.name for field in fields(DataConfig) if getattr(config.data, field.name) != field.default)
         if unread := [name for name in changed if name not in self.reads | READ_BY_ALL]:
             raise bad_option(f"{config.task} does not heed {', '.join(unread)}. Leave that out of [data].")
 
 
-READ_BY_ALL = frozenset({"skulls", "finer", "stretch", "distinct", "mirrored", "cases"})
+READ_BY_ALL = frozenset({"skulls", "finer", "stretch", "distinct", "cases"})
 """What of `DataConfig` every task heeds; how far to stretch, refinement only where masks are the users' own."""
 
 
@@ -109,7 +116,8 @@ LESSONS = {
         "error mended",
         inputs=(refinement.INPUTS,),
         reads=frozenset({"segmented", "bodies", "anew"}),
-        skulls=False,
+        mirrorable=False,
+        generated=generated_masks,
         made_by=_mistakes_by,
         given=GIVEN_MASKS,
         learnable=refinement.prepare,

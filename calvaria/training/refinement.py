@@ -1,6 +1,7 @@
 """Examples for refinement: masks of organs and other bodies with mistakes, and how full the cells around their surface really are."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,43 +9,46 @@ import numpy as np
 from calvaria.geometry import to_canonical
 from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.thorax import RefinementCase, make_case
-from calvaria.synthetic.thorax.cases import draw_dice, draw_scene
-from calvaria.synthetic.thorax.mistakes import mistaken
+from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras, Settings
 from calvaria.tasks.refinement import INSIDE, prepare
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
-from calvaria.training.skulls import GeneratedSkulls, Source
+from calvaria.training.skulls import Source
 
 IMAGED = 0.6
 """Share of the examples with which the scan comes."""
 
+Masks = Callable[[np.random.Generator], RefinementCase]
 
-class Mistaken:
-    """A mask with mistakes of its own, of a chest's organ or of a body of no organ."""
 
-    def __init__(self, seeds: range, settings: Settings, data: DataConfig):
-        self.seeds, self.settings, self.data = seeds, settings, data
+@dataclass(frozen=True, eq=False)
+class GeneratedMasks:
+    """A mask of a chest's organ, or of a body of no organ, with its mistakes. Seeds are those that skulls have in other tasks."""
 
-    def __call__(self, rng: np.random.Generator) -> Example:
+    seeds: range
+    data: DataConfig
+
+    def __call__(self, rng: np.random.Generator) -> RefinementCase:
         seed, imaged = int(rng.choice(self.seeds)), rng.random() < IMAGED
         if rng.random() < self.data.segmented:
-            return mended_example(segmented_case(seed, str(rng.choice(SEGMENTED)), imaged=imaged), self.settings)
-        return mended_example(make_case(seed, bodies_share=self.data.bodies, imaged=imaged), self.settings)
+            return segmented_case(seed, str(rng.choice(SEGMENTED)), imaged=imaged)
+        return make_case(seed, bodies_share=self.data.bodies, imaged=imaged)
 
 
-class GivenMistaken:
-    """A mask of the users' own, with its mistakes; where it came right, with new ones."""
+def generated_masks(config: TrainConfig, folder: Path, seeds: range, stretch: float) -> Source:
+    """Bodies differ enough without being stretched, and nothing of them is kept in the run's folder."""
+    return GeneratedMasks(seeds, config.data)
 
-    def __init__(self, source: Source, settings: Settings):
-        self.source, self.settings = source, settings
+
+class Mistaken:
+    """A mask with its mistakes, as an example."""
+
+    def __init__(self, masks: Masks, settings: Settings):
+        self.masks, self.settings = masks, settings
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        case: RefinementCase = self.source(rng)
-        truth = case.truth
-        if case.given is truth:
-            case = replace(case, given=truth.like(mistaken(truth.mask, truth.spacing_mm, rng, draw_dice(rng))))
-        return mended_example(case if rng.random() < IMAGED else replace(case, image=None), self.settings)
+        return mended_example(self.masks(rng), self.settings)
 
 
 def segmented_case(seed: int, organ: str, *, imaged: bool) -> RefinementCase:
@@ -61,8 +65,5 @@ def mended_example(case: RefinementCase, settings: Settings) -> Example:
     return Example(prepared.sites, prepared.sites & (prepared.shares > INSIDE), prepared.features, wanted)
 
 
-def draw_refinement(config: TrainConfig, source: Source, first: Path | None) -> Draw:
-    """Chests and bodies have the seeds that skulls have in other tasks."""
-    if isinstance(source, GeneratedSkulls):
-        return Mistaken(source.seeds, config.settings, config.data)
-    return GivenMistaken(source, config.settings)
+def draw_refinement(config: TrainConfig, masks: Masks, first: Path | None) -> Draw:
+    return Mistaken(masks, config.settings)

@@ -21,10 +21,11 @@ from calvaria.tasks import Settings
 from calvaria.training.checkpoint import CHECKPOINT
 from calvaria.training.checkpoint import Progress as TrainingProgress
 from calvaria.training.config import TrainConfig
-from calvaria.training.examples import store, training_seeds, validation_seeds
+from calvaria.training.examples import training_seeds, validation_seeds
 from calvaria.training.fit import check, fit
 from calvaria.training.given import GivenCase
 from calvaria.training.lessons import LESSONS
+from calvaria.training.skulls import generated_skulls, store
 from calvaria.training.stopping import Stopped
 from calvaria.training.team import check_share
 from calvaria.weights import WEIGHTS, load_weights
@@ -76,7 +77,9 @@ def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int,
         cases = [] if (folder / CHECKPOINT).exists() else [case for part in parts for case in part]
         settings = load_weights(first / WEIGHTS)[2] if first else config.settings
         return len(cases), _read(cases, partial(_check, config.task, settings), workers), f"learned from and validated on: {said}"
-    seeds = [*validation_seeds(config), *training_seeds(config)] if LESSONS[config.task].skulls else []
+    if LESSONS[config.task].generated is not generated_skulls:  # what else there is is made as it is drawn
+        return 0, iter(()), ""
+    seeds = [*validation_seeds(config), *training_seeds(config)]
     return len(seeds), store(config, folder).make(seeds, workers), ""
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from calvaria.errors import bad_option
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
+from calvaria.training.config import TrainConfig
 from calvaria.training.data import keep
 from calvaria.volume import BinaryVolume
 
@@ -49,6 +51,13 @@ class SkullStore:
         return self.folder / f"{seed}.npz"
 
 
+def store(config: TrainConfig, folder: Path) -> SkullStore:
+    """Of the skulls that a run in `folder` learns from. CalvariaError BAD_OPTION where the configuration does not say how fine they are."""
+    if not config.settings.spacing_mm:
+        raise bad_option("Cells as wide as a volume's voxels (spacing_mm = 0) need volumes: name --cases-from.")
+    return SkullStore(folder.parent, config.settings.spacing_mm / config.data.finer)
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """A whole skull and, where a piece of it is missing in a way that is given, the same skull without that."""
@@ -74,6 +83,11 @@ class GeneratedSkulls:
     def __call__(self, rng: np.random.Generator) -> Head:
         skull = self.store.load(int(rng.choice(self.seeds)))
         return Head(varied([skull], self.stretch, rng)[0])
+
+
+def generated_skulls(config: TrainConfig, folder: Path, seeds: range, stretch: float) -> Source:
+    """Those of a run in `folder`, which must lie in its store by the time they are drawn. CalvariaError as `store`."""
+    return GeneratedSkulls(store(config, folder), seeds, stretch)
 
 
 def varied(skulls: Sequence[BinaryVolume], stretch: float, rng: np.random.Generator, *, mirror: bool = True) -> list[BinaryVolume]:

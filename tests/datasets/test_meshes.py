@@ -32,7 +32,9 @@ def test_each_format_gives_the_same_voxels(box, tmp_path, name):
     mesh = read_mesh(path)
     low, high = box_of(mesh)
     assert (low.tolist(), high.tolist()) == ([-10, -20, -30], [40, 50, 60])
-    filled = voxelise(mesh, Grid.at_spacing((low, high), 2.5))
+    affine = np.diag([2.5, 2.5, 2.5, 1.0])
+    affine[:3, 3] = [-13.75, -23.75, -33.75]  # edges of voxels lie on the box
+    filled = voxelise(mesh, Grid((24, 32, 40), affine))
     assert filled.occupied * filled.voxel_mm3 == pytest.approx(50 * 70 * 90)
     assert "patient space" in mesh.warnings[0]
 

@@ -9,6 +9,7 @@ import pytest
 from calvaria.datasets import pairs
 from calvaria.datasets.files import MESHES
 from calvaria.datasets.index import DataSet
+from calvaria.datasets.layouts import cases_in
 from calvaria.datasets.prepare import Recipe, plan, prepare
 from calvaria.datasets.synthesise import LAYOUTS, MOST_DEFECTS, SKULLBREAK_DEFECTS, layout_named, names_of, synthesise
 from calvaria.errors import CalvariaError, ErrorCode
@@ -94,7 +95,7 @@ def test_an_unknown_layout_or_format_is_refused():
 def test_surfaces_are_voxelised_to_the_same_skulls(tmp_path):
     dataset = DataSet(tmp_path / "meshes", {})
     assert list(synthesise(dataset, layout_named("pairs", "stl"), range(5, 6), ("random",), 3.0)) == [5]
-    (case,) = pairs(tmp_path / "meshes", MESHES)
+    (case,) = cases_in(tmp_path / "meshes", MESHES)
     made = DataSet(tmp_path / "voxels", {})
     recipe = Recipe(meshes=(60,))
     assert list(prepare(tmp_path / "meshes", made, plan(tmp_path / "meshes", tmp_path / "voxels", recipe), recipe))

@@ -52,7 +52,7 @@ def test_the_volume_enclosed_is_the_formulas(made, volume_mm3, cells, tolerance)
 
 def test_every_voxel_of_a_ball_is_decided_by_its_centre():
     mesh = mesh_of(BALL)
-    filled = voxelise(mesh, Grid.at_spacing(box_of(mesh), 4.0))
+    filled = voxelise(mesh, Grid.cube(box_of(mesh), 43))
     centres = np.moveaxis(np.indices(filled.shape), 0, -1) @ filled.affine[:3, :3].T + filled.affine[:3, 3]
     radius = np.linalg.norm(centres, axis=-1)
     sagitta = 80 - np.linalg.norm(BALL.triangles_center, axis=1).min()
@@ -159,7 +159,7 @@ def test_a_mesh_with_holes_is_filled_by_vote_and_said(caplog, lost):
 def test_an_open_bowl_is_closed_flat(caplog):
     faces = np.array(BALL.faces)[BALL.triangles_center[:, 2] > -60]
     mesh = mesh_of(BALL, faces)
-    bowl = voxelise(mesh, Grid.at_spacing(box_of(mesh), 4.0))
+    bowl = voxelise(mesh, Grid.cube(box_of(mesh), 43))
     cap = np.pi * 20**2 * (3 * 80 - 20) / 3
     assert bowl.occupied * bowl.voxel_mm3 == pytest.approx(BALL.volume - cap, rel=0.02)
 
@@ -203,7 +203,7 @@ def test_the_same_cube_at_every_size():
 def test_a_grid_without_end_is_refused():
     mesh = mesh_of(BALL)
     with pytest.raises(CalvariaError) as refusal:
-        Grid.at_spacing(box_of(mesh), 0.01)
+        Grid.cube(box_of(mesh), 17_000)
     assert refusal.value.code is ErrorCode.TOO_LARGE
     with pytest.raises(CalvariaError) as refusal:
         voxelise(mesh, Grid((4, 4, 4), np.diag([0.001, 0.001, 0.001, 1])))

@@ -142,6 +142,18 @@ def test_what_a_task_has_no_use_for_is_refused_before_anything_is_written(
     assert not Path("rows.csv").exists()
 
 
+def test_without_a_grid_of_its_own_there_is_none_to_score_on(evaluate: Command, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of such weights are a volume's voxels."""
+    monkeypatch.setattr("calvaria.commands.evaluate.model_folder", lambda *_: models / "own voxels")
+    config, settings = NETWORKS["completion"]
+    (models / "own voxels").mkdir()
+    own = replace(settings, spacing_mm=0.0)
+    save_weights(models / "own voxels" / WEIGHTS, EncoderDecoder(config), TASKS["completion"], own)
+    status, said = evaluate("--whole", "ball.nrrd", "--working", "--out", "rows.csv")
+    assert (status, "(spacing_mm = 0): leave out --working" in said) == (2, True)
+    assert not Path("rows.csv").exists()
+
+
 def test_every_head_of_a_folder_is_scored_and_one_that_cannot_be_read_fails_alone(evaluate: Command) -> None:
     heads = Path("heads")
     heads.mkdir()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calvaria.evaluation.intervals import estimate, share
+from calvaria.evaluation.intervals import estimate, share, share_of
 
 FINITE = st.lists(st.floats(-100, 100), min_size=1, max_size=12)
 
@@ -60,6 +60,19 @@ def test_nothing_of_a_hundred_may_still_be_three_or_four() -> None:
     none = share(0, 100)
     assert (none.value, none.low) == (0, 0)
     assert none.high == pytest.approx(1 - 0.025 ** (1 / 100))
+
+
+def test_shares_of_skulls_with_several_cases_each_are_no_surer_than_their_skulls() -> None:
+    one_each = [str(skull) for skull in range(20)]
+    five_each = [skull for skull in one_each for _ in range(5)]
+    met = [skull < 5 for skull in range(20)]
+    assert share_of(met, one_each) == share(5, 20)
+    found = share_of([each for each in met for _ in range(5)], five_each)
+    assert (found.value, found.units) == (0.25, 20)
+    assert found.high - found.low > 0.3 > share(25, 100).high - share(25, 100).low
+    for each, count in ((False, 0), (True, 20)):
+        assert share_of([each] * 100, five_each) == share(count, 20), "no resample differs"
+    assert share_of([True, False, False], ["one"] * 3) == share(1, 3)
 
 
 def test_of_one_or_two_an_interval_says_nothing() -> None:

@@ -4,11 +4,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calvaria.evaluation.metrics import border_dice, dice, hd95_mm, precision, recall, reconstruction_error, surface_dice
+from calvaria.evaluation.metrics import SurfaceDistances, border_dice, dice, precision, recall, reconstruction_error
 from calvaria.volume import Mask
 
 EMPTY = np.zeros((6, 7, 8), dtype=bool)
 SPACINGS = st.tuples(*[st.sampled_from([0.4, 0.5, 1.0, 2.5])] * 3)
+
+
+def hd95_mm(a: Mask, b: Mask, spacing_mm: tuple[float, float, float]) -> float:
+    return SurfaceDistances.between(a, b, spacing_mm).percentile(95)
+
+
+def surface_dice(a: Mask, b: Mask, spacing_mm: tuple[float, float, float], tolerance_mm: float) -> float:
+    return SurfaceDistances.between(a, b, spacing_mm).within(tolerance_mm)
 
 
 def box(shape: tuple[int, int, int], *spans: tuple[int, int]) -> Mask:
@@ -41,6 +49,8 @@ def test_empty_masks_follow_the_stated_policy() -> None:
     assert hd95_mm(EMPTY, EMPTY, (1, 1, 1)) == 0
     assert hd95_mm(EMPTY, some, (1, 1, 1)) == np.inf
     assert hd95_mm(some, EMPTY, (1, 1, 1)) == np.inf
+    assert surface_dice(EMPTY, EMPTY, (1, 1, 1), 1.0) == 1
+    assert surface_dice(EMPTY, some, (1, 1, 1), 1.0) == 0
     assert border_dice(EMPTY, EMPTY, some, (1, 1, 1)) == 1
     assert border_dice(EMPTY, some, some, (1, 1, 1)) == 0
     assert border_dice(some, some, EMPTY, (1, 1, 1)) == 1
@@ -179,7 +189,7 @@ def test_far_surfaces_are_found_beyond_the_first_search() -> None:
     far = a.copy()
     far[89] = True
     assert hd95_mm(a, b, (1, 1, 1)) == 0
-    assert surface_dice(a, b, (1, 1, 1)) > 0.999
+    assert surface_dice(a, b, (1, 1, 1), 1.0) > 0.999
     pooled = np.concatenate(
         [np.zeros(len(surface_by_definition(a, (1, 1, 1)))), [0] * len(surface_by_definition(a, (1, 1, 1))), [30.0] * 3600]
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calvaria.evaluation.metrics import dice
-from calvaria.evaluation.organs import DRAWN, NETWORK, mistaken
+from calvaria.evaluation.organs import DRAWN, NETWORK, cases_of_organs
 from calvaria.evaluation.refinement import METHODS, MISTAKES
 from calvaria.evaluation.scoring import Case
 from calvaria.segmenter import SEGMENTED
@@ -23,7 +23,7 @@ def recovered(cases: Sequence[Case], method: str) -> list[float]:
 
 @pytest.mark.parametrize(("source", "organs"), [(DRAWN, ORGANS), (NETWORK, SEGMENTED)])
 def test_the_largest_component_recovers_less_than_a_quarter_of_the_error(source: str, organs: Sequence[str]) -> None:
-    planned = mistaken(CHESTS, sources=(source,))
+    planned = cases_of_organs(CHESTS, sources=(source,))
     cases = [each.make() for each in planned]
     assert [each.kind for each in planned] == [f"{organ}, {source}" for organ in organs] * len(CHESTS)
     assert all(0.6 < dice(case.given.mask, case.truth.mask) < 0.97 for case in cases)
@@ -32,7 +32,7 @@ def test_the_largest_component_recovers_less_than_a_quarter_of_the_error(source:
 
 
 def test_it_would_recover_much_of_the_error_were_that_in_islands() -> None:
-    (planned,) = mistaken(CHESTS[:1], ("heart",), (DRAWN,))
+    (planned,) = cases_of_organs(CHESTS[:1], ("heart",), (DRAWN,))
     case = planned.make()
     far = case.truth.mask.copy()
     far[:2, :, ::2] = True

@@ -36,6 +36,15 @@ def test_what_failed_is_no_skull_of_a_summary() -> None:
     assert "of 1 cases of one head" in str(summary(failed, FIGURES, "title").caption)
 
 
+def test_a_share_has_the_interval_of_its_skulls() -> None:
+    figure = Figure("found", "found", "count")
+    cases = [Row(f"case {i}", f"skull {i // 10}", "", "M", figures={"found": 0.0}) for i in range(40)]
+    table = summary(cases, [figure], "title")
+    assert list(table.columns[2].cells) == ["0 of 40\n0.0–60.2 %"]
+    assert "shares: exact intervals where none or all." in str(table.caption)
+    assert list(summary(cases[:20], [figure], "title").columns[2].cells) == ["0 of 20"], "of two skulls an interval says nothing"
+
+
 @pytest.mark.parametrize("left_out", ["M", "one"])
 def test_without_both_there_is_nothing_to_compare(left_out: str) -> None:
     both = rows("M", (0.9, 3)) + rows("one", (0.7, 9))

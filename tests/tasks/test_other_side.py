@@ -9,7 +9,7 @@ from calvaria.tasks import Settings
 from calvaria.tasks.closeup import INPUTS, MIRRORED, CloseUp, Given
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.hints import Hints
-from calvaria.tasks.other_side import AROUND, CONTINUED, as_opposite, lacked
+from calvaria.tasks.other_side import AROUND, WELL_CONTINUED, as_opposite, lacked
 from calvaria.tasks.task import Inferred
 from calvaria.volume import BinaryVolume, Mask
 from tests.vault.shells import cut, head
@@ -57,7 +57,7 @@ def test_a_hole_on_both_sides_is_filled_on_both() -> None:
     np.testing.assert_array_equal(kept(both, OPEN), both)
 
 
-@pytest.mark.parametrize(("depth", "stays"), [(CONTINUED - 0.01, False), (CONTINUED, True)])
+@pytest.mark.parametrize(("depth", "stays"), [(WELL_CONTINUED - 0.01, False), (WELL_CONTINUED, True)])
 def test_where_the_vault_is_continued_the_other_side_is_not_asked(depth: float, stays: bool) -> None:
     np.testing.assert_array_equal(kept(BLOCK, OPEN, depth), BLOCK & stays)
 

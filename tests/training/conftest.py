@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from calvaria.training.examples import store, training_seeds, validation_seeds
+from calvaria.training.examples import training_seeds, validation_seeds
+from calvaria.training.skulls import store
 from tests.training.small_run import CONFIG
 
 

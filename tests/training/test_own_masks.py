@@ -56,7 +56,7 @@ def config(folder: Path, **data: float) -> TrainConfig:
         seed=3,
         network=NetworkConfig((4,) * 7, grows=False, inputs=INPUTS),
         settings=SETTINGS,
-        data=replace(DataConfig(skulls=0, mirrored=False, cases=str(folder)), **data),
+        data=replace(DataConfig(skulls=0, cases=str(folder)), **data),
         optimizer=OptimizerConfig(steps=12, batch=1, warmup=1, learning_rate=0.02),
         validate_every=6,
         validation_skulls=1,
@@ -80,21 +80,20 @@ def test_their_mistakes_are_learned_from_with_and_without_the_scan(folder: Path,
     assert scanned == {0.0, 1.0}
 
 
-def test_what_came_right_gets_mistakes_of_its_own(folder: Path, tmp_path: Path) -> None:
+def test_some_get_other_mistakes_than_their_own(folder: Path, tmp_path: Path) -> None:
     rng, source = np.random.default_rng(0), training_source(config(folder, anew=0.5), tmp_path)
-    cases = [source(rng) for _ in range(20)]
-    as_they_came = [case for case in cases if case.given is not case.truth]
-    assert 3 < len(as_they_came) < 17
-    assert all(dice(case.given.mask, case.truth.mask) == pytest.approx(dice(ROUGH.mask, RIGHT.mask)) for case in as_they_came)
+    right = [dice(case.given.mask, case.truth.mask) for case in (source(rng) for _ in range(20))]
+    assert 3 < right.count(dice(ROUGH.mask, RIGHT.mask)) < 17
+    assert len(set(right)) > 3
     given = [example.sites.sum() for example in examples(config(folder, anew=1.0), tmp_path)]
     assert len(set(given)) > 5
 
 
 def test_masks_are_stretched_with_their_scans(folder: Path, tmp_path: Path) -> None:
-    case = training_source(config(folder, stretch=0.1, anew=0.0), tmp_path)(np.random.default_rng(1))
+    rng, source = np.random.default_rng(1), training_source(config(folder, stretch=0.1, anew=0.0), tmp_path)
+    case = next(case for case in (source(rng) for _ in range(20)) if case.image is not None)
     assert case.given.spacing_mm == case.truth.spacing_mm != SPACING_MM
     assert np.allclose(case.given.spacing_mm, SPACING_MM, rtol=0.1)
-    assert case.image is not None
     assert np.array_equal(case.image > 0, case.truth.mask)
     assert np.prod(case.truth.shape) < np.prod(RIGHT.shape)  # what lies around the mask is enough
 
@@ -103,7 +102,7 @@ def test_a_run_learns_from_them(folder: Path, tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "own.toml").write_text(
         'task = "refinement"\nseed = 1\nvalidate_every = 2\nvalidation_skulls = 1\n'
         f"network = {{channels = [4, 4, 4, 4, 4, 4, 4], inputs = {INPUTS}, grows = false}}\n"
-        "settings = {spacing_mm = 2.5, occupied_share = 0.01}\ndata = {skulls = 0, mirrored = false}\n"
+        "settings = {spacing_mm = 2.5, occupied_share = 0.01}\ndata = {skulls = 0}\n"
         "optimizer = {steps = 2, batch = 1, warmup = 1}\n"
     )
     run("refinement", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=folder)

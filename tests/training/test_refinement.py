@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calvaria.errors import CalvariaError
 from calvaria.networks import NetworkConfig
 from calvaria.segmenter import SEGMENTED, segmented
 from calvaria.synthetic.seeds import CHESTS, TRAINING
@@ -16,9 +17,10 @@ from calvaria.tasks.refinement import INPUTS, SCANNED, prepare
 from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.examples import training_examples
+from calvaria.training.examples import training_examples, training_source
 from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
+from calvaria.training.run import _skulls
 from calvaria.weights import load_weights
 from tests.training.example_cells import same, shares_of
 
@@ -27,7 +29,7 @@ CONFIG = TrainConfig(
     seed=3,
     network=NetworkConfig((4,) * 7, grows=False, inputs=INPUTS),
     settings=Settings(spacing_mm=2.5, occupied_share=0.01),
-    data=DataConfig(skulls=40, mirrored=False),
+    data=DataConfig(skulls=40),
     optimizer=OptimizerConfig(steps=10, batch=1, warmup=1, learning_rate=0.02),
     validate_every=4,
     validation_skulls=1,
@@ -93,6 +95,16 @@ def test_a_network_is_given_what_it_is_asked_when_served_and_wants_the_truth(of_
     assert len({name for _, _, name in seen}) > 2
 
 
+def test_masks_need_no_skulls(tmp_path: Path) -> None:
+    """Nor a size of their voxels: smallest cells of 0 mm are as wide as the mask's voxels."""
+    own_voxels = replace(CONFIG, settings=replace(CONFIG.settings, spacing_mm=0.0))
+    case = training_source(own_voxels, tmp_path / "run")(np.random.default_rng(0))
+    assert isinstance(case, RefinementCase)
+    count, making, _ = _skulls(own_voxels, tmp_path / "run", None)
+    assert (count, list(making)) == (0, [])
+    assert not any(tmp_path.iterdir())
+
+
 def test_mistakes_are_of_one_kind_where_only_one_is_wanted(tmp_path: Path) -> None:
     for share, of_network in ((0.0, False), (1.0, True)):
         config = replace(ONE_CHEST, data=replace(ONE_CHEST.data, segmented=share))
@@ -138,7 +150,7 @@ def test_an_example_is_a_function_of_its_number(made: list[Example], tmp_path: P
 
 
 def test_kept_examples_come_again_as_they_are(made: list[Example], tmp_path: Path) -> None:
-    """Hearts lie on the left."""
+    """Not mirrored: hearts lie on the left."""
     kept = training_examples(replace(CONFIG, data=replace(CONFIG.data, distinct=1)), tmp_path / "kept")
     assert same(kept[0], kept[1])
     assert np.array_equal(kept[1].sites, made[0].sites)
@@ -157,6 +169,12 @@ def test_what_another_dense_network_mistook_is_another_run_and_other_kept_exampl
     assert known["one", 0.0] == known["another", 0.0]
     assert not set(known["one", 0.5]) & set(known["another", 0.5])
     assert known["one", 0.0][0] == (CHESTS, None)
+
+
+def test_no_mirror_image_is_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(CalvariaError, match=r"refinement tells left from right: leave mirrored out of \[settings\]"):
+        fit(replace(CONFIG, settings=replace(CONFIG.settings, mirrored=True)), tmp_path / "run")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

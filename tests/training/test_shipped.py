@@ -26,6 +26,12 @@ def test_whatever_can_be_said_of_data_some_task_heeds() -> None:
     assert READ_BY_ALL.union(*(lesson.reads for lesson in LESSONS.values())) == {field.name for field in fields(DataConfig)}
 
 
+@pytest.mark.parametrize("name", [field.name for field in fields(DataConfig) if isinstance(field.default, float) and field.name != "finer"])
+def test_a_share_of_data_is_at_most_all_of_it(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} cannot be 1.5; it is from 0 to "):
+        DataConfig(skulls=1, **{name: 1.5})
+
+
 @pytest.mark.parametrize(
     ("written", "instead", "named"),
     [
@@ -61,10 +67,3 @@ def test_values_that_cannot_be_are_refused_by_name(written: str, instead: str, n
     (tmp_path / "train.toml").write_text(text.replace(written, instead))
     with pytest.raises(ValueError, match=f"{named} cannot be"):
         TrainConfig.read(tmp_path / "train.toml")
-
-
-@pytest.mark.parametrize("path", sorted((MODELS / "refinement").glob("*.toml")), ids=lambda path: path.name)
-def test_refinement_learns_from_no_mirrored_chest(path: Path) -> None:
-    """A place is told from the left."""
-    data = TrainConfig.read(path).data
-    assert not (data.distinct and data.mirrored)

@@ -16,10 +16,10 @@ from calvaria.tasks.super_resolution import COARSE_MM, INPUTS, prepare
 from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example, Examples, mirrored
-from calvaria.training.examples import store, training_examples, training_seeds, training_source, validation_seeds
+from calvaria.training.examples import training_examples, training_seeds, training_source, validation_seeds
 from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
-from calvaria.training.skulls import Head
+from calvaria.training.skulls import Head, store
 from calvaria.volume import BinaryVolume
 from calvaria.weights import load_weights
 from tests.training.example_cells import same, shares_of

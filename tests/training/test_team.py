@@ -13,10 +13,11 @@ from calvaria.networks import EncoderDecoder
 from calvaria.sparse import SiteSet
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
+from calvaria.training.examples import training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.run import run
+from calvaria.training.skulls import store
 from calvaria.training.team import Team
 from calvaria.weights import load_weights
 

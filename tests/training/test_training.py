@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,10 +23,11 @@ from calvaria.tasks.closeup import INPUTS
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, save
 from calvaria.training.config import OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
-from calvaria.training.examples import store, training_examples, training_seeds, validation_seeds
+from calvaria.training.examples import training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
 from calvaria.training.lessons import LESSONS
+from calvaria.training.skulls import store
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
 from tests.training.small_run import CONFIG, GRADED, LOOK_AGAIN
@@ -119,6 +121,20 @@ def test_a_checkpoint_outlives_a_setting_that_came_later(runs: Path) -> None:
     fit(short, runs / "older")
     with pytest.raises(CalvariaError, match="another configuration"):
         fit(replace(short, network=replace(short.network, keep_above=-1.0)), runs / "older")
+
+
+@pytest.mark.parametrize("distinct", [0, 2])
+def test_a_checkpoint_outlives_a_setting_that_is_gone_unless_its_examples_were_others(runs: Path, distinct: int) -> None:
+    """Whether kept examples are mirrored by turns was said in [data]."""
+    short = replace(CONFIG, until=1, data=replace(CONFIG.data, distinct=distinct))
+    folder = runs / f"mirrored {distinct}"
+    fit(short, folder)
+    for mirrored in (True, False):
+        state = torch.load(folder / CHECKPOINT, weights_only=True)
+        state["run"]["config"]["data"]["mirrored"] = mirrored
+        torch.save(state, folder / CHECKPOINT)
+        with pytest.raises(CalvariaError, match="another configuration") if distinct and not mirrored else nullcontext():
+            fit(short, folder)
 
 
 def test_weights_that_are_no_numbers_are_never_written(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

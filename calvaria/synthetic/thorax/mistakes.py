@@ -128,7 +128,7 @@ def draw_mistakes(depth: Field, spacing_mm: Spacing, rng: np.random.Generator, o
         for _ in range(int(rng.integers(0, 4))):
             _slices(shift, surface, rng)
         if rng.random() < 0.25:
-            _cut(shift, depth, axes, surface, rng)
+            _cut(shift, axes, surface, rng)
         for _ in range(int(rng.integers(0, 3))):
             _island(shift, depth, axes, rng, size)
     return Mistakes(shift, _steps(spacing_mm, rng, thick))
@@ -204,7 +204,7 @@ def _ellipsoid(
     return (reached[0], reached[1], reached[2]), (1 - inner).clip(0, None).astype(np.float32)
 
 
-def _cut(shift: Field, depth: Field, axes: list[Axis], surface: NDArray[np.intp], rng: np.random.Generator) -> None:
+def _cut(shift: Field, axes: list[Axis], surface: NDArray[np.intp], rng: np.random.Generator) -> None:
     """An end of the body is missed: what lies beyond a plane, mostly across the slices; the further, the surer."""
     axis = int(rng.choice([0, 1, 2, 2, 2]))
     places = surface[:, axis]
