@@ -30,7 +30,11 @@ MOST_SOCKET_BYTES = 107
 
 
 class Processes:
-    """The processes whose temporary folder is the one noted in a file; the note goes when they do."""
+    """The processes whose temporary folder is the one noted in a file; the note goes when they do.
+
+    With it is noted which folder the note lies in, so that a copy of that folder does not claim the server of the first: moved, a folder
+    stays what it is; copied, it is another.
+    """
 
     def __init__(self, note: Path):
         self._note = note
@@ -41,12 +45,12 @@ class Processes:
         with self._note.with_name("lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # one of two that start at once, until the file is closed
             if self._note.is_file():
-                if self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S:
+                if self.scratch and (self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S):
                     raise FileExistsError(self._note)
                 self.end()  # what is left of a server that was killed
             self._mine = scratch = tempfile.mkdtemp(prefix=PREFIX)
             draft = self._note.with_name(Path(scratch).name)
-            draft.write_text(scratch)
+            draft.write_text(f"{self._place}\n{scratch}")
             draft.replace(self._note)  # there whole or not at all, for whoever reads it
         return scratch
 
@@ -72,13 +76,20 @@ class Processes:
         _kill(self.living())  # not only those of before: one that was just being started is among them
         if scratch := self.scratch:
             shutil.rmtree(scratch, ignore_errors=True)
-        self._note.unlink(missing_ok=True)  # an empty one, too, as a power cut may leave
+        self._note.unlink(missing_ok=True)  # a copied one, too, or an empty one, as a power cut may leave
         return bool(living)
 
     @property
     def scratch(self) -> str | None:
-        """The temporary folder, from `mark` to `end`."""
-        return self._note.read_text() if self._note.is_file() else None
+        """The temporary folder, from `mark` to `end`; None where there is no note, or one that was copied here."""
+        place, _, scratch = self._note.read_text().partition("\n") if self._note.is_file() else ("", "", "")
+        return scratch if scratch and place == self._place else None
+
+    @property
+    def _place(self) -> str:
+        """What tells the folder of the note from its copies."""
+        status = self._note.parent.stat()
+        return f"{status.st_dev}:{status.st_ino}"
 
 
 def check_place() -> None:

@@ -89,7 +89,7 @@ def test_what_a_killed_server_left_is_no_other_server(model_store, tmp_path):
     note = tmp_path / ".run" / "temporary-folder"
     server = Server.apart(tmp_path, CONFIG, model_store)
     note.parent.mkdir()
-    note.write_text(str(tmp_path / "gone"))
+    Path(Processes(note).mark()).rmdir()
     with pytest.raises(CalvariaError, match="at this moment"):
         server.start()
     os.utime(note, (0, 0))
@@ -109,7 +109,7 @@ def test_of_many_that_claim_a_folder_at_once_one_gets_it_whatever_lay_there(tmp_
             claims = [pool.submit(each.mark) for each in starters]
         assert sum(claim.exception() is None for claim in claims) == 1
         assert [each.ours for each in starters] == [claim.exception() is None for claim in claims]
-        assert Path(note.read_text()).is_dir()
+        assert Path(starters[0].scratch or "").is_dir()
         starters[0].end()
 
 
@@ -164,7 +164,7 @@ def test_terminated_while_starting_nothing_is_left(model_store, tmp_path, living
     with subprocess.Popen([sys.executable, "-m", "calvaria.cli", "serve", "--folder", tmp_path], stdout=subprocess.DEVNULL) as serving:
         until(note.is_file)
         until(lambda: len(processes_of(server)) >= living)
-        processes, scratch = processes_of(server), Path(note.read_text())
+        processes, scratch = processes_of(server), Path(Processes(note).scratch or "")
         serving.terminate()
         assert serving.wait(30) == 143
     assert all(is_gone(process) for process in processes)
