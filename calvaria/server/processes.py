@@ -6,6 +6,7 @@ that no other server has, and are known by it, whatever became of the one that s
 
 import fcntl
 import os
+import pwd
 import shutil
 import tempfile
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from calvaria.errors import bad_option
+from calvaria.files import reading
 
 STOP_TIMEOUT_S = 15.0
 STARTING_S = 10.0
@@ -41,7 +43,11 @@ class Processes:
         self._mine: str | None = None
 
     def mark(self) -> str:
-        """A new temporary folder, noted before anything can be started with it; FileExistsError where another server has noted one."""
+        """A new temporary folder, noted before anything can be started with it; FileExistsError where another server has noted one.
+
+        CalvariaError BAD_OPTION where another account has: from here its processes cannot be told.
+        """
+        self._check_account()
         with self._note.with_name("lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # one of two that start at once, until the file is closed
             if self._note.is_file():
@@ -66,7 +72,11 @@ class Processes:
         return [process for process in found if (process.info["environ"] or {}).get(MARK) == scratch]
 
     def end(self) -> bool:
-        """Ask the server to end, so that it ends its workers; kill what is left after a while. Whether there was any."""
+        """Ask the server to end, so that it ends its workers; kill what is left after a while. Whether there was any.
+
+        CalvariaError BAD_OPTION, and all stays as it is, where it is another account's, unless this is root's.
+        """
+        self._check_account()
         living = self.living()
         servers = [process for process in living if _name(process) == "java"] or living
         for process in servers:
@@ -79,10 +89,22 @@ class Processes:
         self._note.unlink(missing_ok=True)  # a copied one, too, or an empty one, as a power cut may leave
         return bool(living)
 
+    def _check_account(self) -> None:
+        """The environment of another account's processes is hidden from all but root: a server that lives would seem to be gone."""
+        scratch = self.scratch
+        owners = {path.stat().st_uid for path in (self._note, Path(scratch or self._note)) if path.exists()}
+        if os.geteuid() != 0 and (others := owners - {os.geteuid()}):
+            whose = _account(others.pop())
+            raise bad_option(f"The server in {self._note.parent.parent} is that of the account {whose}: ask from that one, or as root.")
+
     @property
     def scratch(self) -> str | None:
-        """The temporary folder, from `mark` to `end`; None where there is no note, or one that was copied here."""
-        place, _, scratch = self._note.read_text().partition("\n") if self._note.is_file() else ("", "", "")
+        """The temporary folder, from `mark` to `end`; None where there is no note, or one that was copied here.
+
+        CalvariaError BAD_OPTION where the note cannot be read.
+        """
+        with reading(self._note, "Ask from the account that runs the server."):
+            place, _, scratch = self._note.read_text().partition("\n") if self._note.is_file() else ("", "", "")
         return scratch if scratch and place == self._place else None
 
     @property
@@ -115,6 +137,13 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, STOP_TIMEOUT_S)
+
+
+def _account(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _name(process: psutil.Process) -> str:

@@ -1,21 +1,30 @@
 """Which processes a note claims, and for whom."""
 
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.server.processes import MARK, Processes
+
+NOBODY = 65534
 
 
 @contextmanager
-def served(note: Path) -> Iterator[subprocess.Popen[bytes]]:
+def served(note: Path, account: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A process that stands for a server, with a note of it."""
     note.parent.mkdir()
     scratch = Processes(note).mark()
-    with subprocess.Popen(["sleep", "600"], env=os.environ | {MARK: scratch}) as process:
+    if account is not None:
+        os.chown(note, account, account)
+        os.chown(scratch, account, account)
+    with subprocess.Popen(["sleep", "600"], env=os.environ | {MARK: scratch}, user=account) as process:
         try:
             yield process
         finally:
@@ -47,3 +56,29 @@ def test_a_server_may_start_at_once_in_a_copied_folder(tmp_path: Path) -> None:
         assert copy.mark() != Processes(tmp_path / "first" / "note").scratch
         copy.end()
         assert process.poll() is None
+
+
+def test_another_accounts_server_is_left_alone_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose environment cannot be read."""
+    note = tmp_path / "server" / "note"
+    with served(note) as process:
+        known = note.read_text()
+        monkeypatch.setattr("os.geteuid", lambda: NOBODY)
+        monkeypatch.setattr("psutil.process_iter", lambda wanted: [])
+        for refused in (Processes(note).end, Processes(note).mark):
+            with pytest.raises(CalvariaError, match=f"that of the account {pwd.getpwuid(os.getuid()).pw_name}: ") as caught:
+                refused()
+            assert caught.value.code is ErrorCode.BAD_OPTION
+        assert note.read_text() == known
+        assert Path(known.splitlines()[1]).is_dir()
+        assert process.poll() is None
+        monkeypatch.undo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another account")
+def test_root_ends_another_accounts_server(tmp_path: Path) -> None:
+    note = tmp_path / "server" / "note"
+    with served(note, NOBODY) as process:
+        assert Processes(note).end()
+        process.wait(10)
+        assert not note.exists()
