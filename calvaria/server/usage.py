@@ -23,7 +23,7 @@ def how_to_call(server: Server) -> str:
     parts = [f"Ready at {url} and, for gRPC, {settings.grpc_target}; metrics at {settings.url('metrics')}/metrics.{_sharing(server)}"]
     for model in settings.models:
         parts += [
-            f"{header} | curl --fail-with-body -T in.nrrd{trusted} -H @- {url}/predictions/{model} -o {model}.nrrd",
+            f"{header} | curl --noproxy '*' --fail-with-body -T in.nrrd{trusted} -H @- {url}/predictions/{model} -o {model}.nrrd",
             "from calvaria.client import Client\n"
             f'client = Client("{url}", key_file="{key_file}"{trusts})\n'
             f'answer = client.predict("{model}", "in.nrrd")',
