@@ -48,12 +48,11 @@ class Processes:
         CalvariaError BAD_OPTION where another account has: from here its processes cannot be told.
         """
         self._check_account()
-        with self._note.with_name("lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one of two that start at once, until the file is closed
+        with self._alone():  # one of two that start at once
             if self._note.is_file():
                 if self.scratch and (self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S):
                     raise FileExistsError(self._note)
-                self.end()  # what is left of a server that was killed
+                self._end()  # what is left of a server that was killed
             self._mine = scratch = tempfile.mkdtemp(prefix=PREFIX)
             draft = self._note.with_name(Path(scratch).name)
             draft.write_text(f"{self._place}\n{scratch}")
@@ -64,6 +63,13 @@ class Processes:
     def ours(self) -> bool:
         """Whether what is noted was marked here."""
         return self._mine is not None and self.scratch == self._mine
+
+    def ended_elsewhere(self) -> bool:
+        """Whether another program ended what was marked here; waits for one that is about to."""
+        if self._note.parent.is_dir():
+            with self._alone():
+                return not self.ours
+        return True
 
     def living(self) -> list[psutil.Process]:
         """Those that run now, the workers included."""
@@ -76,7 +82,13 @@ class Processes:
 
         CalvariaError BAD_OPTION, and all stays as it is, where it is another account's, unless this is root's.
         """
+        if not self._note.is_file():
+            return False
         self._check_account()
+        with self._alone():
+            return self._end()
+
+    def _end(self) -> bool:
         living = self.living()
         servers = [process for process in living if _name(process) == "java"] or living
         for process in servers:
@@ -88,6 +100,13 @@ class Processes:
             shutil.rmtree(scratch, ignore_errors=True)
         self._note.unlink(missing_ok=True)  # a copied one, too, or an empty one, as a power cut may leave
         return bool(living)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within, nobody else marks or ends processes with this note."""
+        with self._note.with_name("lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+            yield
 
     def _check_account(self) -> None:
         """The environment of another account's processes is hidden from all but root: a server that lives would seem to be gone."""

@@ -142,15 +142,19 @@ class Server:
         return threads_each(sum(self.settings.workers.values()), cores())
 
     def serve_until_interrupted(self) -> None:
-        """Until this program is interrupted; then stop it. CalvariaError UNAVAILABLE if the server ends by itself."""
+        """Until this program is interrupted, and stop it; or until `calvaria stop`. CalvariaError UNAVAILABLE if it ends by itself."""
         try:
             if self._process:
                 self._process.wait()
+                if self._processes.ended_elsewhere():
+                    log.warning("The server was stopped from elsewhere.")
+                    return
                 raise _unavailable(f"The server ended by itself:\n{self._end_of_logs()}")
         except KeyboardInterrupt:
             log.info("interrupted")
         finally:
-            self.stop()
+            if self._processes.ours:
+                self.stop()
 
     def __enter__(self) -> "Server":
         self.start()

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +57,26 @@ def test_a_server_may_start_at_once_in_a_copied_folder(tmp_path: Path) -> None:
         assert copy.mark() != Processes(tmp_path / "first" / "note").scratch
         copy.end()
         assert process.poll() is None
+
+
+def test_who_waits_for_a_server_learns_who_ended_it(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    note = tmp_path / "server" / "note"
+    waiting = Processes(note)
+    scratch = waiting.mark()
+    with subprocess.Popen(["sleep", "600"], env=os.environ | {MARK: scratch}) as process:
+        assert not waiting.ended_elsewhere()
+        with ThreadPoolExecutor(1) as pool:
+            ending = pool.submit(Processes(note).end)
+            process.wait(10)
+            assert waiting.ended_elsewhere(), "though its note is still there when the process has gone"
+            assert ending.result()
+    Processes(note).mark()
+    assert waiting.ended_elsewhere()
+    assert not waiting.ours
+    Processes(note).end()
+    shutil.rmtree(note.parent)
+    assert waiting.ended_elsewhere()
 
 
 def test_another_accounts_server_is_left_alone_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,18 @@ def test_in_the_foreground_a_server_that_ends_by_itself_is_noticed(model_store, 
     assert not server.running
 
 
+def test_in_the_foreground_a_server_that_is_stopped_is_no_failure(model_store, tmp_path):
+    """Whoever starts again what failed, such as systemd, must not start it again."""
+    Server.apart(tmp_path, CONFIG, model_store)
+    command = [sys.executable, "-m", "calvaria.cli", "serve", "--foreground", "--folder", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        assert any(line.startswith("Ready at") for line in serving.stdout)
+        assert Server(tmp_path).stop()
+        _, said = serving.communicate(timeout=60)
+    assert serving.returncode == 0, said
+    assert "stopped from elsewhere" in said
+
+
 def test_a_launch_that_fails_leaves_nothing(model_store, tmp_path, monkeypatch):
     server = Server.apart(tmp_path, CONFIG, model_store)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
