@@ -145,7 +145,5 @@ class GrpcSender(Sender):
 
 
 def _http_code(response: httpx.Response) -> str:
-    refusal = decode_refusal(response.content)
-    if refusal is None and response.status_code != httpx.codes.OK:
-        refusal = refusals.from_http(response.status_code, response.content)
+    refusal = decode_refusal(response.content) or refusals.from_http(response.status_code, response.headers, response.content)
     return refusal.code.value if refusal else OK

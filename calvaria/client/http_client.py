@@ -69,8 +69,8 @@ class Client(Caller):
         except httpx.TransportError as error:
             raise refusals.broken_off(self.url, error) from error
         answer = accept(Answer(received, stage_seconds(response.headers.get(TIMING_HEADER, "")), response.headers.get(WARNING_HEADER, "")))
-        if response.status_code != httpx.codes.OK:
-            raise refusals.from_http(response.status_code, received)
+        if refusal := refusals.from_http(response.status_code, response.headers, received):
+            raise refusal
         return answer
 
     def close(self) -> None:
