@@ -68,8 +68,8 @@ def _sender(transport: str, server: Server, plan: Plan) -> Sender:
     token = read_token(server.key_file)
     settings = server.settings
     if transport == "http":
-        return HttpSender(settings.url("inference"), token, plan.timeout_s, settings.certificate)
-    return GrpcSender(settings.grpc_target, token, plan.timeout_s, settings.grpc_certificate)
+        return HttpSender(settings.url("inference"), token, plan.timeout_s, settings.certificate, server.name)
+    return GrpcSender(settings.grpc_target, token, plan.timeout_s, settings.grpc_certificate, server.name)
 
 
 @contextmanager

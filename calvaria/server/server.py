@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +18,12 @@ import httpx
 
 from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.server import termination
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes, check_place, held
 from calvaria.server.settings import CONFIG, ServerSettings, why_closed
-from calvaria.server.tls import trusting
+from calvaria.server.tls import name_of, trusting
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,10 @@ class Server:
     def renew(self, kind: TokenKind) -> None:
         """Have another token for a kind of call, `inference` or `management`, in the key file; the one before is refused from then on.
 
-        CalvariaError UNAVAILABLE if the server does not answer, UNAUTHORIZED if it refuses.
+        CalvariaError UNAVAILABLE if the server does not answer, UNAUTHORIZED if it refuses, BAD_OPTION where it asks for no tokens.
         """
+        if not self.settings.tokens:
+            raise bad_option(f"Tokens are switched off (disable_token_authorization in {self.folder / CONFIG}): there are none to renew.")
         try:
             with self._key_held():
                 self._replace(kind)
@@ -124,6 +126,15 @@ class Server:
             return _refused(self._managed(f"/models/{self.settings.models[0]}"))
         except (httpx.HTTPError, OSError, IndexError, CalvariaError):
             return False
+
+    @property
+    def name(self) -> str | None:
+        """What the certificate calls it that it shows now, where its address here is none of that; else None."""
+        if not (self.settings.certificate and self.settings.secured):
+            return None
+        with suppress(OSError):  # one that does not run shows nothing
+            return name_of(*self.settings.secured, self.settings.certificate)
+        return None
 
     @property
     def token_left(self) -> timedelta:

@@ -21,6 +21,7 @@ LOOPBACK = "127.0.0.1"
 ADDRESS = re.compile(r"https?://[^/:\s]+(:(?P<port>\d+))?", re.IGNORECASE)
 """What TorchServe binds to, but for Unix sockets."""
 MOST_PORTS = 65535
+HTTPS_PORT = 443
 NUMBERS = ("default_workers_per_model", "max_request_size", "max_response_size")
 MODEL_CONFIG = "model-config.yaml"
 
@@ -103,6 +104,17 @@ class ServerSettings:
     def grpc_certificate(self) -> Path | None:
         """The certificate shown over gRPC, where that speaks TLS; else None."""
         return self.certificate if self.values.get("enable_grpc_ssl") == "true" else None
+
+    @property
+    def secured(self) -> tuple[str, int] | None:
+        """Host and port, on this machine, where predictions are asked for over TLS; None where over neither transport."""
+        places = [urlsplit(self.url("inference"))] + ([urlsplit(f"https://{self.grpc_target}")] if self.grpc_certificate else [])
+        return next(((url.hostname or LOOPBACK, url.port or HTTPS_PORT) for url in places if url.scheme == "https"), None)
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the server asks for tokens."""
+        return self.values.get("disable_token_authorization") != "true"
 
     @property
     def workers(self) -> dict[str, int]:
