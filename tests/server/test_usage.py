@@ -28,6 +28,7 @@ from calvaria.volume import BinaryVolume
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
+ROOT = Path(__file__).resolve().parents[2]
 VOLUME = BinaryVolume.on_grid(np.random.default_rng(0).random((4, 5, 6)) < 0.5, (1, 2, 3))
 
 
@@ -78,6 +79,14 @@ def pasted(server: Server, where: Path) -> None:
     _, shell, _, _ = how_to_call(server).split("\n\n")
     subprocess.run(shell, shell=True, check=True, timeout=60, cwd=where)
     assert (where / "completion.nrrd").read_bytes() == b"a volume"
+
+
+def test_documents_show_the_line_that_is_printed(tmp_path, monkeypatch):
+    server = standing(tmp_path, 8080)
+    monkeypatch.chdir(tmp_path)
+    shell = how_to_call(server).split("\n\n")[1]
+    assert shell in (ROOT / "README.md").read_text()
+    assert shell.split(" -T ")[0] in (ROOT / "docs" / "requests.md").read_text()
 
 
 @pytest.mark.parametrize("folder", ["here", "with a space", "quo'te"])
