@@ -183,6 +183,7 @@ class Server:
         if missing or not self.settings.models:
             what = f"archive of {', '.join(missing)}" if missing else "archive"
             raise _unavailable(f"There is no {what} in {self.settings.model_store}. Build it with `python archive/build.py`.")
+        self.settings.check_archives()
         for port in self.settings.ports:
             if reason := why_closed(port):
                 raise _unavailable(f"Port {port} {reason} in {CONFIG}.")

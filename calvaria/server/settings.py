@@ -1,5 +1,6 @@
 """What `config.properties` says, for those who start and call a server."""
 
+import json
 import re
 import socket
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ MOST_PORTS = 65535
 HTTPS_PORT = 443
 NUMBERS = ("default_workers_per_model", "max_request_size", "max_response_size")
 MODEL_CONFIG = "model-config.yaml"
+MANIFEST = "MAR-INF/MANIFEST.json"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ class ServerSettings:
             else:
                 continue
             raise bad_option(f"{key} in {name} is {value!r}. It must be {wanted}.")
+
+    def check_archives(self) -> None:
+        """CalvariaError BAD_OPTION where two archives hold one model, or one holds another model than its file is called after."""
+        held: dict[str, Path] = {}
+        for archive in (self.model_store / f"{name}.mar" for name in self.models):
+            model = _model_in(archive)
+            if model in held:
+                raise bad_option(f"{held[model]} and {archive} both hold the model {model}: move one of them elsewhere.")
+            held[model] = archive
+        for model, archive in held.items():
+            if archive.stem != model:
+                raise bad_option(f"{archive} holds the model {model}: call it {model}.mar, or move it elsewhere.")
 
     def write(self, path: Path) -> None:
         path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
@@ -152,14 +166,25 @@ def _workers_in(archive: Path) -> int:
     """Workers by a model's own configuration; 0 if it leaves that open, or there is no archive. BAD_OPTION for one that is cut off."""
     import yaml
 
+    config = yaml.safe_load(_packed(archive, MODEL_CONFIG)) or {}
+    return int(config.get("minWorkers", 0))
+
+
+def _model_in(archive: Path) -> str:
+    """The model that an archive holds; its file's name where it does not say."""
+    manifest = _packed(archive, MANIFEST)
+    return str(json.loads(manifest)["model"]["modelName"]) if manifest else archive.stem
+
+
+def _packed(archive: Path, name: str) -> bytes:
+    """A file of an archive; empty where either is missing. BAD_OPTION for an archive that is cut off."""
     if not archive.is_file():
-        return 0
+        return b""
     try:
         with ZipFile(archive) as packed:
-            config = yaml.safe_load(packed.read(MODEL_CONFIG)) if MODEL_CONFIG in packed.namelist() else {}
+            return packed.read(name) if name in packed.namelist() else b""
     except (BadZipFile, EOFError) as error:
         raise bad_option(f"{archive} is no whole archive ({error}). Build it again with `make archive`.") from error
-    return int(config.get("minWorkers", 0))
 
 
 def why_closed(port: int) -> str:

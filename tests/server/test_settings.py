@@ -122,6 +122,23 @@ def test_workers_are_those_of_the_archive_or_the_settings(tmp_path):
     assert refused.value.code is ErrorCode.BAD_OPTION
 
 
+def test_an_archive_that_was_renamed_or_copied_is_told(tmp_path):
+    def pack(name):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "completion"}}')
+
+    settings = ServerSettings(tmp_path, {"model_store": "."})
+    pack("completion.mar")
+    settings.check_archives()
+    pack("old.mar")
+    with pytest.raises(CalvariaError, match=r"completion\.mar and .*old\.mar both hold the model completion: move") as refused:
+        settings.check_archives()
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    (tmp_path / "completion.mar").unlink()
+    with pytest.raises(CalvariaError, match=r"old\.mar holds the model completion: call it completion\.mar"):
+        settings.check_archives()
+
+
 def test_the_shipped_configuration_is_closed(settings):
     values = settings.values
     for name in ("inference", "management", "metrics"):
