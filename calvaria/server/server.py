@@ -20,6 +20,7 @@ from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.server import termination
+from calvaria.server.complaints import Logs
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes, check_place, held
 from calvaria.server.settings import CONFIG, ServerSettings, why_closed
@@ -30,9 +31,8 @@ log = logging.getLogger(__name__)
 RUN_FOLDER = ".run"
 LOGS = "logs"
 NOTE = "temporary-folder"
+ERRORS = "stderr.log"
 POLL_S = 0.2
-WORKER_DEATH = "Backend worker process died"
-SHOWN_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Server:
         self.settings = ServerSettings.read(self.folder / CONFIG)
         self._process: subprocess.Popen[bytes] | None = None
         self._processes = Processes(self.folder / RUN_FOLDER / NOTE)
-        self._log_starts: dict[Path, tuple[int, int]] = {}
+        self._logs = Logs(self.folder / LOGS, self.folder / RUN_FOLDER / ERRORS)
 
     @classmethod
     def apart(cls, folder: Path, config: Path, store: Path | None = None, **changes: str) -> "Server":
@@ -160,7 +160,7 @@ class Server:
                 if self._processes.ended_elsewhere():
                     log.warning("The server was stopped from elsewhere.")
                     return
-                raise _unavailable(f"The server ended by itself:\n{self._end_of_logs()}")
+                raise _unavailable(f"The server ended by itself:\n{self._logs.end()}")
         except KeyboardInterrupt:
             log.info("interrupted")
         finally:
@@ -209,9 +209,10 @@ class Server:
             "METRICS_LOCATION": str(logs),
         }
         self.key_file.unlink(missing_ok=True)
-        self._log_starts = {path: (path.stat().st_ino, path.stat().st_size) for path in logs.glob("*.log")}
+        self._logs.begin()
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", "--ts-config", CONFIG]
-        with (run / "stderr.log").open("wb") as errors, held(scratch) as lock:
+        command += ["--model-store", str(self.settings.model_store)]  # which the launcher would read without knowing Java's escapes
+        with (run / ERRORS).open("wb") as errors, held(scratch) as lock:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -236,11 +237,11 @@ class Server:
         while not self._complete():
             termination.check()
             if self._process and self._process.poll() is not None:
-                raise _unavailable(f"The server ended while starting:\n{self._end_of_logs()}")
-            if complaint := self._worker_complaint():
+                raise _unavailable(f"The server ended while starting:\n{self._logs.end()}")
+            if complaint := self._logs.worker_complaint():
                 raise _unavailable(f"The server's worker could not load its model:\n{complaint}")
             if time.monotonic() - start > timeout_s:
-                raise _unavailable(f"The server was not ready after {timeout_s:g} seconds:\n{self._end_of_logs()}")
+                raise _unavailable(f"The server was not ready after {timeout_s:g} seconds:\n{self._logs.end()}")
             time.sleep(POLL_S)
         termination.check()
         log.info("ready after %.1f s", time.monotonic() - start)
@@ -278,25 +279,6 @@ class Server:
         url, certificate = self.settings.url("management"), self.settings.certificate
         verify = trusting(certificate) if certificate else url.startswith("https:")
         return httpx.get(url + path, params=asked, headers=headers, timeout=10, trust_env=False, verify=verify)
-
-    def _worker_complaint(self) -> str:
-        """What a worker that could not load its model said; empty if none has died."""
-        lines = [line.split("MODEL_LOG - ")[-1] for line in self._lines(self.folder / LOGS / "model_log.log")]
-        deaths = [i for i, line in enumerate(lines) if WORKER_DEATH in line]
-        return "\n".join(lines[max(deaths[0] - SHOWN_LINES, 0) : deaths[0]]) if deaths else ""
-
-    def _end_of_logs(self) -> str:
-        lines = self._lines(self.folder / RUN_FOLDER / "stderr.log") + self._lines(self.folder / LOGS / "ts_log.log")
-        return "\n".join([line for line in lines if "ACCESS_LOG" not in line][-SHOWN_LINES:])
-
-    def _lines(self, path: Path) -> list[str]:
-        """What was written to a log since this server was started, which may have begun with a new file."""
-        if not path.is_file():
-            return []
-        known, size = self._log_starts.get(path, (0, 0))
-        with path.open("rb") as file:
-            file.seek(size if os.fstat(file.fileno()).st_ino == known else 0)
-            return file.read().decode(errors="replace").splitlines()
 
 
 def _refused(answer: httpx.Response) -> bool:

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,19 @@ class ServerSettings:
 
     @classmethod
     def read(cls, path: Path) -> "ServerSettings":
-        """From a file such as config.properties; CalvariaError BAD_OPTION if there is none."""
+        """From a file such as config.properties, in which Java takes other letters than ASCII's for those of ISO-8859-1.
+
+        CalvariaError BAD_OPTION if there is none, or where a setting has such letters that are not written as \\uXXXX.
+        """
         with reading(path, "Run this in a checkout of Calvaria, or name one with --folder."):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8", errors="replace")
         lines = (line.strip() for line in text.splitlines())
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        return cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
+        values = {name.strip(): value.strip() for name, value in pairs}
+        for name, value in values.items():
+            if not value.isascii():
+                raise bad_option(f"{name} in {path} has letters that TorchServe takes for others: write {_escaped(value)}.")
+        return cls(path.parent.resolve(), {name: _unescaped(value) for name, value in values.items()})
 
     def check(self, name: str) -> None:
         """CalvariaError BAD_OPTION for what TorchServe would only stumble over, hard to understand, once it runs."""
@@ -72,7 +80,7 @@ class ServerSettings:
                 raise bad_option(f"{archive} holds the model {model}: call it {model}.mar, or move it elsewhere.")
 
     def write(self, path: Path) -> None:
-        path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
+        path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in self.values.items()))
 
     def elsewhere(self, store: Path | None = None) -> "ServerSettings":
         """These settings on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
@@ -146,6 +154,18 @@ class ServerSettings:
         """Every port that the server listens on."""
         urls = [urlsplit(self._address(name)).port or default for name, default in URLS.items()]
         return urls + [int(self.values.get(name, default)) for name, default in GRPC_PORTS.items()]
+
+
+def _escaped(value: str) -> str:
+    """A value as Java's properties hold it: in ASCII, other letters by their UTF-16."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be", "surrogatepass")
+    return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for (unit,) in struct.iter_unpack(">H", units))
+
+
+def _unescaped(value: str) -> str:
+    """The inverse of `_escaped`."""
+    units = re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", lambda found: chr(int(found[1], 16)) if found[1] else found[2], value)
+    return units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _called(address: str) -> str:
