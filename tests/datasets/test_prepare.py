@@ -314,6 +314,16 @@ def test_what_cannot_be_begun_is_refused(folder, tmp_path):
         read_index(tmp_path)
 
 
+def test_one_program_at_a_time_fills_a_folder(tmp_path, complete):
+    first = DataSet(tmp_path, {})
+    with pytest.raises(CalvariaError, match="Another program fills") as refused:
+        DataSet(tmp_path, {})
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    first.add(complete, "a.nrrd", "a", "mask")
+    del first, refused
+    assert list(DataSet(tmp_path, {}).rows) == [("a.nrrd", "a")]
+
+
 def test_a_file_that_takes_anothers_place_is_converted_whatever_its_time(folder, tmp_path, complete):
     made = DataSet(tmp_path / "out", {})
     source, other = tmp_path / "a.nrrd", tmp_path / "b.nrrd"
