@@ -41,7 +41,7 @@ def run_command(
     start: Annotated[bool, typer.Option("--start", help="Start a server for this run, apart from others, and stop it afterwards.")] = False,
     out: Annotated[Path, typer.Option(help="The recording, as JSON lines.")] = Path("out/loadtest/run.jsonl"),
 ) -> None:
-    """Load a server, and record every request. Exit status 1 if an answer differs from the local prediction."""
+    """Load a server, and record every request. Exit status 1 if an answer differs from the local prediction, or none came to compare."""
     from calvaria.predictor import Predictor
     from calvaria.server.server import Server
     from calvaria.weights import model_folder
@@ -68,9 +68,12 @@ def run_command(
     say = Report(Console())
     predictor = Predictor.load(model_folder(model, models)) if compare else None
     with own_server(REPOSITORY, out.parent / "server", say) if start else nullcontext(Server(folder)) as server:
-        wrong = measure(plan, server, out, say, predictor)
+        verdicts = measure(plan, server, out, say, predictor)
     say.say(f"Recorded: {out}; see it with `python -m loadtest report {out}`.")
-    if wrong:
+    if compare and not verdicts:
+        say.say("Nothing was compared: no request was answered by a volume.")
+        raise typer.Exit(1)
+    if wrong := sum(bool(verdict.problem) for verdict in verdicts):
         say.say(f"{wrong} distinct answers are not what the same weights say here.")
         raise typer.Exit(1)
 
