@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from calvaria.errors import bad_option
-from calvaria.files import reading
+from calvaria.files import reading, replacing
 
 STOP_TIMEOUT_S = 15.0
 STARTING_S = 10.0
@@ -53,10 +53,14 @@ class Processes:
                 if self.scratch and (self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S):
                     raise FileExistsError(self._note)
                 self._end()  # what is left of a server that was killed
-            self._mine = scratch = tempfile.mkdtemp(prefix=PREFIX)
-            draft = self._note.with_name(Path(scratch).name)
-            draft.write_text(f"{self._place}\n{scratch}")
-            draft.replace(self._note)  # there whole or not at all, for whoever reads it
+            scratch = tempfile.mkdtemp(prefix=PREFIX)
+            try:
+                with replacing(self._note) as draft:  # there whole or not at all, for whoever reads it
+                    draft.write_text(f"{self._place}\n{scratch}")
+            except OSError:  # a full disk
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise
+            self._mine = scratch
         return scratch
 
     @property

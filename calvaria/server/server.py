@@ -19,6 +19,7 @@ import httpx
 from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.files import writing
 from calvaria.server import termination
 from calvaria.server.complaints import Logs
 from calvaria.server.java import find_java_home
@@ -190,17 +191,21 @@ class Server:
 
     def _claim(self) -> str:
         """Claim the folder for this server alone, whoever else starts one in it at the same time."""
-        (self.folder / RUN_FOLDER).mkdir(exist_ok=True)
-        try:
-            return self._processes.mark()
-        except FileExistsError as error:
-            raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
+        with writing(self.folder / RUN_FOLDER):
+            (self.folder / RUN_FOLDER).mkdir(exist_ok=True)
+            try:
+                return self._processes.mark()
+            except FileExistsError as error:
+                raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
 
     def _launch(self) -> None:
         java = find_java_home()  # before the folder is claimed: it may take longer than a claim without a process holds
         scratch = self._claim()
         run, logs = self.folder / RUN_FOLDER, self.folder / LOGS
-        logs.mkdir(exist_ok=True)
+        with writing(self.folder):
+            logs.mkdir(exist_ok=True)
+            self.key_file.unlink(missing_ok=True)
+            (run / ERRORS).write_bytes(b"")
         environment = self._environment(os.environ) | {
             "JAVA_HOME": str(java),
             MARK: scratch,
@@ -208,7 +213,6 @@ class Server:
             "LOG_LOCATION": str(logs),
             "METRICS_LOCATION": str(logs),
         }
-        self.key_file.unlink(missing_ok=True)
         self._logs.begin()
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", "--ts-config", CONFIG]
         command += ["--model-store", str(self.settings.model_store)]  # which the launcher would read without knowing Java's escapes

@@ -60,6 +60,16 @@ def test_what_a_comparison_that_failed_ends_with(tmp_path, monkeypatch, verdicts
     assert said in result.output
 
 
+def test_a_recording_that_could_not_be_written_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("loadtest.session.measure", lambda *given: pytest.fail("begun"))
+    (tmp_path / "config.properties").write_text("model_store=.\n")
+    (tmp_path / "file").write_text("")
+    options = ["--clients", "1", "--requests", "1", "--folder", str(tmp_path), "--out", str(tmp_path / "file" / "run.jsonl")]
+    result = CliRunner().invoke(app, ["run", *options])
+    assert isinstance(result.exception, CalvariaError)
+    assert "run.jsonl cannot be written: " in str(result.exception)
+
+
 def test_as_a_program_a_refusal_is_a_sentence_and_a_code(tmp_path):
     command = [sys.executable, "-m", "loadtest", "report", str(tmp_path / "none.jsonl")]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

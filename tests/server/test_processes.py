@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,6 +78,17 @@ def test_who_waits_for_a_server_learns_who_ended_it(tmp_path: Path) -> None:
     Processes(note).end()
     shutil.rmtree(note.parent)
     assert waiting.ended_elsewhere()
+
+
+def test_on_a_full_disk_no_temporary_folder_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "write_text", lambda path, text: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    (tmp_path / "server").mkdir()
+    processes = Processes(tmp_path / "server" / "note")
+    with pytest.raises(OSError, match="No space left"):
+        processes.mark()
+    assert not processes.ours
+    assert [path.name for path in tmp_path.iterdir()] == ["server"]
 
 
 def test_another_accounts_server_is_left_alone_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

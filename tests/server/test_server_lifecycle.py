@@ -208,6 +208,22 @@ def test_a_launch_that_fails_leaves_nothing(model_store, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("calvaria-*"))
 
 
+@pytest.mark.parametrize("taken", [".run", "logs", ".run/lock", ".run/stderr.log"])
+def test_a_folder_that_cannot_be_written_is_named(model_store, tmp_path, monkeypatch, taken):
+    """As one of a share that is mounted to be read, where root is refused, too: here, by what stands in the way of a file or folder."""
+    server = Server.apart(tmp_path / "server", CONFIG, model_store)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = server.folder / taken
+    if "/" in taken:
+        path.mkdir(parents=True)
+    else:
+        path.write_text("no folder")
+    with pytest.raises(CalvariaError, match="cannot be written: ") as refused:
+        server.start()
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    assert not list(tmp_path.glob("calvaria-*"))
+
+
 def test_status_while_the_server_starts(model_store, tmp_path):
     server = Server.apart(tmp_path, CONFIG, model_store)
     command = [sys.executable, "-m", "calvaria.cli", "serve", "--folder", tmp_path]
