@@ -15,13 +15,13 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 
 def name_of(host: str, port: int, certificate: Path) -> str | None:
-    """A name that the certificate has; None where the server's address on this machine, which it shows it at, will do.
+    """A name, or else an address, that the certificate has; None where the server's address on this machine, which it shows it at, will do.
 
     OSError if nobody shows it there.
     """
     with socket.create_connection((host, port), timeout=10) as plain, trusting(certificate).wrap_socket(plain) as secured:
         shown: Any = (secured.getpeercert() or {}).get("subjectAltName", ())
-    names = [value for kind, value in shown if kind == "DNS"]
+    names = [value for wanted in ("DNS", "IP Address") for kind, value in shown if kind == wanted and ":" not in value]
     if not names or any(value == host for _, value in shown):
         return None
     return str(names[0]).replace("*", "calvaria")

@@ -115,8 +115,18 @@ def test_without_tokens_none_is_asked_for(recorder, tmp_path, monkeypatch):
     assert refused.value.code is ErrorCode.BAD_OPTION
 
 
+@pytest.fixture(params=["DNS:calvaria.hospital.example", "DNS:*.hospital.example", "IP:10.0.0.5"])
+def name(request) -> str:
+    """What a certificate is for."""
+    return request.param
+
+
+def called(name: str) -> str:
+    return name.partition(":")[2].replace("*", "calvaria")
+
+
 @pytest.fixture
-def certified(tmp_path) -> tuple[Path, Path]:
+def certified(name, tmp_path) -> tuple[Path, Path]:
     """A certificate as a hospital's authority signs one: for a name, without any address, and without the authority's own beside it."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
@@ -124,19 +134,19 @@ def certified(tmp_path) -> tuple[Path, Path]:
     make = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-x509"]
     subprocess.run([*make, "-subj", "/CN=authority", "-keyout", its_key, "-out", authority], check=True, capture_output=True)
     signed = ["-CA", authority, "-CAkey", its_key, "-addext", "basicConstraints=critical,CA:FALSE"]
-    names = ["-subj", "/CN=calvaria", "-addext", "subjectAltName=DNS:calvaria.hospital.example"]
+    names = ["-subj", "/CN=calvaria", "-addext", f"subjectAltName={name}"]
     subprocess.run([*make, *signed, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     return certificate, key
 
 
-def test_a_certificate_for_another_name_than_this_machines_address_is_trusted_by_its_name(recorder, certified, tmp_path, monkeypatch):
+def test_a_certificate_for_another_name_than_this_machines_address_is_trusted_by_its_name(recorder, name, certified, tmp_path, monkeypatch):
     certificate, key = certified
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     recorder.socket = context.wrap_socket(recorder.socket, server_side=True)
     url = f"https://127.0.0.1:{recorder.server_port}"
     server = standing(tmp_path / "server", recorder.server_port, inference_address=url, certificate_file=str(certificate))
-    assert server.name == "calvaria.hospital.example"
+    assert server.name == called(name)
     monkeypatch.chdir(tmp_path)
     pasted(server, tmp_path)
     (tmp_path / "in.nrrd").write_bytes(encode(VOLUME, "nrrd"))
@@ -145,22 +155,22 @@ def test_a_certificate_for_another_name_than_this_machines_address_is_trusted_by
     assert names["answer"].same_grid(VOLUME)
 
 
-def test_over_grpc_likewise(certified, tmp_path):
+def test_over_grpc_likewise(name, certified, tmp_path):
     certificate, key = certified
     method = grpc.unary_unary_rpc_method_handler(
         lambda request, context: PredictionResponse(prediction=request.input["volume"]),
         PredictionsRequest.FromString,
         PredictionResponse.SerializeToString,
     )
-    service, name = METHOD.strip("/").split("/")
+    service, call = METHOD.strip("/").split("/")
     listening = grpc.server(ThreadPoolExecutor(1))
-    listening.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {name: method})])
+    listening.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {call: method})])
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
     port = listening.add_secure_port("127.0.0.1:0", credentials)
     listening.start()
     secured = {"grpc_inference_port": str(port), "enable_grpc_ssl": "true", "certificate_file": str(certificate)}
     server = standing(tmp_path / "server", 1, **secured)
-    assert server.name == "calvaria.hospital.example"
+    assert server.name == called(name)
     with GrpcClient(server.settings.grpc_target, token="secret", ca_file=certificate, name=server.name) as client:
         assert client.predict("completion", VOLUME).same_grid(VOLUME)
     listening.stop(0).wait()
