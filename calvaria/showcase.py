@@ -73,9 +73,10 @@ def both_ways(
     extras: Extras = Extras(),
 ) -> dict[str, BinaryVolume]:
     """Ask for outputs over HTTP and again over gRPC, and make sure that the answers are the same volumes."""
+    name = server.name
     with (
-        Client(server.settings.url("inference"), key_file=server.key_file, ca_file=server.settings.certificate) as http,
-        GrpcClient(server.settings.grpc_target, key_file=server.key_file, ca_file=server.settings.grpc_certificate) as grpc,
+        Client(server.settings.url("inference"), key_file=server.key_file, ca_file=server.settings.certificate, name=name) as http,
+        GrpcClient(server.settings.grpc_target, key_file=server.key_file, ca_file=server.settings.grpc_certificate, name=name) as grpc,
     ):
         over_http = [_ask(http, "HTTP", model, body, output, report, scan, extras) for output in outputs]
         over_grpc = [_ask(grpc, "gRPC", model, body, output, report, scan, extras) for output in outputs]

@@ -60,7 +60,13 @@ def weights_sha256(folder: Path) -> dict[str, str]:
 
 
 def model_folder(task: str, models: Path | None = None) -> Path:
-    """models/<task>, under the given folder or else where this checkout ships its models; CalvariaError for an unknown task."""
+    """models/<task>, under the given folder or else where this checkout ships its models.
+
+    CalvariaError UNKNOWN_MODEL for an unknown task, BAD_OPTION where no folder is given and this is no checkout.
+    """
     if task not in TASKS:
         raise CalvariaError(ErrorCode.UNKNOWN_MODEL, f"There is no task {task!r}. Choose one of: {', '.join(TASKS)}.")
-    return (models or Path(__file__).parents[1] / "models") / task
+    shipped = Path(__file__).parents[1] / "models"
+    if models is None and not shipped.is_dir():
+        raise bad_option(f"{shipped} is not there: weights come with a checkout, in models/. Name that folder with --models.")
+    return (models or shipped) / task

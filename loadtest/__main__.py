@@ -41,10 +41,11 @@ def run_command(
     start: Annotated[bool, typer.Option("--start", help="Start a server for this run, apart from others, and stop it afterwards.")] = False,
     out: Annotated[Path, typer.Option(help="The recording, as JSON lines.")] = Path("out/loadtest/run.jsonl"),
 ) -> None:
-    """Load a server, and record every request. Exit status 1 if an answer differs from the local prediction."""
+    """Load a server, and record every request. Exit status 1 if an answer differs from the local prediction, or none came to compare."""
     from calvaria.predictor import Predictor
     from calvaria.server.server import Server
     from calvaria.weights import model_folder
+    from loadtest.record import check_writable
     from loadtest.run import Plan
     from loadtest.session import measure, own_server
 
@@ -66,11 +67,15 @@ def run_command(
         sample_s=sample_s,
     )
     say = Report(Console())
+    check_writable(out)
     predictor = Predictor.load(model_folder(model, models)) if compare else None
     with own_server(REPOSITORY, out.parent / "server", say) if start else nullcontext(Server(folder)) as server:
-        wrong = measure(plan, server, out, say, predictor)
+        verdicts = measure(plan, server, out, say, predictor)
     say.say(f"Recorded: {out}; see it with `python -m loadtest report {out}`.")
-    if wrong:
+    if compare and not verdicts:
+        say.say("Nothing was compared: no request was answered by a volume.")
+        raise typer.Exit(1)
+    if wrong := sum(bool(verdict.problem) for verdict in verdicts):
         say.say(f"{wrong} distinct answers are not what the same weights say here.")
         raise typer.Exit(1)
 

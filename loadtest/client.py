@@ -1,7 +1,6 @@
 """Sending one request and noting what became of it. Nothing is tried twice and nothing waits for a free connection."""
 
 import asyncio
-import ssl
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import httpx
 from calvaria.client import Answer, refusals
 from calvaria.client.grpc_client import METHOD, OPTIONS
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
+from calvaria.client.trust import known_as, named, trust
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import TIMING_HEADER, VOLUME_PART, decode_refusal, header_of, stage_seconds
 from loadtest.workload import OK, Item
@@ -70,13 +70,14 @@ class HttpSender(Sender):
     token      for it, or None where it asks for none
     timeout_s  for the whole answer
     ca_file    to trust the server by, if it speaks TLS
+    name       that its certificate has, where the address says another
     """
 
-    def __init__(self, url: str, token: str | None, timeout_s: float, ca_file: Path | None = None):
+    def __init__(self, url: str, token: str | None, timeout_s: float, ca_file: Path | None = None, name: str | None = None):
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self._headers = {"content-type": "application/octet-stream"} | ({"authorization": f"Bearer {token}"} if token else {})
-        self._tls = ssl.create_default_context(cafile=ca_file)
+        self._tls, self._extensions = trust(ca_file), known_as(name)
         self._connections: list[httpx.AsyncClient] = []
         self._idle: list[httpx.AsyncClient] = []
 
@@ -85,7 +86,8 @@ class HttpSender(Sender):
         http = self._idle.pop() if self._idle else self._connection()
         try:
             async with asyncio.timeout(self.timeout_s):
-                response = await http.post(f"{self.url}/predictions/{model}", content=item.body, headers=headers)
+                url = f"{self.url}/predictions/{model}"
+                response = await http.post(url, content=item.body, headers=headers, extensions=self._extensions)
         except TimeoutError:
             return Outcome("Timeout", ErrorCode.TIMEOUT.value)
         except (httpx.HTTPError, OSError) as error:
@@ -97,7 +99,7 @@ class HttpSender(Sender):
     async def connect(self) -> None:
         http = self._connection()
         try:
-            await http.get(f"{self.url}/ping", timeout=CONNECT_TIMEOUT_S)
+            await http.get(f"{self.url}/ping", timeout=CONNECT_TIMEOUT_S, extensions=self._extensions)
         except httpx.HTTPError as error:
             raise refusals.unreachable(self.url, error) from error
         self._idle.append(http)
@@ -116,12 +118,12 @@ class HttpSender(Sender):
 class GrpcSender(Sender):
     """Over gRPC, all requests on one connection; made where an event loop runs. `target` is its host:port; see HttpSender for the rest."""
 
-    def __init__(self, target: str, token: str | None, timeout_s: float, ca_file: Path | None = None):
+    def __init__(self, target: str, token: str | None, timeout_s: float, ca_file: Path | None = None, name: str | None = None):
         self.target = target
         self.timeout_s = timeout_s
         self._metadata = [("authorization", f"Bearer {token}")] if token else []
-        trust = grpc.ssl_channel_credentials(ca_file.read_bytes()) if ca_file else None
-        self._channel = grpc.aio.secure_channel(target, trust, OPTIONS) if trust else grpc.aio.insecure_channel(target, OPTIONS)
+        trusted, options = grpc.ssl_channel_credentials(ca_file.read_bytes()) if ca_file else None, OPTIONS + named(name)
+        self._channel = grpc.aio.secure_channel(target, trusted, options) if trusted else grpc.aio.insecure_channel(target, options)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 
     async def send(self, model: str, item: Item) -> Outcome:
@@ -145,7 +147,5 @@ class GrpcSender(Sender):
 
 
 def _http_code(response: httpx.Response) -> str:
-    refusal = decode_refusal(response.content)
-    if refusal is None and response.status_code != httpx.codes.OK:
-        refusal = refusals.from_http(response.status_code, response.content)
+    refusal = decode_refusal(response.content) or refusals.from_http(response.status_code, response.headers, response.content)
     return refusal.code.value if refusal else OK

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from calvaria.errors import bad_option
-from calvaria.files import reading
+from calvaria.files import reading, writing
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,10 @@ class Writer:
     """Writes a recording, entry by entry. As a context manager it is closed at the end."""
 
     def __init__(self, path: Path, run: Run):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w")
+        """CalvariaError BAD_OPTION where the file cannot be written."""
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w")
         self.write(run)
 
     def write(self, entry: Entry) -> None:
@@ -155,6 +157,13 @@ class Writer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+
+
+def check_writable(path: Path) -> None:
+    """CalvariaError BAD_OPTION, before anything is begun, where a recording could not be written; one that is there stays."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
 
 
 def _parse(path: Path, number: int, line: str) -> Entry:

@@ -17,15 +17,15 @@ from calvaria.server.settings import CONFIG
 from loadtest.client import GrpcSender, HttpSender, Sender
 from loadtest.compare import Answers
 from loadtest.probe import Probe
-from loadtest.record import Run, Writer
+from loadtest.record import Run, Verdict, Writer
 from loadtest.run import TRANSPORTS, Load, Plan, Traffic, run
 from loadtest.workload import Item, make_item, parse_mix
 
 
-def measure(plan: Plan, server: Server, out: Path, say: Report, predictor: Predictor | None = None) -> int:
+def measure(plan: Plan, server: Server, out: Path, say: Report, predictor: Predictor | None = None) -> list[Verdict]:
     """Load a server that runs, record to a file, and compare every answer with the predictor's, if there is one.
 
-    Returns the number of distinct answers that are wrong. CalvariaError UNAVAILABLE where nobody answers.
+    Returns what was found of each distinct answer. CalvariaError UNAVAILABLE where nobody answers.
     """
     _allow_many_connections()
     with say.stage("Making what is sent"):
@@ -34,12 +34,12 @@ def measure(plan: Plan, server: Server, out: Path, say: Report, predictor: Predi
     with Writer(out, Run(vars(plan), description("cpu"))) as writer:
         asyncio.run(_loaded(plan, server, items, answers, writer, say))
         if not (predictor and answers):
-            return 0
+            return []
         with say.stage("Comparing the answers with local predictions"):
             verdicts = list(answers.verdicts([item for variants in items for item in variants], predictor))
         for verdict in verdicts:
             writer.write(verdict)
-    return sum(bool(verdict.problem) for verdict in verdicts)
+    return verdicts
 
 
 @contextmanager
@@ -68,8 +68,8 @@ def _sender(transport: str, server: Server, plan: Plan) -> Sender:
     token = read_token(server.key_file)
     settings = server.settings
     if transport == "http":
-        return HttpSender(settings.url("inference"), token, plan.timeout_s, settings.certificate)
-    return GrpcSender(settings.grpc_target, token, plan.timeout_s, settings.grpc_certificate)
+        return HttpSender(settings.url("inference"), token, plan.timeout_s, settings.certificate, server.name)
+    return GrpcSender(settings.grpc_target, token, plan.timeout_s, settings.grpc_certificate, server.name)
 
 
 @contextmanager

@@ -118,6 +118,29 @@ def test_one_that_is_refused_is_a_row_and_is_tried_again_while_the_others_are_ke
 
 
 @pytest.mark.usefixtures("skulls")
+def test_an_answer_stays_while_its_volume_cannot_be_read_and_goes_when_it_is_refused(predict: Command) -> None:
+    """As where volumes, or their scans, lie on a share that is not always mounted."""
+    share, answer = Path("share"), Path("answers/a.nrrd")
+    share.mkdir()
+    Path("skulls/a.nrrd").rename(share / "a.nrrd")
+    Path("skulls/a.nrrd").symlink_to(Path.cwd() / share / "a.nrrd")
+    assert predict()[0] == 0
+    made, known = answer.stat().st_mtime_ns, rows()
+    share.rename("away")
+    status, said = predict()
+    assert status == 1
+    assert "a.nrrd cannot be read: No such file or directory. What was made of it earlier stays. [bad-option]" in said
+    assert "2 files, 1 failed" in said
+    assert rows() == known
+    Path("away").rename(share)
+    assert predict()[0] == 0
+    assert answer.stat().st_mtime_ns == made, "it was not made again"
+    (share / "a.nrrd").write_bytes(b"no volume any more")
+    assert predict()[0] == 1
+    assert not answer.exists()
+
+
+@pytest.mark.usefixtures("skulls")
 @pytest.mark.parametrize(
     ("words", "said"),
     [

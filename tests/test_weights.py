@@ -44,3 +44,11 @@ def test_weights_of_another_version_are_refused(tmp_path: Path, header: str) -> 
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(CalvariaError, match="no task 'embalming'"):
         model_folder("embalming")
+
+
+def test_without_a_checkout_it_is_said_where_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calvaria.weights.__file__", str(tmp_path / "site-packages" / "calvaria" / "weights.py"))
+    with pytest.raises(CalvariaError, match=r"weights come with a checkout.*--models") as refused:
+        model_folder("completion")
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    assert model_folder("completion", tmp_path) == tmp_path / "completion"

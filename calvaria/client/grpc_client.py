@@ -10,13 +10,19 @@ from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable, trusted_pem
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.retry import Retry, Transfer, Watch
+from calvaria.client.trust import named
 from calvaria.errors import bad_option
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 NO_LIMIT = -1
-OPTIONS = [("grpc.max_receive_message_length", NO_LIMIT), ("grpc.max_send_message_length", NO_LIMIT), ("grpc.enable_http_proxy", 0)]
-"""Options of a channel: gRPC would refuse to receive more than 4 MB."""
+OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.max_receive_message_length", NO_LIMIT),
+    ("grpc.max_send_message_length", NO_LIMIT),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+"""Options of a channel: gRPC would refuse to receive more than 4 MB, and look for a server that was away only every two minutes."""
 
 UNREACHED = "connect", "resol"
 """What gRPC says of a server that is not there, or whose name nobody knows ("resolving", "DNS resolution")."""
@@ -31,6 +37,7 @@ class GrpcClient(Caller):
 
     target  host:port of the server's gRPC inference
     tls     whether it speaks TLS; a `ca_file` says so, too
+    name    that its certificate has, where the target says another
 
     The other arguments: see Caller. A message goes and comes in one piece here, so progress is told before and after.
     """
@@ -43,6 +50,7 @@ class GrpcClient(Caller):
         token: str | None = None,
         tls: bool = False,
         ca_file: Path | str | None = None,
+        name: str | None = None,
         timeout_s: float = 600.0,
         retry: Retry = Retry(),
     ):
@@ -51,7 +59,8 @@ class GrpcClient(Caller):
             raise bad_option(f"gRPC wants host:port, such as 127.0.0.1:7070, not {target}. TLS is asked for with tls=True.")
         self.target = target
         trust = grpc.ssl_channel_credentials(readable(ca_file).read_bytes() if ca_file else trusted_pem())
-        self._channel = grpc.secure_channel(target, trust, OPTIONS) if tls or ca_file else grpc.insecure_channel(target, OPTIONS)
+        options = OPTIONS + named(name)
+        self._channel = grpc.secure_channel(target, trust, options) if tls or ca_file else grpc.insecure_channel(target, options)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 
     def _send(

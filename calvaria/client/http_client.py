@@ -1,6 +1,5 @@
 """The client for HTTP."""
 
-import ssl
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 from calvaria.client import refusals
 from calvaria.client.codec import Answer, Caller, accept, readable
 from calvaria.client.retry import Retry, Transfer, Watch
+from calvaria.client.trust import known_as, trust
 from calvaria.errors import bad_option
 from calvaria.serving.wire import IMAGE_PART, TIMING_HEADER, VOLUME_PART, WARNING_HEADER, header_of, stage_seconds
 
@@ -22,7 +22,8 @@ CHUNK_BYTES = 2**18
 class Client(Caller):
     """Calls a server over HTTP, e.g. `Client().predict("completion", "in.nrrd", output="implant")`.
 
-    url  of the server's inference address, http:// or https://
+    url   of the server's inference address, http:// or https://
+    name  that its certificate has, where the address says another
 
     The other arguments: see Caller.
     """
@@ -34,6 +35,7 @@ class Client(Caller):
         key_file: Path | str | None = None,
         token: str | None = None,
         ca_file: Path | str | None = None,
+        name: str | None = None,
         timeout_s: float = 600.0,
         retry: Retry = Retry(),
         transport: httpx.BaseTransport | None = None,
@@ -42,10 +44,10 @@ class Client(Caller):
         if not _is_address(url):
             raise bad_option(f"An address is http:// or https:// and a host, unlike {url}.")
         self.url = url.rstrip("/")
-        trust = ssl.create_default_context(cafile=readable(ca_file) if ca_file else None)
+        self._extensions = known_as(name)
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout_s if isfinite(timeout_s) else None, connect=10.0),
-            verify=trust,
+            verify=trust(readable(ca_file) if ca_file else None),
             transport=transport,
             trust_env=False,
         )
@@ -58,9 +60,10 @@ class Client(Caller):
         headers |= {b"authorization": f"Bearer {token}".encode()} if token else {}
         headers |= {header_of(name).encode(): text.encode() for name, text in options.items()}
         content = _sent(body, progress) if progress else body
+        url = f"{self.url}/predictions/{quote(model, safe='')}"
         start = monotonic()
         try:
-            with self._http.stream("POST", f"{self.url}/predictions/{quote(model, safe='')}", content=content, headers=headers) as response:
+            with self._http.stream("POST", url, content=content, headers=headers, extensions=self._extensions) as response:
                 received = _received(response, progress, self.timeout_s - (monotonic() - start))
         except httpx.TimeoutException as error:
             raise refusals.timed_out() from error
@@ -69,8 +72,8 @@ class Client(Caller):
         except httpx.TransportError as error:
             raise refusals.broken_off(self.url, error) from error
         answer = accept(Answer(received, stage_seconds(response.headers.get(TIMING_HEADER, "")), response.headers.get(WARNING_HEADER, "")))
-        if response.status_code != httpx.codes.OK:
-            raise refusals.from_http(response.status_code, received)
+        if refusal := refusals.from_http(response.status_code, response.headers, received):
+            raise refusal
         return answer
 
     def close(self) -> None:

@@ -1,11 +1,14 @@
 """What TorchServe itself refuses, in our codes and with advice. Its words are read only where its status says too little."""
 
 import json
+from collections.abc import Mapping
 
 import grpc
 
 from calvaria.client.retry import Busy
 from calvaria.errors import CalvariaError, ErrorCode
+
+OK = 200
 
 ADVICE = {
     ErrorCode.BAD_OPTION: "The server cannot read the request. Send it as Calvaria's clients do, or a file with curl -T.",
@@ -22,7 +25,9 @@ BY_HTTP_STATUS = {
     400: ErrorCode.BAD_OPTION,
     401: ErrorCode.UNAUTHORIZED,
     404: ErrorCode.UNKNOWN_MODEL,
+    408: ErrorCode.UNAVAILABLE,
     413: ErrorCode.TOO_LARGE,
+    429: ErrorCode.UNAVAILABLE,
     503: ErrorCode.UNAVAILABLE,
     504: ErrorCode.TIMEOUT,
     507: ErrorCode.OUT_OF_MEMORY,
@@ -49,14 +54,29 @@ BY_WORDS = {
 }
 
 
-def from_http(status: int, body: bytes) -> CalvariaError:
-    """The error in an answer that is neither a volume nor a refusal of ours."""
-    if b"only accepts HTTPS" in body:
-        return CalvariaError(ErrorCode.UNAVAILABLE, "The server speaks TLS alone: give the client an address that begins with https.")
-    if status == 502:
-        message = "A proxy before the server got no answer from it: it may be starting, or down. Try again in a moment."
-        return CalvariaError(ErrorCode.UNAVAILABLE, f"{message} (HTTP 502: {_message(body)})")
+def from_http(status: int, headers: Mapping[str, str], body: bytes) -> CalvariaError | None:
+    """The error in an answer that is no refusal of ours; None where there is none, and the body is what was asked for."""
+    if between := _from_between(status, headers, body):
+        return CalvariaError(ErrorCode.UNAVAILABLE, between)
+    if status == OK:
+        return None
     return _refusal(_by_words(_message(body)) or BY_HTTP_STATUS.get(status, ErrorCode.INTERNAL), f"HTTP {status}: {_message(body)}")
+
+
+def _from_between(status: int, headers: Mapping[str, str], body: bytes) -> str:
+    """What is to be said of an answer that the server itself did not give, or that leads elsewhere; empty for its own."""
+    original = f"(HTTP {status}: {_message(body)})"
+    if b"only accepts HTTPS" in body:
+        return "The server speaks TLS alone: give the client an address that begins with https."
+    if location := headers.get("location", "") if 300 <= status < 400 else "":
+        return f"The server redirects to {location.split('/predictions/')[0]}: give the client that address. (HTTP {status})"
+    if status == 502:
+        return f"A proxy before the server got no answer from it: it may be starting, or down. Try again in a moment. {original}"
+    if status in (403, 407):
+        return f"A proxy before the server refused the request: ask whoever runs it. {original}"
+    if status == OK and headers.get("content-type", "").startswith("text/html"):
+        return f"A page came instead of an answer, as from a proxy that wants a login: no Calvaria answers at this address. {original}"
+    return ""
 
 
 def from_grpc(status: grpc.StatusCode, details: str) -> CalvariaError:

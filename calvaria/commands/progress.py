@@ -20,10 +20,11 @@ def shown(work: Iterable[T], count: int, what: str) -> list[T]:
 def finish(made: DataSet) -> None:
     """Put the index in order and say what there is; each failure on standard error, and exit status 1 where there is one."""
     made.sort()
+    made.close()
     failures = made.failures
     for said in dict.fromkeys(f"{row.source}: {row.message} [{row.error}]" for row in failures):  # once for all files of a source
         typer.echo(said, err=True)
-    whole = len(made.rows) - len(failures)
+    whole = sum(not row.error for row in made.rows.values())
     typer.echo(f"{made.folder / INDEX}: {whole} files" + (f", {len(failures)} failed" if failures else ""))
     if failures:
         raise typer.Exit(1)

@@ -1,7 +1,9 @@
 """What lies in a folder: files by their suffix, told apart from what systems leave beside them."""
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,11 +36,14 @@ def stem_of(path: Path, suffixes: Sequence[str]) -> str:
 
 
 def walk(folder: Path, suffixes: Sequence[str], above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Every file below a folder that ends in one of `suffixes`, by name; nothing hidden, no link to a folder on the way (`above`) to it."""
+    """Every file below a folder that ends in one of `suffixes`, by name; nothing hidden, no link to a folder on the way (`above`) to it.
+
+    Folders below it that cannot be read, such as lost+found, are passed over with a warning.
+    """
     way = way_to(folder, above)
     for path in listed(folder):
         if path.is_dir():
-            if path.resolve() not in way:
+            if path.resolve() not in way and _readable(path):
                 yield from walk(path, suffixes, way)
         elif suffix_of(path, suffixes):
             yield path
@@ -71,8 +76,17 @@ def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """A folder's own folders, by name; nothing hidden."""
-    return [path for path in listed(folder) if path.is_dir()]
+    """A folder's own folders that can be read, by name; nothing hidden."""
+    return [path for path in listed(folder) if path.is_dir() and _readable(path)]
+
+
+@cache
+def _readable(folder: Path) -> bool:
+    """Whether it can be told what a folder holds; where not, that is logged, once."""
+    can = os.access(folder, os.R_OK | os.X_OK)
+    if not can:
+        _log.warning("%s is passed over: this account may not read it.", folder)
+    return can
 
 
 def listed(folder: Path) -> list[Path]:

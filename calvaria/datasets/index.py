@@ -1,11 +1,14 @@
 """The index of a data set that was made: a row for every file, so that a run goes on where it stopped and no failure is lost."""
 
 import csv
+import fcntl
 import json
 import logging
+import os
+import weakref
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -60,14 +63,15 @@ class Row:
 
 
 class DataSet:
-    """A folder that fills with volumes and their index; made again with the same settings, it goes on."""
+    """A folder that fills with volumes and their index; made again with the same settings, it goes on. One program at a time fills it."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
-        """BAD_OPTION where the folder cannot be written, or holds a data set of other settings."""
+        """BAD_OPTION where the folder cannot be written, holds a data set of other settings, or is being filled by another program."""
         self.folder = Path(folder)
         wanted = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self.close = weakref.finalize(self, os.close, _claimed(self.folder))  # let another program fill the folder
             known = self.folder / SETTINGS
             if known.exists() and known.read_text() != wanted:
                 raise bad_option(f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out.")
@@ -75,12 +79,12 @@ class DataSet:
                 unfinished.write_text(wanted)
         earlier = read_index(self.folder) if (self.folder / INDEX).exists() else []
         self.rows = {(row.name, row.source): row for row in earlier if not row.error}
+        self._stale: dict[tuple[str, str], Row] = {}
         self.sort()
 
     def has(self, name: str, source: str, files: Sequence[Path] = ()) -> bool:
         """Whether a file is there, whole, and made from these files as they are now."""
-        row = self.rows.get((name, source))
-        return row is not None and (self.folder / name).is_file() and row.made_of == _made_of(files)
+        return self._is_there(name, source) and self.rows[name, source].made_of == _made_of(files)
 
     def add(self, volume: BinaryVolume, name: str, source: str, kind: str, message: str = "", files: Sequence[Path] = ()) -> None:
         """Write a volume that was made from these files, then its row."""
@@ -93,6 +97,7 @@ class DataSet:
 
     def note(self, row: Row) -> None:
         """Add a row; a later one of the same name and source counts instead of it."""
+        self._stale.pop((row.name, row.source), None)
         self.rows[row.name, row.source] = row
         with writing(self.folder), (self.folder / INDEX).open("a", newline="", errors="surrogateescape") as file:
             _writer(file).writerow(asdict(row))
@@ -111,16 +116,26 @@ class DataSet:
     def noting(self, source: str, *names: str) -> Iterator[None]:
         """Turn what goes wrong with a source into rows of the files that were to come of it: one bad file must not end a run.
 
-        What was made of it earlier is deleted: whoever reads the folder would take it for the answer.
+        What was made of it earlier is deleted, since whoever reads the folder would take it for the answer. But where the system refused
+        to read or write a file, as on a share that is not mounted, it stays with its row, and `failures` tells.
         """
         try:
             yield
         except Exception as error:
-            for name in self._forget({(name, source) for name in names}):
+            kept = {name for name in names if _refused_by_system(error) and self._is_there(name, source)}
+            for name in self._forget({(name, source) for name in names if name not in kept}):
                 with writing(self.folder / name):
                     (self.folder / name).unlink(missing_ok=True)
             for name in names:
-                self.note(Row.failed(name, source, error))
+                row = Row.failed(name, source, error)
+                if name in kept:
+                    self._stale[name, source] = replace(row, message=f"{row.message} What was made of it earlier stays.")
+                else:
+                    self.note(row)
+
+    def _is_there(self, name: str, source: str) -> bool:
+        row = self.rows.get((name, source))
+        return row is not None and not row.error and (self.folder / name).is_file()
 
     def _forget(self, keys: Set[tuple[str, str]]) -> list[str]:
         """Drop the rows of names and sources; the files that no other row names."""
@@ -136,11 +151,37 @@ class DataSet:
 
     @property
     def failures(self) -> list[Row]:
-        return [self.rows[key] for key in sorted(self.rows) if self.rows[key].error]
+        """What failed, by name: the rows with an error, and those of files that stay because their sources could not be read now."""
+        found = {key: row for key, row in self.rows.items() if row.error} | self._stale
+        return [found[key] for key in sorted(found)]
+
+
+def _claimed(folder: Path) -> int:
+    """A descriptor of a folder that nobody else claims until it is closed; BAD_OPTION where another program does.
+
+    Two that fill a folder would each write an index of their own rows.
+    """
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(number)
+        raise bad_option(f"Another program fills {folder} at this moment: wait until it has ended, or choose another --out.") from error
+    except OSError:
+        _log.info("%s: its file system knows no locks for folders", folder)
+    return number
+
+
+def _refused_by_system(error: Exception) -> bool:
+    """Whether the system stood in the way, and not what a file holds: what gzip complains of is an OSError, too, without a number."""
+    return any(isinstance(each, OSError) and each.errno is not None for each in (error, error.__cause__))
 
 
 def _made_of(files: Sequence[Path]) -> str:
-    return fingerprint(files) if files and all(file.exists() for file in files) else ""
+    try:
+        return fingerprint(files) if files else ""
+    except OSError:  # one is gone, or its folder cannot be read
+        return ""
 
 
 def read_index(folder: Path | str) -> list[Row]:

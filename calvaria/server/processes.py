@@ -6,6 +6,7 @@ that no other server has, and are known by it, whatever became of the one that s
 
 import fcntl
 import os
+import pwd
 import shutil
 import tempfile
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from calvaria.errors import bad_option
+from calvaria.files import reading, replacing
 
 STOP_TIMEOUT_S = 15.0
 STARTING_S = 10.0
@@ -30,30 +32,48 @@ MOST_SOCKET_BYTES = 107
 
 
 class Processes:
-    """The processes whose temporary folder is the one noted in a file; the note goes when they do."""
+    """The processes whose temporary folder is the one noted in a file; the note goes when they do.
+
+    With it is noted which folder the note lies in, so that a copy of that folder does not claim the server of the first: moved, a folder
+    stays what it is; copied, it is another.
+    """
 
     def __init__(self, note: Path):
         self._note = note
         self._mine: str | None = None
 
     def mark(self) -> str:
-        """A new temporary folder, noted before anything can be started with it; FileExistsError where another server has noted one."""
-        with self._note.with_name("lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one of two that start at once, until the file is closed
+        """A new temporary folder, noted before anything can be started with it; FileExistsError where another server has noted one.
+
+        CalvariaError BAD_OPTION where another account has: from here its processes cannot be told.
+        """
+        self._check_account()
+        with self._alone():  # one of two that start at once
             if self._note.is_file():
-                if self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S:
+                if self.scratch and (self.living() or 0 <= time.time() - self._note.stat().st_mtime <= STARTING_S):
                     raise FileExistsError(self._note)
-                self.end()  # what is left of a server that was killed
-            self._mine = scratch = tempfile.mkdtemp(prefix=PREFIX)
-            draft = self._note.with_name(Path(scratch).name)
-            draft.write_text(scratch)
-            draft.replace(self._note)  # there whole or not at all, for whoever reads it
+                self._end()  # what is left of a server that was killed
+            scratch = tempfile.mkdtemp(prefix=PREFIX)
+            try:
+                with replacing(self._note) as draft:  # there whole or not at all, for whoever reads it
+                    draft.write_text(f"{self._place}\n{scratch}")
+            except OSError:  # a full disk
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise
+            self._mine = scratch
         return scratch
 
     @property
     def ours(self) -> bool:
         """Whether what is noted was marked here."""
         return self._mine is not None and self.scratch == self._mine
+
+    def ended_elsewhere(self) -> bool:
+        """Whether another program ended what was marked here; waits for one that is about to."""
+        if self._note.parent.is_dir():
+            with self._alone():
+                return not self.ours
+        return True
 
     def living(self) -> list[psutil.Process]:
         """Those that run now, the workers included."""
@@ -62,7 +82,17 @@ class Processes:
         return [process for process in found if (process.info["environ"] or {}).get(MARK) == scratch]
 
     def end(self) -> bool:
-        """Ask the server to end, so that it ends its workers; kill what is left after a while. Whether there was any."""
+        """Ask the server to end, so that it ends its workers; kill what is left after a while. Whether there was any.
+
+        CalvariaError BAD_OPTION, and all stays as it is, where it is another account's, unless this is root's.
+        """
+        if not self._note.is_file():
+            return False
+        self._check_account()
+        with self._alone():
+            return self._end()
+
+    def _end(self) -> bool:
         living = self.living()
         servers = [process for process in living if _name(process) == "java"] or living
         for process in servers:
@@ -72,13 +102,39 @@ class Processes:
         _kill(self.living())  # not only those of before: one that was just being started is among them
         if scratch := self.scratch:
             shutil.rmtree(scratch, ignore_errors=True)
-        self._note.unlink(missing_ok=True)  # an empty one, too, as a power cut may leave
+        self._note.unlink(missing_ok=True)  # a copied one, too, or an empty one, as a power cut may leave
         return bool(living)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within, nobody else marks or ends processes with this note."""
+        with self._note.with_name("lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+            yield
+
+    def _check_account(self) -> None:
+        """The environment of another account's processes is hidden from all but root: a server that lives would seem to be gone."""
+        scratch = self.scratch
+        owners = {path.stat().st_uid for path in (self._note, Path(scratch or self._note)) if path.exists()}
+        if os.geteuid() != 0 and (others := owners - {os.geteuid()}):
+            whose = _account(others.pop())
+            raise bad_option(f"The server in {self._note.parent.parent} is that of the account {whose}: ask from that one, or as root.")
 
     @property
     def scratch(self) -> str | None:
-        """The temporary folder, from `mark` to `end`."""
-        return self._note.read_text() if self._note.is_file() else None
+        """The temporary folder, from `mark` to `end`; None where there is no note, or one that was copied here.
+
+        CalvariaError BAD_OPTION where the note cannot be read.
+        """
+        with reading(self._note, "Ask from the account that runs the server."):
+            place, _, scratch = self._note.read_text().partition("\n") if self._note.is_file() else ("", "", "")
+        return scratch if scratch and place == self._place else None
+
+    @property
+    def _place(self) -> str:
+        """What tells the folder of the note from its copies."""
+        status = self._note.parent.stat()
+        return f"{status.st_dev}:{status.st_ino}"
 
 
 def check_place() -> None:
@@ -104,6 +160,13 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, STOP_TIMEOUT_S)
+
+
+def _account(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _name(process: psutil.Process) -> str:

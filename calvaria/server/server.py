@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,21 +18,22 @@ import httpx
 
 from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.files import writing
 from calvaria.server import termination
+from calvaria.server.complaints import Logs
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes, check_place, held
 from calvaria.server.settings import CONFIG, ServerSettings, why_closed
-from calvaria.server.tls import trusting
+from calvaria.server.tls import name_of, trusting
 
 log = logging.getLogger(__name__)
 
 RUN_FOLDER = ".run"
 LOGS = "logs"
 NOTE = "temporary-folder"
+ERRORS = "stderr.log"
 POLL_S = 0.2
-WORKER_DEATH = "Backend worker process died"
-SHOWN_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Server:
         self.settings = ServerSettings.read(self.folder / CONFIG)
         self._process: subprocess.Popen[bytes] | None = None
         self._processes = Processes(self.folder / RUN_FOLDER / NOTE)
-        self._log_starts: dict[Path, tuple[int, int]] = {}
+        self._logs = Logs(self.folder / LOGS, self.folder / RUN_FOLDER / ERRORS)
 
     @classmethod
     def apart(cls, folder: Path, config: Path, store: Path | None = None, **changes: str) -> "Server":
@@ -106,8 +107,10 @@ class Server:
     def renew(self, kind: TokenKind) -> None:
         """Have another token for a kind of call, `inference` or `management`, in the key file; the one before is refused from then on.
 
-        CalvariaError UNAVAILABLE if the server does not answer, UNAUTHORIZED if it refuses.
+        CalvariaError UNAVAILABLE if the server does not answer, UNAUTHORIZED if it refuses, BAD_OPTION where it asks for no tokens.
         """
+        if not self.settings.tokens:
+            raise bad_option(f"Tokens are switched off (disable_token_authorization in {self.folder / CONFIG}): there are none to renew.")
         try:
             with self._key_held():
                 self._replace(kind)
@@ -126,6 +129,15 @@ class Server:
             return False
 
     @property
+    def name(self) -> str | None:
+        """What the certificate calls it that it shows now, where its address here is none of that; else None."""
+        if not (self.settings.certificate and self.settings.secured):
+            return None
+        with suppress(OSError):  # one that does not run shows nothing
+            return name_of(*self.settings.secured, self.settings.certificate)
+        return None
+
+    @property
     def token_left(self) -> timedelta:
         """How long the token for requests is still taken, below zero once it has expired; for ever where the key file does not say."""
         end = token_end(self.key_file)
@@ -142,15 +154,19 @@ class Server:
         return threads_each(sum(self.settings.workers.values()), cores())
 
     def serve_until_interrupted(self) -> None:
-        """Until this program is interrupted; then stop it. CalvariaError UNAVAILABLE if the server ends by itself."""
+        """Until this program is interrupted, and stop it; or until `calvaria stop`. CalvariaError UNAVAILABLE if it ends by itself."""
         try:
             if self._process:
                 self._process.wait()
-                raise _unavailable(f"The server ended by itself:\n{self._end_of_logs()}")
+                if self._processes.ended_elsewhere():
+                    log.warning("The server was stopped from elsewhere.")
+                    return
+                raise _unavailable(f"The server ended by itself:\n{self._logs.end()}")
         except KeyboardInterrupt:
             log.info("interrupted")
         finally:
-            self.stop()
+            if self._processes.ours:
+                self.stop()
 
     def __enter__(self) -> "Server":
         self.start()
@@ -168,23 +184,28 @@ class Server:
         if missing or not self.settings.models:
             what = f"archive of {', '.join(missing)}" if missing else "archive"
             raise _unavailable(f"There is no {what} in {self.settings.model_store}. Build it with `python archive/build.py`.")
+        self.settings.check_archives()
         for port in self.settings.ports:
             if reason := why_closed(port):
                 raise _unavailable(f"Port {port} {reason} in {CONFIG}.")
 
     def _claim(self) -> str:
         """Claim the folder for this server alone, whoever else starts one in it at the same time."""
-        (self.folder / RUN_FOLDER).mkdir(exist_ok=True)
-        try:
-            return self._processes.mark()
-        except FileExistsError as error:
-            raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
+        with writing(self.folder / RUN_FOLDER):
+            (self.folder / RUN_FOLDER).mkdir(exist_ok=True)
+            try:
+                return self._processes.mark()
+            except FileExistsError as error:
+                raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
 
     def _launch(self) -> None:
         java = find_java_home()  # before the folder is claimed: it may take longer than a claim without a process holds
         scratch = self._claim()
         run, logs = self.folder / RUN_FOLDER, self.folder / LOGS
-        logs.mkdir(exist_ok=True)
+        with writing(self.folder):
+            logs.mkdir(exist_ok=True)
+            self.key_file.unlink(missing_ok=True)
+            (run / ERRORS).write_bytes(b"")
         environment = self._environment(os.environ) | {
             "JAVA_HOME": str(java),
             MARK: scratch,
@@ -192,10 +213,10 @@ class Server:
             "LOG_LOCATION": str(logs),
             "METRICS_LOCATION": str(logs),
         }
-        self.key_file.unlink(missing_ok=True)
-        self._log_starts = {path: (path.stat().st_ino, path.stat().st_size) for path in logs.glob("*.log")}
+        self._logs.begin()
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", "--ts-config", CONFIG]
-        with (run / "stderr.log").open("wb") as errors, held(scratch) as lock:
+        command += ["--model-store", str(self.settings.model_store)]  # which the launcher would read without knowing Java's escapes
+        with (run / ERRORS).open("wb") as errors, held(scratch) as lock:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -220,11 +241,11 @@ class Server:
         while not self._complete():
             termination.check()
             if self._process and self._process.poll() is not None:
-                raise _unavailable(f"The server ended while starting:\n{self._end_of_logs()}")
-            if complaint := self._worker_complaint():
+                raise _unavailable(f"The server ended while starting:\n{self._logs.end()}")
+            if complaint := self._logs.worker_complaint():
                 raise _unavailable(f"The server's worker could not load its model:\n{complaint}")
             if time.monotonic() - start > timeout_s:
-                raise _unavailable(f"The server was not ready after {timeout_s:g} seconds:\n{self._end_of_logs()}")
+                raise _unavailable(f"The server was not ready after {timeout_s:g} seconds:\n{self._logs.end()}")
             time.sleep(POLL_S)
         termination.check()
         log.info("ready after %.1f s", time.monotonic() - start)
@@ -262,25 +283,6 @@ class Server:
         url, certificate = self.settings.url("management"), self.settings.certificate
         verify = trusting(certificate) if certificate else url.startswith("https:")
         return httpx.get(url + path, params=asked, headers=headers, timeout=10, trust_env=False, verify=verify)
-
-    def _worker_complaint(self) -> str:
-        """What a worker that could not load its model said; empty if none has died."""
-        lines = [line.split("MODEL_LOG - ")[-1] for line in self._lines(self.folder / LOGS / "model_log.log")]
-        deaths = [i for i, line in enumerate(lines) if WORKER_DEATH in line]
-        return "\n".join(lines[max(deaths[0] - SHOWN_LINES, 0) : deaths[0]]) if deaths else ""
-
-    def _end_of_logs(self) -> str:
-        lines = self._lines(self.folder / RUN_FOLDER / "stderr.log") + self._lines(self.folder / LOGS / "ts_log.log")
-        return "\n".join([line for line in lines if "ACCESS_LOG" not in line][-SHOWN_LINES:])
-
-    def _lines(self, path: Path) -> list[str]:
-        """What was written to a log since this server was started, which may have begun with a new file."""
-        if not path.is_file():
-            return []
-        known, size = self._log_starts.get(path, (0, 0))
-        with path.open("rb") as file:
-            file.seek(size if os.fstat(file.fileno()).st_ino == known else 0)
-            return file.read().decode(errors="replace").splitlines()
 
 
 def _refused(answer: httpx.Response) -> bool:

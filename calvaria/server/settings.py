@@ -1,7 +1,9 @@
 """What `config.properties` says, for those who start and call a server."""
 
+import json
 import re
 import socket
+import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +23,10 @@ LOOPBACK = "127.0.0.1"
 ADDRESS = re.compile(r"https?://[^/:\s]+(:(?P<port>\d+))?", re.IGNORECASE)
 """What TorchServe binds to, but for Unix sockets."""
 MOST_PORTS = 65535
+HTTPS_PORT = 443
 NUMBERS = ("default_workers_per_model", "max_request_size", "max_response_size")
 MODEL_CONFIG = "model-config.yaml"
+MANIFEST = "MAR-INF/MANIFEST.json"
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,19 @@ class ServerSettings:
 
     @classmethod
     def read(cls, path: Path) -> "ServerSettings":
-        """From a file such as config.properties; CalvariaError BAD_OPTION if there is none."""
+        """From a file such as config.properties, in which Java takes other letters than ASCII's for those of ISO-8859-1.
+
+        CalvariaError BAD_OPTION if there is none, or where a setting has such letters that are not written as \\uXXXX.
+        """
         with reading(path, "Run this in a checkout of Calvaria, or name one with --folder."):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8", errors="replace")
         lines = (line.strip() for line in text.splitlines())
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        return cls(path.parent.resolve(), {name.strip(): value.strip() for name, value in pairs})
+        values = {name.strip(): value.strip() for name, value in pairs}
+        for name, value in values.items():
+            if not value.isascii():
+                raise bad_option(f"{name} in {path} has letters that TorchServe takes for others: write {_escaped(value)}.")
+        return cls(path.parent.resolve(), {name: _unescaped(value) for name, value in values.items()})
 
     def check(self, name: str) -> None:
         """CalvariaError BAD_OPTION for what TorchServe would only stumble over, hard to understand, once it runs."""
@@ -56,8 +67,20 @@ class ServerSettings:
                 continue
             raise bad_option(f"{key} in {name} is {value!r}. It must be {wanted}.")
 
+    def check_archives(self) -> None:
+        """CalvariaError BAD_OPTION where two archives hold one model, or one holds another model than its file is called after."""
+        held: dict[str, Path] = {}
+        for archive in (self.model_store / f"{name}.mar" for name in self.models):
+            model = _model_in(archive)
+            if model in held:
+                raise bad_option(f"{held[model]} and {archive} both hold the model {model}: move one of them elsewhere.")
+            held[model] = archive
+        for model, archive in held.items():
+            if archive.stem != model:
+                raise bad_option(f"{archive} holds the model {model}: call it {model}.mar, or move it elsewhere.")
+
     def write(self, path: Path) -> None:
-        path.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
+        path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in self.values.items()))
 
     def elsewhere(self, store: Path | None = None) -> "ServerSettings":
         """These settings on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
@@ -105,6 +128,17 @@ class ServerSettings:
         return self.certificate if self.values.get("enable_grpc_ssl") == "true" else None
 
     @property
+    def secured(self) -> tuple[str, int] | None:
+        """Host and port, on this machine, where predictions are asked for over TLS; None where over neither transport."""
+        places = [urlsplit(self.url("inference"))] + ([urlsplit(f"https://{self.grpc_target}")] if self.grpc_certificate else [])
+        return next(((url.hostname or LOOPBACK, url.port or HTTPS_PORT) for url in places if url.scheme == "https"), None)
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the server asks for tokens."""
+        return self.values.get("disable_token_authorization") != "true"
+
+    @property
     def workers(self) -> dict[str, int]:
         """Worker processes by model: as its archive says, else as these settings do, else (TorchServe's own rule) one a core."""
         usual = int(self.values.get("default_workers_per_model", cores()))
@@ -120,6 +154,18 @@ class ServerSettings:
         """Every port that the server listens on."""
         urls = [urlsplit(self._address(name)).port or default for name, default in URLS.items()]
         return urls + [int(self.values.get(name, default)) for name, default in GRPC_PORTS.items()]
+
+
+def _escaped(value: str) -> str:
+    """A value as Java's properties hold it: in ASCII, other letters by their UTF-16."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be", "surrogatepass")
+    return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for (unit,) in struct.iter_unpack(">H", units))
+
+
+def _unescaped(value: str) -> str:
+    """The inverse of `_escaped`."""
+    units = re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", lambda found: chr(int(found[1], 16)) if found[1] else found[2], value)
+    return units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _called(address: str) -> str:
@@ -140,14 +186,25 @@ def _workers_in(archive: Path) -> int:
     """Workers by a model's own configuration; 0 if it leaves that open, or there is no archive. BAD_OPTION for one that is cut off."""
     import yaml
 
+    config = yaml.safe_load(_packed(archive, MODEL_CONFIG)) or {}
+    return int(config.get("minWorkers", 0))
+
+
+def _model_in(archive: Path) -> str:
+    """The model that an archive holds; its file's name where it does not say."""
+    manifest = _packed(archive, MANIFEST)
+    return str(json.loads(manifest)["model"]["modelName"]) if manifest else archive.stem
+
+
+def _packed(archive: Path, name: str) -> bytes:
+    """A file of an archive; empty where either is missing. BAD_OPTION for an archive that is cut off."""
     if not archive.is_file():
-        return 0
+        return b""
     try:
         with ZipFile(archive) as packed:
-            config = yaml.safe_load(packed.read(MODEL_CONFIG)) if MODEL_CONFIG in packed.namelist() else {}
+            return packed.read(name) if name in packed.namelist() else b""
     except (BadZipFile, EOFError) as error:
         raise bad_option(f"{archive} is no whole archive ({error}). Build it again with `make archive`.") from error
-    return int(config.get("minWorkers", 0))
 
 
 def why_closed(port: int) -> str:

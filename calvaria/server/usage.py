@@ -1,13 +1,17 @@
 """What to type to call a server that runs, and what stands in the way of calling it."""
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote
+from urllib.parse import urlsplit
 
 from calvaria.cores import cores
 from calvaria.server.server import Server
+from calvaria.server.settings import HTTPS_PORT
 
-HEADER = "import json; print('Authorization: Bearer', json.load(open('{key_file}'))['inference']['key'])"
+HEADER = "import json, sys; print('Authorization: Bearer', json.load(open(sys.argv[1]))['inference']['key'])"
 
 SOON = timedelta(days=7)
 """How long before a token expires it is told."""
@@ -15,21 +19,42 @@ SOON = timedelta(days=7)
 
 def how_to_call(server: Server) -> str:
     """Lines to paste, for a shell and for Python, for each model."""
-    settings, key_file = server.settings, _shown(server.key_file)
-    url = settings.url("inference")
-    header = f'python3 -c "{HEADER.format(key_file=key_file)}"'  # over a pipe: the list of processes shows everyone a command's words
-    ca_file = _shown(settings.certificate) if settings.certificate and url.startswith("https:") else ""
-    trusted, trusts = (f" --cacert {ca_file}", f', ca_file="{ca_file}"') if ca_file else ("", "")
+    settings, url, name = server.settings, server.settings.url("inference"), server.name
+    shell, python = _for_curl(server, name), ", ".join([f'"{url}"', *_for_client(server, name)])
     parts = [f"Ready at {url} and, for gRPC, {settings.grpc_target}; metrics at {settings.url('metrics')}/metrics.{_sharing(server)}"]
     for model in settings.models:
         parts += [
-            f"{header} | curl --fail-with-body -T in.nrrd{trusted} -H @- {url}/predictions/{model} -o {model}.nrrd",
-            "from calvaria.client import Client\n"
-            f'client = Client("{url}", key_file="{key_file}"{trusts})\n'
-            f'answer = client.predict("{model}", "in.nrrd")',
+            f"{shell}/predictions/{model} -o {model}.nrrd",
+            f'from calvaria.client import Client\nclient = Client({python})\nanswer = client.predict("{model}", "in.nrrd")',
         ]
-    parts.append("Logs lie in {}; `calvaria stop` ends it.".format(_shown(server.folder / "logs")))
+    folder = "" if server.folder == Path.cwd() else f" --folder {_quoted(server.folder)}"
+    parts.append("Logs lie in {}; `calvaria stop{}` ends it.".format(_shown(server.folder / "logs"), folder))
     return "\n\n".join(parts)
+
+
+def _for_curl(server: Server, name: str | None) -> str:
+    """A line for a shell, up to the server's address; the token over a pipe, since everyone sees a command's words."""
+    url = server.settings.url("inference")
+    token = f'python3 -c "{HEADER}" {_quoted(server.key_file)} | ' if server.settings.tokens else ""
+    words = ["curl --noproxy '*' --fail-with-body -T in.nrrd"]
+    if (certificate := server.settings.certificate) and url.startswith("https:"):
+        words.append(f"--cacert {_quoted(certificate)}")
+        if name:
+            host, port = urlsplit(url).hostname, urlsplit(url).port or HTTPS_PORT
+            words.append(f"--connect-to {name}:{port}:{host}:{port}")
+            url = f"https://{name}:{port}"
+    return token + " ".join([*words, *(["-H @-"] if token else []), url])
+
+
+def _for_client(server: Server, name: str | None) -> list[str]:
+    """What Client is given beside the address."""
+    certificate = server.settings.certificate if server.settings.url("inference").startswith("https:") else None
+    given = {
+        "key_file": _shown(server.key_file) if server.settings.tokens else None,
+        "ca_file": _shown(certificate) if certificate else None,
+        "name": name if certificate else None,
+    }
+    return [f"{word}={json.dumps(value, ensure_ascii=False)}" for word, value in given.items() if value]
 
 
 def why_silent(server: Server) -> str:
@@ -58,6 +83,10 @@ def _sharing(server: Server) -> str:
         return ""
     counts = ", ".join(f"{count} of {model}" for model, count in workers.items())
     return f" Workers: {counts}; each computes with {server.threads} of {cores()} cores."
+
+
+def _quoted(path: Path) -> str:
+    return quote(_shown(path))
 
 
 def _shown(path: Path) -> str:

@@ -56,7 +56,7 @@ def fit(
     Skulls that are generated must lie in the store already (`store`). The same configuration, and the same cases, give the same weights on
     the same machine, interrupted or not, and the same `history.csv` beside them, which also keeps the validation at an end that was not the
     last (`until`). Under `torchrun` several processes share every batch; the first of them saves and reports.
-    Asked to stop, by Ctrl-C or SIGTERM, it saves where it is and raises Stopped.
+    Asked to stop, by Ctrl-C, SIGTERM or SIGHUP, it saves where it is and raises Stopped.
     CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
     gradient is not finite, rather than weights that are not.
     """

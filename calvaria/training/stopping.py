@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = signal.SIGINT, signal.SIGTERM
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 class Stopped(Exception):
@@ -20,7 +20,7 @@ class Stopped(Exception):
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], int]]:
-    """Within, Ctrl-C and SIGTERM are remembered: what is yielded says which came, or 0. The second one ends the program at once.
+    """Within, Ctrl-C, SIGTERM and SIGHUP are remembered: what is yielded says which came, or 0. The second ends the program at once.
 
     Only a program's first thread can heed signals; in another, none is.
     """
@@ -33,7 +33,8 @@ def asked_to_stop() -> Iterator[Callable[[], int]]:
             signal.signal(each, handler)
 
     if threading.current_thread() is threading.main_thread():
-        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # as Ctrl-C in the background
+        # Ctrl-C is ignored in the background, SIGHUP under nohup.
+        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before.update({number: signal.signal(number, remember) for number in heeded})
     try:
         yield lambda: received[0] if received else 0

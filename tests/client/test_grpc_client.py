@@ -1,5 +1,9 @@
 import json
+import socket
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import grpc
 import numpy as np
@@ -85,8 +89,6 @@ def test_torchserves_own_refusals_become_ours(serve, status, details, code):
 
 
 def test_no_answer(serve, tmp_path):
-    import time
-
     def slow(request, context):
         time.sleep(0.5)
         return b""
@@ -155,3 +157,26 @@ def test_a_call_that_broke_off_is_not_sent_again(serve):
         serve(answer, retry=Retry(sleep=waits.append)).predict("completion", VOLUME)
     assert caught.value.code is ErrorCode.UNAVAILABLE
     assert (len(asked), waits) == (1, [])
+
+
+@pytest.mark.slow
+def test_a_server_that_was_away_is_looked_for_every_second():
+    """By default, the time between two looks grows by 1.6 each."""
+    looks = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            with suppress(OSError):  # the end
+                while True:
+                    listening.accept()[0].close()
+                    looks.append(time.monotonic())
+
+        threading.Thread(target=refuse, daemon=True).start()
+        with GrpcClient(f"127.0.0.1:{listening.getsockname()[1]}", token="t", retry=NEVER) as client:
+            end = time.monotonic() + 15
+            while time.monotonic() < end:
+                with pytest.raises(CalvariaError):
+                    client.predict("completion", VOLUME)
+                time.sleep(0.1)
+        listening.shutdown(socket.SHUT_RDWR)
+    assert max(np.diff(looks)) < 2.5

@@ -147,12 +147,25 @@ def test_our_refusal_keeps_its_code_and_sentence(tmp_path):
         (torchserve(507, "OutOfMemoryError", "Cannot reserve 65536 bytes of direct buffer memory"), "unavailable", "Try again"),
         (torchserve(500, "Throwable", "?"), "internal", "log"),
         (httpx.Response(502, text="<html>proxy</html>"), "unavailable", "proxy before the server"),
+        (httpx.Response(308, headers={"location": "https://x/predictions/completion"}), "unavailable", "redirects to https://x: give"),
+        (httpx.Response(403, text="<html>403 Forbidden</html>"), "unavailable", "proxy before the server refused"),
+        (httpx.Response(407, text="Proxy Authentication Required"), "unavailable", "proxy before the server refused"),
+        (httpx.Response(200, html="<html>Please log in</html>"), "unavailable", "no Calvaria answers"),
     ],
 )
 def test_torchserves_own_refusals_become_ours_with_advice(tmp_path, response, code, advice):
     with pytest.raises(CalvariaError, match=advice) as caught:
         client(lambda request: response, tmp_path).predict("completion", VOLUME)
     assert caught.value.code.value == code
+
+
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_a_proxy_that_is_busy_is_asked_again(tmp_path, status):
+    answers = iter([httpx.Response(status, text="later"), httpx.Response(200, content=BODY)])
+    waits = []
+    calls = client(lambda request: next(answers), tmp_path, retry=Retry(sleep=waits.append))
+    assert calls.predict("completion", VOLUME).same_grid(VOLUME)
+    assert len(waits) == 1
 
 
 @pytest.mark.parametrize(

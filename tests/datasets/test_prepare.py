@@ -314,6 +314,25 @@ def test_what_cannot_be_begun_is_refused(folder, tmp_path):
         read_index(tmp_path)
 
 
+def test_a_folder_that_cannot_be_read_is_passed_over_and_told(folder, tmp_path, complete, caplog, monkeypatch):
+    for name in ("a.nrrd", "lost+found/b.nrrd", "c/d.nrrd"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        write(folder / name, complete)
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "lost+found")
+    assert list(make(folder, tmp_path / "out")) == ["native/a.nrrd", "native/c/d.nrrd"]
+    assert caplog.text.count("lost+found is passed over") == 1
+
+
+def test_one_program_at_a_time_fills_a_folder(tmp_path, complete):
+    first = DataSet(tmp_path, {})
+    with pytest.raises(CalvariaError, match="Another program fills") as refused:
+        DataSet(tmp_path, {})
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    first.add(complete, "a.nrrd", "a", "mask")
+    del first, refused
+    assert list(DataSet(tmp_path, {}).rows) == [("a.nrrd", "a")]
+
+
 def test_a_file_that_takes_anothers_place_is_converted_whatever_its_time(folder, tmp_path, complete):
     made = DataSet(tmp_path / "out", {})
     source, other = tmp_path / "a.nrrd", tmp_path / "b.nrrd"

@@ -89,7 +89,7 @@ def test_what_a_killed_server_left_is_no_other_server(model_store, tmp_path):
     note = tmp_path / ".run" / "temporary-folder"
     server = Server.apart(tmp_path, CONFIG, model_store)
     note.parent.mkdir()
-    note.write_text(str(tmp_path / "gone"))
+    Path(Processes(note).mark()).rmdir()
     with pytest.raises(CalvariaError, match="at this moment"):
         server.start()
     os.utime(note, (0, 0))
@@ -109,7 +109,7 @@ def test_of_many_that_claim_a_folder_at_once_one_gets_it_whatever_lay_there(tmp_
             claims = [pool.submit(each.mark) for each in starters]
         assert sum(claim.exception() is None for claim in claims) == 1
         assert [each.ours for each in starters] == [claim.exception() is None for claim in claims]
-        assert Path(note.read_text()).is_dir()
+        assert Path(starters[0].scratch or "").is_dir()
         starters[0].end()
 
 
@@ -164,7 +164,7 @@ def test_terminated_while_starting_nothing_is_left(model_store, tmp_path, living
     with subprocess.Popen([sys.executable, "-m", "calvaria.cli", "serve", "--folder", tmp_path], stdout=subprocess.DEVNULL) as serving:
         until(note.is_file)
         until(lambda: len(processes_of(server)) >= living)
-        processes, scratch = processes_of(server), Path(note.read_text())
+        processes, scratch = processes_of(server), Path(Processes(note).scratch or "")
         serving.terminate()
         assert serving.wait(30) == 143
     assert all(is_gone(process) for process in processes)
@@ -186,6 +186,18 @@ def test_in_the_foreground_a_server_that_ends_by_itself_is_noticed(model_store, 
     assert not server.running
 
 
+def test_in_the_foreground_a_server_that_is_stopped_is_no_failure(model_store, tmp_path):
+    """Whoever starts again what failed, such as systemd, must not start it again."""
+    Server.apart(tmp_path, CONFIG, model_store)
+    command = [sys.executable, "-m", "calvaria.cli", "serve", "--foreground", "--folder", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        assert any(line.startswith("Ready at") for line in serving.stdout)
+        assert Server(tmp_path).stop()
+        _, said = serving.communicate(timeout=60)
+    assert serving.returncode == 0, said
+    assert "stopped from elsewhere" in said
+
+
 def test_a_launch_that_fails_leaves_nothing(model_store, tmp_path, monkeypatch):
     server = Server.apart(tmp_path, CONFIG, model_store)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -193,6 +205,22 @@ def test_a_launch_that_fails_leaves_nothing(model_store, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError):
         server.start()
+    assert not list(tmp_path.glob("calvaria-*"))
+
+
+@pytest.mark.parametrize("taken", [".run", "logs", ".run/lock", ".run/stderr.log"])
+def test_a_folder_that_cannot_be_written_is_named(model_store, tmp_path, monkeypatch, taken):
+    """As one of a share that is mounted to be read, where root is refused, too: here, by what stands in the way of a file or folder."""
+    server = Server.apart(tmp_path / "server", CONFIG, model_store)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = server.folder / taken
+    if "/" in taken:
+        path.mkdir(parents=True)
+    else:
+        path.write_text("no folder")
+    with pytest.raises(CalvariaError, match="cannot be written: ") as refused:
+        server.start()
+    assert refused.value.code is ErrorCode.BAD_OPTION
     assert not list(tmp_path.glob("calvaria-*"))
 
 

@@ -24,6 +24,20 @@ def test_written_settings_read_the_same(settings, tmp_path):
     assert settings.values["vmargs"].startswith("-Xmx"), "only the first = separates"
 
 
+def test_letters_of_every_kind_are_written_as_java_reads_them(tmp_path):
+    values = {"model_store": "Schädel/€/😀", "vmargs": "-Xmx2g -Da=b\\c"}
+    ServerSettings(tmp_path, values).write(tmp_path / CONFIG)
+    assert (tmp_path / CONFIG).read_bytes() == b"model_store=Sch\\u00e4del/\\u20ac/\\ud83d\\ude00\nvmargs=-Xmx2g -Da=b\\\\c\n"
+    assert ServerSettings.read(tmp_path / CONFIG).values == values
+
+
+def test_letters_that_java_would_take_for_others_are_refused(tmp_path):
+    (tmp_path / CONFIG).write_text("# für alle\ncertificate_file=Schädel.pem\n", encoding="utf-8")
+    with pytest.raises(CalvariaError, match=r"certificate_file in .* write Sch\\u00e4del\.pem\.") as refused:
+        ServerSettings.read(tmp_path / CONFIG)
+    assert refused.value.code is ErrorCode.BAD_OPTION
+
+
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
@@ -120,6 +134,23 @@ def test_workers_are_those_of_the_archive_or_the_settings(tmp_path):
     with pytest.raises(CalvariaError, match="make archive") as refused:
         _ = settings.workers
     assert refused.value.code is ErrorCode.BAD_OPTION
+
+
+def test_an_archive_that_was_renamed_or_copied_is_told(tmp_path):
+    def pack(name):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "completion"}}')
+
+    settings = ServerSettings(tmp_path, {"model_store": "."})
+    pack("completion.mar")
+    settings.check_archives()
+    pack("old.mar")
+    with pytest.raises(CalvariaError, match=r"completion\.mar and .*old\.mar both hold the model completion: move") as refused:
+        settings.check_archives()
+    assert refused.value.code is ErrorCode.BAD_OPTION
+    (tmp_path / "completion.mar").unlink()
+    with pytest.raises(CalvariaError, match=r"old\.mar holds the model completion: call it completion\.mar"):
+        settings.check_archives()
 
 
 def test_the_shipped_configuration_is_closed(settings):

@@ -1,8 +1,9 @@
-"""SIGTERM ends a program even where what its handler raised was lost."""
+"""SIGTERM and SIGHUP end a program, even where what its handler raised was lost."""
 
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,10 +31,27 @@ def test_a_signal_that_was_lost_is_remembered() -> None:
     assert ran.stdout == "still here\n"
 
 
-def test_one_ended_program_does_not_end_the_next() -> None:
+@pytest.fixture(params=termination.SIGNALS)
+def number(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """As in a terminal, where it is not ignored."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def test_one_ended_program_does_not_end_the_next(number: signal.Signals) -> None:
     """As where tests, or a program of somebody else's, call the command line more than once."""
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit), termination.heeded():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(SystemExit) as ended, termination.heeded():
+        signal.raise_signal(number)
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) == signal.SIG_DFL
     termination.check()
+
+
+def test_what_is_ignored_stays_so(number: signal.Signals) -> None:
+    """As the end of a terminal is under nohup."""
+    signal.signal(number, signal.SIG_IGN)
+    with termination.heeded():
+        signal.raise_signal(number)
+        termination.check()
+    assert signal.getsignal(number) == signal.SIG_IGN

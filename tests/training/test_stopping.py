@@ -20,14 +20,17 @@ from tests.training.small_run import CONFIG
 
 @pytest.fixture
 def heeding() -> Iterator[None]:
-    """As in a terminal: in the background Ctrl-C is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """As in a terminal: in the background Ctrl-C is ignored, and under nohup SIGHUP."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("heeding")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_to_the_same_weights(runs: Path, number: signal.Signals) -> None:
     whole = fit(CONFIG, runs / "not asked")
 
