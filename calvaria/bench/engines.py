@@ -102,14 +102,14 @@ def compare(
     if channels not in CONFIGS:
         raise bad_option(f"There are no channels {channels!r}. Choose one of: {', '.join(CONFIGS)}.")
     machine = description(device)
-    with report.stage("ceilings of the machine"):
-        machine["ceilings"] = alone("calvaria.bench.ceilings", device)
     with TemporaryDirectory(prefix="calvaria-bench-") as folder:
         with report.stage(f"making {volume}"):
             items = masks(volume, batch)
             save(Path(folder) / "masks.npz", items)
         shapes, active = [item.shape for item in items], sum(int(item.sum()) for item in items)
         del items
+        with report.stage("ceilings of the machine"):
+            machine["ceilings"] = alone("calvaria.bench.ceilings", device)
         rows = []
         for subject in (subject for engine in engines for subject in subjects_of(engine, device)):
             with report.stage(subject):
