@@ -12,13 +12,9 @@ log = logging.getLogger(__name__)
 
 NAMES = ("auto", "native", "reference")
 
-# The module of each engine by the type of device; imported when first chosen.
-_MODULES = {
-    ("reference", "cpu"): "calvaria.sparse.reference",
-    ("reference", "cuda"): "calvaria.sparse.reference",
-    ("native", "cpu"): "calvaria.sparse.native",
-    ("native", "cuda"): "calvaria.sparse.triton_engine",
-}
+# Modules are imported when first chosen: the native engine's by the type of device; the reference runs on any.
+_NATIVE = {"cpu": "calvaria.sparse.native", "cuda": "calvaria.sparse.triton_engine"}
+_REFERENCE = "calvaria.sparse.reference"
 
 
 class EngineUnavailable(CalvariaError):
@@ -46,15 +42,14 @@ def choose(name: str, device_type: str) -> str:
 @cache
 def engine(chosen: str, device_type: str) -> Engine:
     """The engine of a name that `choose` gave."""
-    return cast(Engine, import_module(_MODULES[chosen, device_type]))
+    return cast(Engine, import_module(_NATIVE[device_type] if chosen == "native" else _REFERENCE))
 
 
 def _obstacle(device_type: str) -> str:
     """Why the native engine cannot run on this type of device; empty if it can."""
-    module = _MODULES.get(("native", device_type))
-    if module is None:
+    if device_type not in _NATIVE:
         return f"it has no kernels for {device_type}"
     try:
-        return str(import_module(module).why_not())
+        return str(import_module(_NATIVE[device_type]).why_not())
     except ModuleNotFoundError as missing:
         return f"{missing.name} is not installed"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from calvaria.errors import ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.sparse import engines
 from calvaria.sparse.engines import EngineUnavailable, choose
 
@@ -23,6 +23,12 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reference_always_runs() -> None:
     assert choose("reference", "cpu") == "reference"
+
+
+def test_reference_runs_on_any_device_and_the_native_engine_on_those_it_has_kernels_for() -> None:
+    assert choose("reference", "mps") == choose("auto", "mps") == "reference"
+    with pytest.raises(CalvariaError, match="no kernels for mps"):
+        choose("native", "mps")
 
 
 def test_auto_takes_the_native_engine_where_it_runs() -> None:
