@@ -5,7 +5,7 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.sparse.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -17,21 +17,17 @@ _NATIVE = {"cpu": "calvaria.sparse.native", "cuda": "calvaria.sparse.triton_engi
 _REFERENCE = "calvaria.sparse.reference"
 
 
-class EngineUnavailable(CalvariaError):
-    """The engine asked for by name cannot run here; the message says why and what to do. Code BAD_OPTION."""
-
-
 @cache
 def choose(name: str, device_type: str) -> str:
     """`native` or `reference` for a name of `NAMES` and a type of device ("cpu", "cuda"); says once what was chosen and why.
 
-    `auto` is `native` where that can run. EngineUnavailable for another name, or where a named engine cannot run.
+    `auto` is `native` where that can run. CalvariaError BAD_OPTION for another name, or where a named engine cannot run.
     """
     if name not in NAMES:
-        raise EngineUnavailable(ErrorCode.BAD_OPTION, f"There is no engine {name!r}. Choose one of: {', '.join(NAMES)}.")
+        raise bad_option(f"There is no engine {name!r}. Choose one of: {', '.join(NAMES)}.")
     obstacle = "" if name == "reference" else _obstacle(device_type)
     if obstacle and name == "native":
-        raise EngineUnavailable(ErrorCode.BAD_OPTION, f"The native engine cannot run on {device_type}: {obstacle}")
+        raise bad_option(f"The native engine cannot run on {device_type}: {obstacle}")
     chosen = "native" if name != "reference" and not obstacle else "reference"
     if obstacle:
         log.warning("the native engine cannot run on %s: %s", device_type, obstacle)
