@@ -259,7 +259,7 @@ def evaluate(
 def bench_engines(
     volume: Annotated[str, typer.Option(help="A file, or skull:512, shell:128, noise:0.05:128, one:64 or full:32.")] = "skull:256",
     channels: Annotated[str, typer.Option(help="ch1 or ch2.")] = "ch1",
-    engines: Annotated[str | None, typer.Option(help="With commas; ratios refer to the first; default: all for the device.")] = None,
+    engines: Annotated[str | None, typer.Option(help="With commas; ratios are to the first measured; default: all for the device.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Time forward and backward instead of an answer.")] = False,
     repeat: Annotated[int, typer.Option(min=1, help="Runs after those that warm up.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Volumes in a call.")] = 1,

@@ -64,9 +64,12 @@ class Inference:
         return [answer for shared in self._calls(batch) for answer in self._call(shared)]
 
     def _calls(self, batch: Sequence[NetworkInput]) -> list[list[NetworkInput]]:
-        """A batch in pieces whose predicted memory is within the budget; a grid that alone is not is a piece of its own."""
-        if len(batch) < 2:
-            return [list(batch)] if batch else []
+        """A batch in pieces whose predicted memory is within the budget; a grid that alone is not is a piece of its own.
+
+        What MinkowskiEngine takes is not predicted: there every grid is.
+        """
+        if len(batch) < 2 or self.computed_by == MINKOWSKI:
+            return [[item] for item in batch]
         config, copies = self.network.config, 1 + self.mirrored
         return split_to_fit(batch, lambda item: torch.from_numpy(item.sites), config, self.engine, self.device, self.budget_bytes, copies)
 

@@ -101,6 +101,7 @@ class _Call:
             self._sites(level, sum(load.judged[level] for load in loads), max(given[level + 1], self.candidates[level].occupied // 8))
             for level in range(LEVELS - 1)
         ]
+        self.largest = [max(column) for column in zip(*(load.judged for load in loads), strict=True)]
         self.live = self.peak = 0
 
     def _sites(self, level: int, count: int, cubes: int) -> Sites:
@@ -152,11 +153,20 @@ class _Call:
         features = level > 0
         decided = engine.decided(union, channels, features)
         self._during(engine.decide(candidates, encoder, union, channels, features), decided)
-        kept = engine.held_index(union) if grows and not self.forced else 0
-        if grows:
-            bounded = WORD * union.words  # those kept, while what they were taken from lives
-            self._during(bounded if self.forced else engine.index(union) + bounded, kept)
+        self.live -= engine.rows(candidates.occupied, channels)
+        kept = self._bound(union, self.largest[level], above) if grows else 0
         self.live = before + lasting + decided + kept - skip - above
+
+    def _bound(self, union: Sites, largest: int, above: int) -> int:
+        """Keep the target's sites, or the best of every item once the features `above` are gone; returns what lives on of an index."""
+        words = WORD * union.words  # of those kept, while what they were taken from lives
+        if self.forced:
+            self._during(words, 0)
+            return 0
+        kept = self.engine.held_index(union)
+        ranking = union.occupied + self.engine.ranked(largest)
+        self._during(max(self.engine.index(union), kept + ranking - above) + words, kept)
+        return kept
 
     def _expand(self, candidates: Sites, union: Sites) -> int:
         """Generate a level's sites; returns what lives on when the candidates do not."""

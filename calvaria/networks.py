@@ -203,11 +203,15 @@ def bounded(level: Level, limits: Sequence[float]) -> Level:
     """The level, less the lowest logits of every item that would keep more than its limit."""
     if all(count <= limit for count, limit in zip(level.kept.counts, limits, strict=True)):
         return level
-    keeps = []
-    for keep, logits, limit in zip(*(torch.split(rows, level.sites.counts) for rows in (level.keep, level.logits)), limits, strict=True):
-        best = logits.masked_fill(~keep, -torch.inf).argsort(descending=True, stable=True)[: int(limit)]
-        keeps.append(keep & torch.zeros_like(keep).index_fill(0, best, True))
+    items = zip(*(torch.split(rows, level.sites.counts) for rows in (level.keep, level.logits)), limits, strict=True)
+    keeps = [_highest(keep, logits, int(limit)) for keep, logits, limit in items]
     return Level(level.sites, level.logits, level.sites.select(torch.cat(keeps)))
+
+
+def _highest(keep: Tensor, logits: Tensor, limit: int) -> Tensor:
+    """bool [N]: of the sites to keep at most so many, those of the highest logits. Here, so that no item's ranking outlives it."""
+    best = logits.masked_fill(~keep, -torch.inf).argsort(descending=True, stable=True)[:limit]
+    return keep & torch.zeros_like(keep).index_fill(0, best, True)
 
 
 def pyramid(sites: SiteSet) -> list[SiteSet]:

@@ -109,9 +109,10 @@ def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="module", params=["reference", "native"])
 def engine(request: pytest.FixtureRequest) -> str:
     """The sparse engines that this machine can run, one after the other."""
-    from calvaria.sparse.engines import EngineUnavailable, choose
+    from calvaria.errors import CalvariaError
+    from calvaria.sparse.engines import choose
 
     try:
         return choose(request.param, "cpu")
-    except EngineUnavailable as obstacle:
+    except CalvariaError as obstacle:
         pytest.skip(str(obstacle))

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from calvaria.dense import DenseNetwork, DenseTwin
+from calvaria.errors import CalvariaError
 from calvaria.networks import Convolution, EncoderDecoder, Level, NetworkConfig, pyramid
 from calvaria.sparse import SiteSet
-from calvaria.sparse.engines import EngineUnavailable
 
 SHAPE = (64, 128, 64)
 
@@ -35,7 +35,7 @@ def copied(network: EncoderDecoder, dtype: torch.dtype) -> EncoderDecoder:
 def block(shape: tuple[int, int, int], engine: str = "reference") -> SiteSet:
     try:
         return SiteSet.from_masks([torch.ones(shape, dtype=torch.bool)], engine=engine)
-    except EngineUnavailable as error:
+    except CalvariaError as error:
         pytest.skip(str(error))
 
 

@@ -1,6 +1,7 @@
 """Memory: what is predicted from the sites alone is what PyTorch's allocator hands out, and batches are cut to it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import psutil
@@ -94,6 +95,18 @@ def test_a_network_that_keeps_all_it_may_takes_no_more_than_predicted_for_its_gr
     plan, sites = plan_of(CHANNELS["ch1"], head_bias=1e6, growth=growth), sites_of(volume, 2, engine)
     predicted = predicted_peak_bytes(Load.free(sites_of(volume, 2, engine), growth), plan.config, engine, "cpu")
     assert predicted == pytest.approx(counted(lambda: plan(sites)), rel=0.1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ranking_the_sites_of_a_bounded_network_is_counted(channels: int, batch: int, engine: str) -> None:
+    """With few channels it takes more than any convolution. Told is how many sites were judged, which depends on which are kept."""
+    plan, sites = plan_of((channels,) * 7, head_bias=1e6, growth=1.3), sites_of("skull:64", batch, engine)
+    levels: list[Level] = []
+    peak = counted(lambda: levels.extend(plan(sites)))
+    judged = zip(*(level.sites.counts for level in reversed(levels)), strict=True)
+    loads = [replace(load, judged=each) for load, each in zip(Load.free(sites, 1.3), judged, strict=True)]
+    assert predicted_peak_bytes(loads, plan.config, engine, "cpu") == pytest.approx(peak, rel=0.03)
 
 
 @pytest.mark.parametrize("growth", [1.0, 1.3])

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from calvaria.errors import CalvariaError
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, NetworkConfig, bounded, pyramid
 from calvaria.sparse import SiteSet, SparseTensor, convolve, stem
-from calvaria.sparse.engines import EngineUnavailable, choose
+from calvaria.sparse.engines import choose
 from calvaria.training.loss import pyramid_loss
 
 
@@ -78,7 +79,7 @@ def test_the_whole_networks_gradients_are_the_same_on_the_native_engine(name: st
     """In single precision against the reference in double; by running statistics, as those of a few coarse sites magnify rounding."""
     try:
         choose("native", "cpu")
-    except EngineUnavailable as obstacle:
+    except CalvariaError as obstacle:
         pytest.skip(str(obstacle))
     torch.manual_seed(0)
     network = EncoderDecoder(CONFIGS[name]).eval()

@@ -12,6 +12,7 @@ import torch
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.metrics import dice
 from calvaria.geometry import bounding_box
+from calvaria.inference import MINKOWSKI
 from calvaria.io import read
 from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
@@ -163,6 +164,14 @@ def test_four_heads_of_unequal_size_share_one_call(predictor: Predictor, calls: 
     heads = [ellipsoid_shell(shape, seed) for seed, shape in enumerate([(120, 150, 110), (110, 170, 90), (130, 140, 100), (100, 180, 110)])]
     assert len(predictor.infer([predictor.prepare(head) for head in heads])) == 4
     assert calls == [4]
+
+
+def test_on_minkowski_engine_whose_memory_is_not_predicted_each_has_its_own_call(
+    predictor: Predictor, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor.first, "computed_by", MINKOWSKI)
+    predictor.infer([predictor.prepare(ellipsoid_shell((50, 60, 40), seed)) for seed in (30, 31)])
+    assert calls == [1, 1]
 
 
 def test_rods_that_would_share_a_huge_grid_do_not(predictor: Predictor, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

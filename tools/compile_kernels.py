@@ -52,7 +52,7 @@ def record(path: Path) -> None:
 
     for module in (bits, cubes, features, norms):
         module.launch = recording  # type: ignore[attr-defined]
-    engines._MODULES["native", "cpu"] = KERNELS
+    engines._NATIVE["cpu"] = KERNELS
     padded = NetworkConfig.computed_channels
     NetworkConfig.computed_channels = lambda config, _: padded(config, "cuda")  # type: ignore[method-assign]
     for config, dtype, few, tf32 in product(configs(CONFIGS.values()), (torch.float16, torch.float32), (0, 2**15), (False, True)):

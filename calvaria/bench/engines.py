@@ -57,8 +57,13 @@ class Comparison:
 
     @property
     def first(self) -> Measured | None:
-        """What the others are compared with: the first that could be measured."""
+        """What the others' time and memory are compared with: the first that could be measured."""
         return next((row.measured for row in self.rows if row.measured), None)
+
+    @property
+    def first_sparse(self) -> Result | None:
+        """What the others' answers are compared with: the first that could be measured and judged sites, not whole grids."""
+        return next((row for row in self.rows if row.measured and not row.subject.startswith("dense")), None)
 
 
 DEFAULTS = {"cpu": "native,reference,minkowski,dense", "cuda": ",".join(["native", "minkowski", *PEERS, "dense"])}
@@ -97,14 +102,14 @@ def compare(
     if channels not in CONFIGS:
         raise bad_option(f"There are no channels {channels!r}. Choose one of: {', '.join(CONFIGS)}.")
     machine = description(device)
-    with report.stage("ceilings of the machine"):
-        machine["ceilings"] = alone("calvaria.bench.ceilings", device)
     with TemporaryDirectory(prefix="calvaria-bench-") as folder:
         with report.stage(f"making {volume}"):
             items = masks(volume, batch)
             save(Path(folder) / "masks.npz", items)
         shapes, active = [item.shape for item in items], sum(int(item.sum()) for item in items)
         del items
+        with report.stage("ceilings of the machine"):
+            machine["ceilings"] = alone("calvaria.bench.ceilings", device)
         rows = []
         for subject in (subject for engine in engines for subject in subjects_of(engine, device)):
             with report.stage(subject):
@@ -145,15 +150,17 @@ def notes(found: Comparison) -> list[str]:
     busy = " (others were at work: times are unreliable)" if machine["load"] > machine["cores"] / 2 else ""
     lines = [
         f"Time: from {start} {CLOCK[found.train]}; median of up to {found.repeat} runs.",
-        f"Memory: {memory}. Ratios are to the first line.",
+        f"Memory: {memory}. Ratios are to the first line measured.",
         f"Machine: {where}, PyTorch {machine['torch']} ({machine['torch_simd']}), load {machine['load']} before{busy}; "
         f"at best {', '.join(f'{name} {rate:.0f}' for name, rate in machine['ceilings'].items())}.",
     ]
     lines += [_bandwidth(heaviest, machine["ceilings"]["copy_gb_s"]) for heaviest in machine.get("heaviest", [])]
     lines += [f"{row.subject}: not measured: {row.reason}" for row in found.rows if not row.measured]
-    return lines + [
-        f"{row.subject}: its candidates or logits are not those of {found.rows[0].subject}!" for row in found.rows if _deviates(row, found)
-    ]
+    if first := found.first_sparse:
+        lines += [
+            f"{row.subject}: its candidates or logits are not those of {first.subject}!" for row in found.rows if _deviates(row, first)
+        ]
+    return lines
 
 
 def _bandwidth(heaviest: dict[str, Any], copy_gb_s: float) -> str:
@@ -187,13 +194,12 @@ def _memory(measured: Measured) -> tuple[int, int]:
     return measured.peak_bytes, measured.peak_bytes - measured.baseline_bytes
 
 
-def _deviates(row: Result, found: Comparison) -> bool:
+def _deviates(row: Result, first: Result) -> bool:
     """Whether a sparse engine judged other candidates than the first one did, or judged them differently.
 
     The peers' weights are not the network's: of theirs only the number of candidates can be compared.
     """
-    first = found.rows[0]
-    if not row.measured or not first.measured or any(each.subject.startswith("dense") for each in (row, first)):
+    if not row.measured or not first.measured or row.subject.startswith("dense"):
         return False
     if any(each.subject.partition(" ")[0] in PEERS for each in (row, first)):
         return row.measured.candidates != first.measured.candidates

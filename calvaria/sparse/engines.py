@@ -5,37 +5,29 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import bad_option
 from calvaria.sparse.engine import Engine
 
 log = logging.getLogger(__name__)
 
 NAMES = ("auto", "native", "reference")
 
-# The module of each engine by the type of device; imported when first chosen.
-_MODULES = {
-    ("reference", "cpu"): "calvaria.sparse.reference",
-    ("reference", "cuda"): "calvaria.sparse.reference",
-    ("native", "cpu"): "calvaria.sparse.native",
-    ("native", "cuda"): "calvaria.sparse.triton_engine",
-}
-
-
-class EngineUnavailable(CalvariaError):
-    """The engine asked for by name cannot run here; the message says why and what to do. Code BAD_OPTION."""
+# Modules are imported when first chosen: the native engine's by the type of device; the reference runs on any.
+_NATIVE = {"cpu": "calvaria.sparse.native", "cuda": "calvaria.sparse.triton_engine"}
+_REFERENCE = "calvaria.sparse.reference"
 
 
 @cache
 def choose(name: str, device_type: str) -> str:
     """`native` or `reference` for a name of `NAMES` and a type of device ("cpu", "cuda"); says once what was chosen and why.
 
-    `auto` is `native` where that can run. EngineUnavailable for another name, or where a named engine cannot run.
+    `auto` is `native` where that can run. CalvariaError BAD_OPTION for another name, or where a named engine cannot run.
     """
     if name not in NAMES:
-        raise EngineUnavailable(ErrorCode.BAD_OPTION, f"There is no engine {name!r}. Choose one of: {', '.join(NAMES)}.")
+        raise bad_option(f"There is no engine {name!r}. Choose one of: {', '.join(NAMES)}.")
     obstacle = "" if name == "reference" else _obstacle(device_type)
     if obstacle and name == "native":
-        raise EngineUnavailable(ErrorCode.BAD_OPTION, f"The native engine cannot run on {device_type}: {obstacle}")
+        raise bad_option(f"The native engine cannot run on {device_type}: {obstacle}")
     chosen = "native" if name != "reference" and not obstacle else "reference"
     if obstacle:
         log.warning("the native engine cannot run on %s: %s", device_type, obstacle)
@@ -46,15 +38,14 @@ def choose(name: str, device_type: str) -> str:
 @cache
 def engine(chosen: str, device_type: str) -> Engine:
     """The engine of a name that `choose` gave."""
-    return cast(Engine, import_module(_MODULES[chosen, device_type]))
+    return cast(Engine, import_module(_NATIVE[device_type] if chosen == "native" else _REFERENCE))
 
 
 def _obstacle(device_type: str) -> str:
     """Why the native engine cannot run on this type of device; empty if it can."""
-    module = _MODULES.get(("native", device_type))
-    if module is None:
+    if device_type not in _NATIVE:
         return f"it has no kernels for {device_type}"
     try:
-        return str(import_module(module).why_not())
+        return str(import_module(_NATIVE[device_type]).why_not())
     except ModuleNotFoundError as missing:
         return f"{missing.name} is not installed"

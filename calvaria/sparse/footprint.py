@@ -83,6 +83,10 @@ class Footprint:
         """Features, logits and words that `decide` gives."""
         return self.rows(union.occupied, channels * with_features) + 4 * union.occupied + WORD * union.words
 
+    def ranked(self, count: int) -> int:
+        """So many logits, masked, in float32, put in order by PyTorch: sorted, with their int64 places and a buffer of as many."""
+        return (4 + 4 + 8 + 8) * count
+
     def rows(self, count: int, channels: int) -> int:
         """Features of so many sites."""
         return count * channels * self.feature

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from calvaria.geometry import Field
+from calvaria.geometry import Field, bounding_box
 from calvaria.sampling import placed
 from calvaria.tasks.closeup import MIRRORED, CloseUp, Given
 from calvaria.tasks.components import large_components
@@ -68,8 +68,11 @@ def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
         return field
     for index, places in placed(opened, np.eye(4)):
         opposite[index] = ndimage.map_coordinates(answer, closeup.opposite(places), order=1, prefilter=False)
+    opened &= opposite <= MIRRORED
+    if not ndimage.binary_erosion(opened[bounding_box(opened)], SKIN).any():  # there is but skin, and witnesses only make it less
+        return field
     bone = closeup.sites & (closeup.shares > 0.5)
-    opened &= (opposite <= MIRRORED) & (witnessed(bone, mirrored, AROUND_MM / closeup.grid.spacing_mm) >= WITNESS)
+    opened &= witnessed(bone, mirrored, AROUND_MM / closeup.grid.spacing_mm) >= WITNESS
     thick = ndimage.binary_opening(opened, SKIN)
     gone = opened & ndimage.binary_dilation(thick, iterations=AROUND)
     return np.where(gone, np.float32(0), field)

@@ -95,6 +95,12 @@ def test_an_engine_that_did_other_work_is_exposed() -> None:
     assert not said(Result("dense fp32", replace(MEASURED, candidates=512)))
 
 
+@pytest.mark.parametrize("first", [Result("native", None, "it was not compiled."), Result("dense fp32", replace(MEASURED, candidates=512))])
+def test_work_is_compared_with_the_first_engine_that_did_it(first: Result) -> None:
+    rows = [first, Result("reference", MEASURED), Result("minkowski", replace(MEASURED, candidates=81))]
+    assert notes(comparison(*rows))[-1] == "minkowski: its candidates or logits are not those of reference!"
+
+
 def test_of_a_peer_whose_weights_differ_the_number_of_candidates_must_agree() -> None:
     def said(measured: Measured) -> bool:
         return "spconv fp16: its candidates" in "".join(notes(comparison(Result("native bf16", MEASURED), Result("spconv fp16", measured))))

@@ -34,6 +34,19 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
     assert (said.out, "cannot be written" in said.err) == ("", True)
 
 
+@pytest.mark.parametrize("command", ["masks", "engines"])
+@pytest.mark.parametrize("before", [None, "{}"])
+def test_of_a_volume_that_is_none_nothing_is_measured_or_written(
+    command: str, before: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("calvaria.bench.engines.alone", None)
+    out = tmp_path / "bench.json"
+    if before:
+        out.write_text(before)
+    assert calvaria(monkeypatch, "bench", command, "--volume", "one:abacus", "--json", out) == 2
+    assert (out.read_text() if out.exists() else None) == before
+
+
 def test_an_engine_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert calvaria(monkeypatch, "bench", "masks", "--volume", "one:4", "--engine", "abacus") == 2
     assert "[bad-option]" in capsys.readouterr().err

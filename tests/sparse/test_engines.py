@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from calvaria.errors import ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.sparse import engines
-from calvaria.sparse.engines import EngineUnavailable, choose
+from calvaria.sparse.engines import choose
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +25,16 @@ def test_reference_always_runs() -> None:
     assert choose("reference", "cpu") == "reference"
 
 
+def test_reference_runs_on_any_device_and_the_native_engine_on_those_it_has_kernels_for() -> None:
+    assert choose("reference", "mps") == choose("auto", "mps") == "reference"
+    with pytest.raises(CalvariaError, match="no kernels for mps"):
+        choose("native", "mps")
+
+
 def test_auto_takes_the_native_engine_where_it_runs() -> None:
     try:
         native = choose("native", "cpu")
-    except EngineUnavailable as obstacle:
+    except CalvariaError as obstacle:
         pytest.skip(str(obstacle))
     assert choose("auto", "cpu") == native == "native"
 
@@ -47,11 +53,11 @@ def test_without_a_native_engine_auto_says_so_once_and_takes_the_reference(
 
 def test_a_native_engine_asked_for_by_name_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch)
-    with pytest.raises(EngineUnavailable, match="no compiler") as refused:
+    with pytest.raises(CalvariaError, match="no compiler") as refused:
         choose("native", "cpu")
     assert refused.value.code == ErrorCode.BAD_OPTION
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(EngineUnavailable, match="auto, native, reference"):
+    with pytest.raises(CalvariaError, match="auto, native, reference"):
         choose("fast", "cpu")

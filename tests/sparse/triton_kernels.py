@@ -242,7 +242,7 @@ def test_memory_under_the_interpreter(
     from calvaria.sparse import engines
     from calvaria.sparse.triton_engine import bits, cubes, footprint
 
-    monkeypatch.setitem(engines._MODULES, ("native", "cpu"), "calvaria.sparse.triton_engine")
+    monkeypatch.setitem(engines._NATIVE, "cpu", "calvaria.sparse.triton_engine")
     monkeypatch.setattr(bits, "FEW_WORDS", few)
     monkeypatch.setattr(footprint, "FEW_WORDS", few)
     monkeypatch.setattr(bits, "CUBED_WORDS", cubed)

@@ -5,7 +5,7 @@ import pytest
 
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
-from calvaria.tasks import Settings
+from calvaria.tasks import Settings, other_side
 from calvaria.tasks.closeup import INPUTS, MIRRORED, CloseUp, Given
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.hints import Hints
@@ -68,6 +68,12 @@ def test_sides_may_differ_by_a_skin(cells: int, stays: bool) -> None:
     mirrored = np.where(np.indices(SHAPE)[2] < 14 - cells, np.float32(1), np.float32(0))
     skin = BLOCK & (mirrored == 0)
     np.testing.assert_array_equal(kept(BLOCK, mirrored), BLOCK if stays else BLOCK & ~skin)
+
+
+@pytest.mark.parametrize("wanted", [BLOCK & (np.indices(SHAPE)[2] < 6), BLOCK | BLOCK[::-1]])
+def test_no_witness_is_sought_where_nothing_is_open_or_but_a_skin(wanted: Mask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_side, "witnessed", None)
+    np.testing.assert_array_equal(kept(wanted, OPEN), wanted)
 
 
 def test_what_lies_around_goes_with_it_as_far_as_it_is_open() -> None:

@@ -41,6 +41,10 @@ class Triton(Footprint):
             return decided
         return max(self.convolve(candidates, channels, channels), self.rows(candidates.occupied, channels) + decided)
 
+    def ranked(self, count: int) -> int:
+        """By PyTorch's source: sorting on a GPU also takes a buffer for the logits."""
+        return super().ranked(count) + 12 * count
+
     def _parts(self, count: int, c_in: int, c_out: int, groups: int, slots: int) -> int:
         """Sums of parts of a product, where it is cut into some."""
         parts = parts_of(count, c_in, c_out, groups, slots, self.feature)
