@@ -116,9 +116,9 @@ class WorkingGrid:
         return cls._over(volume, bounding_box(volume.mask), spacing_mm, margin_mm, beyond)
 
     @classmethod
-    def filling(cls, volume: BinaryVolume, spacing_mm: float, margin_mm: float = 0.0, beyond: Sequence[Ends] = CLIPPED) -> "WorkingGrid":
-        """A grid over all of a canonical volume, occupied or not, and as far `beyond` as a margin reaches."""
-        return cls._over(volume, as_box(slice(0, count) for count in volume.shape), spacing_mm, margin_mm, beyond)
+    def filling(cls, volume: BinaryVolume, spacing_mm: float) -> "WorkingGrid":
+        """A grid over all of a canonical volume, occupied or not."""
+        return cls.within(volume, as_box(slice(0, count) for count in volume.shape), spacing_mm)
 
     @classmethod
     def within(cls, volume: BinaryVolume, box: Box, spacing_mm: float) -> "WorkingGrid":

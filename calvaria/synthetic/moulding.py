@@ -25,22 +25,25 @@ PATCHES_RAD = 0.33, 1.0
 DENT_MM = 1.0, 0.3
 """Deviations of the outer surface, mm: of what both sides share and of what they do not."""
 
-THICKNESS = 0.16, 0.06
+THICKNESS = 0.12, 0.05
 """Deviations, shared and not, of the logarithm of the bone's thickness."""
 
-OVERALL = -0.35, 0.1
-"""Range of the logarithm of a factor on all thickness: generated bone is thicker than a real head's nearly everywhere
+OVERALL = -0.5, 0.04
+"""Range of the logarithm of a factor on all thickness: generated bone is thicker than real heads' nearly everywhere
 (`calvaria.datasets.likeness`).
 """
 
-PATCHES = 0.07, 0.1
+PATCHES = 0.06, 0.08
 """Deviations, shared and not, of smaller patches of thicker and thinner bone."""
 
-APART = 0.3, 1.6
+APART = 0.25, 1.6
 """Range of the factor, head by head, on what the sides do not share (the second of DENT_MM, THICKNESS, PATCHES)."""
 
-TEMPLES = 0.9
+TEMPLES = 0.8
 """How much less, at most, the logarithm of thickness is at the temples."""
+
+OCCIPUT = 0.6
+"""The same at the back of the head, where generated bone is thickest and real bone is as thick as elsewhere."""
 
 FACTORS = 0.35, 1.35
 """Range of the factor on thickness."""
@@ -84,6 +87,9 @@ class _Moulding:
         middle, height, width = rng.uniform(65, 105), rng.uniform(-8, 10), rng.uniform(18, 40)
         temples = np.exp(-np.square((from_front - middle) / width) - np.square((elevation - height) / (0.6 * width)))
         thickness -= rng.uniform(0, TEMPLES) * temples
+        width = rng.uniform(30, 55)
+        occiput = np.exp(-np.square((180 - from_front) / width) - np.square((elevation - rng.uniform(5, 25)) / width))
+        thickness -= rng.uniform(0, OCCIPUT) * occiput
         return cls((kept * (dent.max() - dent)).astype(np.float32), np.exp(kept * thickness).clip(*FACTORS).astype(np.float32))
 
 

@@ -94,15 +94,14 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
 
 
 def _grid_over(volume: BinaryVolume, settings: Settings) -> WorkingGrid:
-    """Cells over the bone of a canonical volume and a margin around it, but not below: most scans end there, in training as well.
+    """Cells over the bone of a canonical volume and a margin around it.
 
-    They lie alike however closely a file was cropped around a head, so that its answer does not depend on that; but cells as wide as the
-    volume's voxels are those voxels.
+    Sideways and above they lie alike however closely a file was cropped around a head, so that its answer does not depend on that. Below
+    they end with the field of view, as most scans do, in training as well; and cells as wide as the volume's voxels are those voxels.
     """
     if not settings.spacing_mm:
         return WorkingGrid.over(volume, max(volume.spacing_mm), settings.margin_mm)
-    bone = volume.cropped(bounding_box(volume.mask))
-    return WorkingGrid.filling(bone, settings.spacing_mm, settings.margin_mm, (BEYOND, BEYOND, (False, True))).above(volume)
+    return WorkingGrid.over(volume, settings.spacing_mm, settings.margin_mm, (BEYOND, BEYOND, (False, True)))
 
 
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
