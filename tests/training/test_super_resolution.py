@@ -229,7 +229,7 @@ def test_a_network_learns_from_them(runs: Path, monkeypatch: pytest.MonkeyPatch)
     """From a small one, so that it takes no time."""
     monkeypatch.setattr("calvaria.training.super_resolution.CELLS", 16)
     history: list[Progress] = []
-    data, optimizer = replace(CONFIG.data, distinct=1, mirrored=False), replace(CONFIG.optimizer, steps=6, learning_rate=0.02)
+    data, optimizer = replace(CONFIG.data, distinct=1), replace(CONFIG.optimizer, steps=6, learning_rate=0.02)
     short = replace(CONFIG, data=data, optimizer=optimizer)
     path = fit(short, runs / "learns", report=history.append)
     network, task, settings = load_weights(path)
