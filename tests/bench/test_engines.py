@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -151,6 +152,10 @@ def test_every_engine_that_a_gpu_has_is_compared_there() -> None:
 def test_unknown_or_repeated_engines_are_refused(listed: str) -> None:
     with pytest.raises(CalvariaError, match="Name some of: native, reference"):
         engine_names(listed)
+
+
+def test_memory_that_can_be_had_is_some_of_what_the_machine_has() -> None:
+    assert 2**20 < subjects.available_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
 def test_whole_grids_that_would_not_fit_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
