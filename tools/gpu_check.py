@@ -120,7 +120,8 @@ def operations(size: int = 512) -> None:
         "select": [lambda s=s, k=torch.rand(len(s), device=DEVICE) < 0.5: engine.select(s.bits, k) for s in candidates],
         "coordinates": [lambda s=s: engine.coordinates(s.bits) for s in inputs],
     }
-    for dtype, c in ((torch.bfloat16, 8), (torch.float32, 8), (torch.bfloat16, 16), (torch.bfloat16, 22), (torch.bfloat16, 32)):
+    widest = CONFIGS["ch2"].computed_channels("cuda")[0]
+    for dtype, c in ((torch.bfloat16, 8), (torch.float32, 8), (torch.bfloat16, 16), (torch.bfloat16, widest), (torch.bfloat16, 32)):
         for sites, coarse, encoder, union in zip(candidates, half, inputs, unions, strict=True):
             w = torch.randn(27, c, c, device=DEVICE, dtype=dtype) / 10
             w2 = torch.randn(8, c, c, device=DEVICE, dtype=dtype) / 4

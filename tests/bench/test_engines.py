@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -11,7 +12,8 @@ from rich.console import Console
 
 from calvaria.bench import subjects
 from calvaria.bench.engines import DEFAULTS, Comparison, Result, compare, engine_names, notes, table
-from calvaria.bench.heaviest import heaviest
+from calvaria.bench.heaviest import Heaviest, heaviest
+from calvaria.bench.heaviest import main as measure_heaviest
 from calvaria.bench.peers import PEERS
 from calvaria.bench.subjects import ENGINES, NotMeasured, Subject, example_network, load
 from calvaria.bench.volumes import save
@@ -140,6 +142,18 @@ def test_bytes_of_the_heaviest_convolution(masks: list[torch.Tensor]) -> None:
     assert found.candidates == candidates
     assert found.moved_bytes == features + bits + weights + 4 * candidates + 8 * grid
     assert found.seconds > 0
+
+
+@pytest.mark.parametrize(("device", "channels"), [("cpu", 22), ("cuda", 24)])
+def test_the_heaviest_convolution_has_the_channels_that_a_plan_computes(
+    device: str, channels: int, masks: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save(tmp_path / "masks.npz", [mask.numpy() for mask in masks])
+    asked = Mock(return_value=Heaviest(0, 0.0, 0, ""))
+    monkeypatch.setattr("calvaria.bench.heaviest.heaviest", asked)
+    monkeypatch.setattr("sys.argv", ["heaviest", json.dumps([str(tmp_path), "ch2", device, "float32"])])
+    measure_heaviest()
+    assert asked.call_args.args[1] == channels
 
 
 def test_every_engine_that_a_gpu_has_is_compared_there() -> None:
