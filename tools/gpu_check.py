@@ -13,14 +13,18 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from compile_kernels import KERNELS, MODULES
 from gpu_service import bench, serve
 from torch import Tensor
 from torch.nn import functional as F
 
+from calvaria.bench.ceilings import ceilings as at_best
+from calvaria.bench.clock import clock
 from calvaria.memory import Load, predicted_peak_bytes
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, pyramid
 from calvaria.plan import Plan
@@ -65,39 +69,20 @@ def shapes() -> None:
 
 
 def compiled() -> list[Any]:
-    from calvaria.sparse.triton_engine import bit_kernels, cube_kernels, norm_kernels, product_kernels, stem_kernels
-
-    found = {
-        id(f): f
-        for module in (bit_kernels, cube_kernels, norm_kernels, product_kernels, stem_kernels)
-        for f in vars(module).values()
-        if hasattr(f, "device_caches")
-    }
+    modules = [import_module(f"{KERNELS}.{name}") for name in MODULES]
+    found = {id(f): f for module in modules for f in vars(module).values() if hasattr(f, "device_caches")}
     return list(found.values())
 
 
 def milliseconds(calls: list[Callable[[], object]], repeats: int = 3) -> float:
     """Median time of calls on different inputs, after a warm-up."""
-    times = []
     calls[0]()
-    for call in calls * repeats:
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize()
-        begin.record()
-        call()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return statistics.median(times)
+    timed = clock(DEVICE)
+    return 1000 * statistics.median(timed(call) for call in calls * repeats)
 
 
 def ceilings() -> None:
-    source = torch.randint(0, 255, (2**31,), dtype=torch.uint8, device=DEVICE)
-    target = torch.empty_like(source)
-    copy = milliseconds([lambda: target.copy_(source)], 10)
-    matrices = [torch.randn(8192, 8192, device=DEVICE).bfloat16() for _ in range(2)]
-    product = milliseconds([lambda: matrices[0] @ matrices[1]], 10)
-    print(f"ceilings: copy {2 * source.numel() / copy / 1e6:,.0f} GB/s, bf16 product {2 * 8192**3 / product / 1e9:,.0f} TFLOP/s")
+    print(f"ceilings: {', '.join(f'{name} {rate:,.0f}' for name, rate in at_best(DEVICE).items())}")
 
 
 def operations(size: int = 512) -> None:
