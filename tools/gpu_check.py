@@ -140,8 +140,12 @@ def random_network(config: str) -> EncoderDecoder:
     return EncoderDecoder(CONFIGS[config]).to(DEVICE)
 
 
-def random_plan(config: str, dtype: torch.dtype) -> Plan:
-    return Plan(random_network(config).to(dtype).eval())
+def random_plan(config: str, dtype: torch.dtype, keeps_all: bool = False) -> Plan:
+    """Of random weights; if it `keeps_all`, bounded by its growth alone."""
+    network = random_network(config)
+    for decode in network.decoder if keeps_all else ():
+        torch.nn.init.constant_(decode.head.bias, 1e6)
+    return Plan(network.to(dtype).eval())
 
 
 def profile(call: Callable[[], object], rows: int) -> None:
@@ -189,8 +193,8 @@ def memory() -> None:
     missed = []
     for config, size, batch in PLANS:
         for dtype in (torch.bfloat16, torch.float32):
-            run = random_plan(config, dtype)
             for forced in (True, False):
+                run = random_plan(config, dtype, keeps_all=not forced)
                 given, target = sites_of(size, batch, 1), sites_of(size, batch, 1, WANTED)
                 pyramid(target)
                 loads = Load.forced(given, target) if forced else Load.free(given, run.config.growth)
@@ -203,7 +207,8 @@ def memory() -> None:
                 peak = torch.cuda.max_memory_allocated() - held
                 what = f"memory {config} {str(dtype)[6:]:8s} {batch} × {size}³, {'given sites' if forced else 'at most'}"
                 print(f"{what}: {predicted / 2**20:.1f} MiB predicted, {peak / 2**20:.1f} allocated")
-                missed += [what] * (peak > 1.03 * predicted or (forced and peak < 0.9 * predicted))
+                most = 1.03 if forced else 1.1  # where the sites kept are not the encoder's, more are judged than is assumed
+                missed += [what] * (peak > most * predicted or (forced and peak < 0.9 * predicted))
     if missed:
         raise RuntimeError(f"the peak is not what was predicted: {'; '.join(missed)}")
 
