@@ -1,4 +1,4 @@
-"""How much memory a plan will take, known before it runs, and batches cut to what there is.
+"""How much memory a plan will take, known before it runs, and batches cut to a budget.
 
 The sites alone tell: how many there are at every stride follows from bits, at almost no cost, and nearly all that lives while a plan
 runs is so many bytes for each of them. What is counted is what PyTorch's allocator hands out from the call's beginning on; weights
@@ -224,13 +224,3 @@ def split_to_fit(
 
     pieces = split(list(zip(items, loads, strict=True)), peak_bytes, budget_bytes)
     return [[item for item, _ in piece] for piece in pieces]
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that can be had now on a device; on a GPU also what PyTorch holds there without need."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-    import psutil  # so that a machine with nothing but PyTorch can still predict
-
-    return int(psutil.virtual_memory().available)

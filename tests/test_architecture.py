@@ -92,7 +92,7 @@ MAY_IMPORT = {
         "synthetic",
         "tasks",
     },
-    "bench": {"cores", "volume", "io", "sparse", "networks", "dense", "plan", "memory", "minkowski", "training", "synthetic", "console"},
+    "bench": {"cores", "volume", "io", "sparse", "networks", "dense", "plan", "minkowski", "training", "synthetic", "console"},
 }
 ANYTHING = {"cli", "commands", "demo", "showcase"}
 

@@ -63,9 +63,10 @@ def compiled(clone: Path) -> Path:
     return clone
 
 
-def test_a_library_of_another_interface_is_not_called(compiled: Path) -> None:
-    header = compiled / "calvaria" / "sparse" / "csrc" / "interface.h"
-    header.write_text(header.read_text().replace("int64_t", "int32_t", 1))
+@pytest.mark.parametrize("name", ["interface.h", "sites.cpp"])
+def test_a_library_of_other_sources_is_not_called(name: str, compiled: Path) -> None:
+    source = compiled / "calvaria" / "sparse" / "csrc" / name
+    source.write_text(source.read_text().replace("int64_t", "int32_t", 1))
     assert "other sources" in refusal(compiled)
 
 

@@ -13,14 +13,18 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from compile_kernels import KERNELS, MODULES
 from gpu_service import bench, serve
 from torch import Tensor
 from torch.nn import functional as F
 
+from calvaria.bench.ceilings import ceilings as at_best
+from calvaria.bench.clock import clock
 from calvaria.memory import Load, predicted_peak_bytes
 from calvaria.networks import CONFIGS, EncoderDecoder, Level, pyramid
 from calvaria.plan import Plan
@@ -65,39 +69,20 @@ def shapes() -> None:
 
 
 def compiled() -> list[Any]:
-    from calvaria.sparse.triton_engine import bit_kernels, cube_kernels, norm_kernels, product_kernels, stem_kernels
-
-    found = {
-        id(f): f
-        for module in (bit_kernels, cube_kernels, norm_kernels, product_kernels, stem_kernels)
-        for f in vars(module).values()
-        if hasattr(f, "device_caches")
-    }
+    modules = [import_module(f"{KERNELS}.{name}") for name in MODULES]
+    found = {id(f): f for module in modules for f in vars(module).values() if hasattr(f, "device_caches")}
     return list(found.values())
 
 
 def milliseconds(calls: list[Callable[[], object]], repeats: int = 3) -> float:
     """Median time of calls on different inputs, after a warm-up."""
-    times = []
     calls[0]()
-    for call in calls * repeats:
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize()
-        begin.record()
-        call()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return statistics.median(times)
+    timed = clock(DEVICE)
+    return 1000 * statistics.median(timed(call) for call in calls * repeats)
 
 
 def ceilings() -> None:
-    source = torch.randint(0, 255, (2**31,), dtype=torch.uint8, device=DEVICE)
-    target = torch.empty_like(source)
-    copy = milliseconds([lambda: target.copy_(source)], 10)
-    matrices = [torch.randn(8192, 8192, device=DEVICE).bfloat16() for _ in range(2)]
-    product = milliseconds([lambda: matrices[0] @ matrices[1]], 10)
-    print(f"ceilings: copy {2 * source.numel() / copy / 1e6:,.0f} GB/s, bf16 product {2 * 8192**3 / product / 1e9:,.0f} TFLOP/s")
+    print(f"ceilings: {', '.join(f'{name} {rate:,.0f}' for name, rate in at_best(DEVICE).items())}")
 
 
 def operations(size: int = 512) -> None:
@@ -120,7 +105,8 @@ def operations(size: int = 512) -> None:
         "select": [lambda s=s, k=torch.rand(len(s), device=DEVICE) < 0.5: engine.select(s.bits, k) for s in candidates],
         "coordinates": [lambda s=s: engine.coordinates(s.bits) for s in inputs],
     }
-    for dtype, c in ((torch.bfloat16, 8), (torch.float32, 8), (torch.bfloat16, 16), (torch.bfloat16, 22), (torch.bfloat16, 32)):
+    widest = CONFIGS["ch2"].computed_channels("cuda")[0]
+    for dtype, c in ((torch.bfloat16, 8), (torch.float32, 8), (torch.bfloat16, 16), (torch.bfloat16, widest), (torch.bfloat16, 32)):
         for sites, coarse, encoder, union in zip(candidates, half, inputs, unions, strict=True):
             w = torch.randn(27, c, c, device=DEVICE, dtype=dtype) / 10
             w2 = torch.randn(8, c, c, device=DEVICE, dtype=dtype) / 4
@@ -154,8 +140,12 @@ def random_network(config: str) -> EncoderDecoder:
     return EncoderDecoder(CONFIGS[config]).to(DEVICE)
 
 
-def random_plan(config: str, dtype: torch.dtype) -> Plan:
-    return Plan(random_network(config).to(dtype).eval())
+def random_plan(config: str, dtype: torch.dtype, keeps_all: bool = False) -> Plan:
+    """Of random weights; if it `keeps_all`, bounded by its growth alone."""
+    network = random_network(config)
+    for decode in network.decoder if keeps_all else ():
+        torch.nn.init.constant_(decode.head.bias, 1e6)
+    return Plan(network.to(dtype).eval())
 
 
 def profile(call: Callable[[], object], rows: int) -> None:
@@ -203,8 +193,8 @@ def memory() -> None:
     missed = []
     for config, size, batch in PLANS:
         for dtype in (torch.bfloat16, torch.float32):
-            run = random_plan(config, dtype)
             for forced in (True, False):
+                run = random_plan(config, dtype, keeps_all=not forced)
                 given, target = sites_of(size, batch, 1), sites_of(size, batch, 1, WANTED)
                 pyramid(target)
                 loads = Load.forced(given, target) if forced else Load.free(given, run.config.growth)
@@ -217,7 +207,8 @@ def memory() -> None:
                 peak = torch.cuda.max_memory_allocated() - held
                 what = f"memory {config} {str(dtype)[6:]:8s} {batch} × {size}³, {'given sites' if forced else 'at most'}"
                 print(f"{what}: {predicted / 2**20:.1f} MiB predicted, {peak / 2**20:.1f} allocated")
-                missed += [what] * (peak > 1.03 * predicted or (forced and peak < 0.9 * predicted))
+                most = 1.03 if forced else 1.1  # where the sites kept are not the encoder's, more are judged than is assumed
+                missed += [what] * (peak > most * predicted or (forced and peak < 0.9 * predicted))
     if missed:
         raise RuntimeError(f"the peak is not what was predicted: {'; '.join(missed)}")
 

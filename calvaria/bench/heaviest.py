@@ -55,8 +55,9 @@ def heaviest(masks: list[torch.Tensor], channels: int, device: torch.device, dty
 def main() -> None:
     """Arguments: the folder with masks.npz, the name of the channels, the device, the type of features."""
     folder, channels, name, dtype = json.loads(sys.argv[1])
-    masks = [torch.from_numpy(mask) for mask in load(Path(folder) / "masks.npz")]
-    print(json.dumps(asdict(heaviest(masks, CONFIGS[channels].channels[0], torch.device(name), getattr(torch, dtype)))))
+    masks, device = [torch.from_numpy(mask) for mask in load(Path(folder) / "masks.npz")], torch.device(name)
+    computed = CONFIGS[channels].computed_channels(device.type)[0]
+    print(json.dumps(asdict(heaviest(masks, computed, device, getattr(torch, dtype)))))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Every sparse engine keeps exactly the input's sites at every stride, as a traine
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d
@@ -17,7 +18,6 @@ from calvaria.bench.machine import GIB
 from calvaria.bench.peers import PEERS, PeerNetwork
 from calvaria.dense import MULTIPLE, DenseTwin
 from calvaria.errors import CalvariaError
-from calvaria.memory import available_bytes
 from calvaria.minkowski import MinkowskiNetwork
 from calvaria.networks import CONFIGS, Convolution, EncoderDecoder, Level
 from calvaria.plan import Plan
@@ -192,3 +192,11 @@ def dense_bytes(grid: Sequence[int], network: EncoderDecoder, dtype: torch.dtype
     """
     cells = grid[0] * grid[2] * grid[3] * grid[4]
     return int(cells * network.config.channels[0] * dtype.itemsize * (12 if network.training else 4.5))
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that can be had now on a device; on a GPU also what PyTorch holds there without need."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    return int(psutil.virtual_memory().available)

@@ -3,14 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
+import psutil
 import pytest
 import torch
 from rich.console import Console
 
 from calvaria.bench import subjects
 from calvaria.bench.engines import DEFAULTS, Comparison, Result, compare, engine_names, notes, table
-from calvaria.bench.heaviest import heaviest
+from calvaria.bench.heaviest import Heaviest, heaviest
+from calvaria.bench.heaviest import main as measure_heaviest
 from calvaria.bench.peers import PEERS
 from calvaria.bench.subjects import ENGINES, NotMeasured, Subject, example_network, load
 from calvaria.bench.volumes import save
@@ -141,6 +144,18 @@ def test_bytes_of_the_heaviest_convolution(masks: list[torch.Tensor]) -> None:
     assert found.seconds > 0
 
 
+@pytest.mark.parametrize(("device", "channels"), [("cpu", 22), ("cuda", 24)])
+def test_the_heaviest_convolution_has_the_channels_that_a_plan_computes(
+    device: str, channels: int, masks: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save(tmp_path / "masks.npz", [mask.numpy() for mask in masks])
+    asked = Mock(return_value=Heaviest(0, 0.0, 0, ""))
+    monkeypatch.setattr("calvaria.bench.heaviest.heaviest", asked)
+    monkeypatch.setattr("sys.argv", ["heaviest", json.dumps([str(tmp_path), "ch2", device, "float32"])])
+    measure_heaviest()
+    assert asked.call_args.args[1] == channels
+
+
 def test_every_engine_that_a_gpu_has_is_compared_there() -> None:
     assert engine_names(DEFAULTS["cuda"])[:2] == ["native", "minkowski"]
     assert set(engine_names(DEFAULTS["cuda"])) == set(ENGINES) - {"reference"}
@@ -151,6 +166,10 @@ def test_every_engine_that_a_gpu_has_is_compared_there() -> None:
 def test_unknown_or_repeated_engines_are_refused(listed: str) -> None:
     with pytest.raises(CalvariaError, match="Name some of: native, reference"):
         engine_names(listed)
+
+
+def test_memory_that_can_be_had_is_some_of_what_the_machine_has() -> None:
+    assert 2**20 < subjects.available_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
 def test_whole_grids_that_would_not_fit_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from calvaria.sparse import native
 from calvaria.sparse.native.interface import ADDRESS, REAL, SIGNATURES, SIZE, Array
-from calvaria.sparse.native.library import HEADER, SWITCH, library
+from calvaria.sparse.native.library import CSRC, SWITCH, library
 
 if not native.levels():
     pytest.skip(native.why_not(), allow_module_level=True)
@@ -94,7 +94,7 @@ def test_a_coordinate_outside_the_grid_is_refused(outside: list[int]) -> None:
 
 def test_python_declares_every_function_as_the_header_does() -> None:
     kinds = {"int64_t": SIZE, "float": REAL, "const char *": ctypes.c_char_p, "void": None}
-    declared = re.findall(r"^CALVARIA_API ([\w ]+?[ *]*)(\w+)\(([^)]*)\);", HEADER.read_text(), re.MULTILINE)
+    declared = re.findall(r"^CALVARIA_API ([\w ]+?[ *]*)(\w+)\(([^)]*)\);", (CSRC / "interface.h").read_text(), re.MULTILINE)
     assert [name for _, name, _ in declared] == list(SIGNATURES)
     for returned, name, arguments in declared:
         expected, types = SIGNATURES[name]

@@ -15,9 +15,9 @@
 
 // The library itself.
 
-CALVARIA_API const char *calvaria_interface();  // fingerprint of this file as it was compiled
-CALVARIA_API const char *calvaria_simd();       // best instruction set of this processor: baseline, avx2 or avx512
-CALVARIA_API int64_t calvaria_threads();        // threads a large call gets now
+CALVARIA_API const char *calvaria_sources();  // fingerprint of the files here as they were compiled
+CALVARIA_API const char *calvaria_simd();     // best instruction set of this processor: baseline, avx2 or avx512
+CALVARIA_API int64_t calvaria_threads();      // threads a large call gets now
 
 // Ask for huge pages for memory that is about to be written for the first time, where the system has them.
 CALVARIA_API void huge_pages(void *memory, int64_t bytes);

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #endif
 
-const char *calvaria_interface() { return CALVARIA_INTERFACE; }
+const char *calvaria_sources() { return CALVARIA_SOURCES; }
 
 const char *calvaria_simd() {
 #if defined(__x86_64__)

@@ -42,7 +42,7 @@ GRID = (SIZE, SIZE, SIZE, SIZE)  # B, X, Y, W
 # name: (type returned, types of the arguments)
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     # The library itself.
-    "calvaria_interface": (ctypes.c_char_p, []),
+    "calvaria_sources": (ctypes.c_char_p, []),
     "calvaria_simd": (ctypes.c_char_p, []),
     "calvaria_threads": (SIZE, []),
     "huge_pages": (None, [ADDRESS, SIZE]),

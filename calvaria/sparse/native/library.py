@@ -22,7 +22,7 @@ LEVELS = ("baseline", "avx2", "avx512")
 SWITCH = "CALVARIA_SIMD"
 HUGE = 2**23  # bytes
 HERE = Path(__file__).parent
-HEADER = HERE.parent / "csrc" / "interface.h"
+CSRC = HERE.parent / "csrc"
 
 _chosen: list[str] = []  # at most one: what `use` named
 
@@ -109,7 +109,7 @@ def _default() -> str:
 
 @cache
 def _load(level: str) -> ctypes.CDLL:
-    """Raises RuntimeError for a file that does not load or was compiled for another interface."""
+    """Raises RuntimeError for a file that does not load or was compiled from other sources than there are, if there are any."""
     try:
         loaded = ctypes.CDLL(str(_file(level)))
         for name, (returned, arguments) in SIGNATURES.items():
@@ -117,9 +117,15 @@ def _load(level: str) -> ctypes.CDLL:
             function.restype, function.argtypes = returned, arguments
     except (OSError, AttributeError) as error:
         raise RuntimeError(f"the native engine does not load, install Calvaria again: {error}") from error
-    if HEADER.exists() and loaded.calvaria_interface().decode() != hashlib.sha256(HEADER.read_bytes()).hexdigest()[:16]:
+    if CSRC.exists() and loaded.calvaria_sources().decode() != _fingerprint():
         raise RuntimeError("the native engine was compiled from other sources than these: install Calvaria again (make setup)")
     return loaded
+
+
+@cache
+def _fingerprint() -> str:
+    """What setup.py has the compiler write into a library of these sources."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(CSRC.iterdir()))).hexdigest()[:16]
 
 
 def _file(level: str) -> Path:
