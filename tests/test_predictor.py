@@ -93,7 +93,7 @@ def test_a_batch_of_unequal_volumes_is_answered_one_by_one_alike(predictor: Pred
 
 def test_asked_both_ways_a_mirrored_volume_gets_the_mirrored_answer(predictor: Predictor) -> None:
     both_ways = Predictor(predictor.network, predictor.task, replace(predictor.settings, mirrored=True))
-    volume = ellipsoid_shell((50, 60, 40), 7)
+    volume = ellipsoid_shell((50, 60, 40), 11)
     seen, mirrored = both_ways.predict([volume, volume.like(np.ascontiguousarray(volume.mask[::-1]))])
     assert seen["implant"].occupied > 0
     assert np.array_equal(seen["implant"].mask, mirrored["implant"].mask[::-1])
