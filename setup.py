@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CSRC = Path("calvaria/sparse/csrc")
-SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(CSRC.iterdir()))).hexdigest()[:16]
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(CSRC.glob("*.h")) + sorted(CSRC.glob("*.cpp")))).hexdigest()[:16]
 FLAGS = ["-std=c++17", "-O3", "-g0", "-Wall", "-Wextra", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt"]  # what calvaria_simd asks the processor for, and nothing else
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]

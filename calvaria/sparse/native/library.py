@@ -125,7 +125,8 @@ def _load(level: str) -> ctypes.CDLL:
 @cache
 def _fingerprint() -> str:
     """What setup.py has the compiler write into a library of these sources."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(CSRC.iterdir()))).hexdigest()[:16]
+    sources = sorted(CSRC.glob("*.h")) + sorted(CSRC.glob("*.cpp"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def _file(level: str) -> Path:
