@@ -34,9 +34,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "reference":
         yield reference
     else:
-        native.use(request.param)
-        yield native
-        native.use(None)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr("calvaria.sparse.native.library.simd", lambda: request.param)
+            yield native
 
 
 def words_of(grid: Grid) -> Tensor:

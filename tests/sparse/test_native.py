@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ if not native.levels():
 
 POINTED = {torch.int64: ("int64_t", "uint64_t"), torch.int32: ("int32_t",), torch.bool: ("uint8_t",), torch.float32: ("float",)}
 WORDS = torch.zeros(1, 2, 2, 1, dtype=torch.int64)
-
-
-@pytest.fixture(autouse=True)
-def default_kernels() -> Iterator[None]:
-    yield
-    native.use(None)
 
 
 def said(code: str, **environment: str) -> str:
@@ -44,8 +37,6 @@ def test_an_environment_variable_names_lesser_kernels() -> None:
 
 def test_kernels_that_there_are_not_are_refused_by_name() -> None:
     assert "CALVARIA_SIMD=sse9" in said("from calvaria.sparse import native; print(native.why_not())", **{SWITCH: "sse9"})
-    with pytest.raises(ValueError, match="sse9"):
-        native.use("sse9")
 
 
 def test_threads_are_pytorchs_own() -> None:
@@ -112,7 +103,7 @@ def test_python_declares_every_function_as_the_header_does() -> None:
 
 
 @pytest.mark.parametrize("absent", [0.0, -2.5])
-def test_values_spread_over_each_item_of_a_batch(absent: float) -> None:
+def test_values_spread_over_each_item_of_a_batch(absent: float, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [(5, 7, 70), (6, 3, 129), (1, 1, 1)]
     masks = [torch.rand(size, generator=torch.manual_seed(1)) < 0.3 for size in sizes]
     words = torch.zeros(3, 6, 7, 3, dtype=torch.int64)
@@ -121,7 +112,7 @@ def test_values_spread_over_each_item_of_a_batch(absent: float) -> None:
     values = torch.rand(sum(int(mask.sum()) for mask in masks))
     parts = values.split([int(mask.sum()) for mask in masks])
     for level in native.levels():
-        native.use(level)
+        monkeypatch.setattr("calvaria.sparse.native.library.simd", lambda level=level: level)
         for item, (mask, part, size) in enumerate(zip(masks, parts, sizes, strict=True)):
             expected = torch.full(size, absent).masked_scatter(mask, part)
             assert torch.equal(native.spread(native.index(words), values, item, size, absent), expected)

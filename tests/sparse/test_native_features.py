@@ -1,7 +1,7 @@
 """The native engine's features against the reference engine in float64, for every instruction set that this processor has."""
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,10 +17,9 @@ SHAPE: Shape = (2, 5, 4, 140)  # odd, of three words a line, the last one short
 
 
 @pytest.fixture(params=native.levels(), autouse=True)
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    native.use(request.param)
-    yield request.param
-    native.use(None)
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("calvaria.sparse.native.library.simd", lambda: request.param)
+    return str(request.param)
 
 
 def random(seed: int = 0) -> torch.Generator:

@@ -28,11 +28,10 @@ from calvaria.sparse.native.features import (
     stride_weight_gradient,
     transfer,
 )
-from calvaria.sparse.native.library import LEVELS, available, describe, levels, simd, use, why_not
+from calvaria.sparse.native.library import available, describe, levels, simd, why_not
 from calvaria.sparse.plain_norm import normalise, normalise_gradient
 
 __all__ = [
-    "LEVELS",
     "available",
     "candidates",
     "children",
@@ -63,6 +62,5 @@ __all__ = [
     "stride_weight_gradient",
     "transfer",
     "unpack",
-    "use",
     "why_not",
 ]

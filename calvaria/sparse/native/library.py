@@ -24,30 +24,30 @@ HUGE = 2**23  # bytes
 HERE = Path(__file__).parent
 CSRC = HERE.parent / "csrc"
 
-_chosen: list[str] = []  # at most one: what `use` named
-
 
 def library() -> ctypes.CDLL:
     """The library in use. RuntimeError where there is none, with `why_not`."""
     torch.get_num_threads()  # makes torch.set_num_threads hold for this thread's OpenMP too
-    return _load(_chosen[0] if _chosen else _default())
+    return _load(simd())
 
 
+@cache
 def simd() -> str:
     """The instruction set in use: "baseline", "avx2" or "avx512". RuntimeError where there is no library."""
-    library()
-    return _chosen[0] if _chosen else _default()
+    wanted = os.environ.get(SWITCH) or None
+    if not levels():
+        raise RuntimeError(
+            "the native engine was not compiled when Calvaria was installed: install a C++ compiler with OpenMP (g++) and install again"
+        )
+    if wanted is not None and wanted not in levels():
+        raise RuntimeError(f"{SWITCH}={wanted}, but here there are only kernels for {', '.join(levels())}")
+    chosen = wanted or levels()[-1]
+    _load(chosen)
+    return chosen
 
 
 def describe() -> str:
     return f"C++ for {simd()}, {torch.get_num_threads()} threads"
-
-
-def use(level: str | None) -> None:
-    """Use the library for this instruction set from now on, or again the default one. ValueError if this processor lacks it."""
-    if level is not None and level not in levels():
-        raise ValueError(f"no kernels for {level} here: there are {', '.join(levels()) or 'none'}")
-    _chosen[:] = [] if level is None else [level]
 
 
 @cache
@@ -87,24 +87,10 @@ def available() -> bool:
 def why_not() -> str:
     """Why there is no library to use: "" if there is one."""
     try:
-        _default()
+        simd()
     except RuntimeError as error:
         return str(error)
     return ""
-
-
-@cache
-def _default() -> str:
-    wanted = os.environ.get(SWITCH) or None
-    if not levels():
-        raise RuntimeError(
-            "the native engine was not compiled when Calvaria was installed: install a C++ compiler with OpenMP (g++) and install again"
-        )
-    if wanted is not None and wanted not in levels():
-        raise RuntimeError(f"{SWITCH}={wanted}, but here there are only kernels for {', '.join(levels())}")
-    chosen = wanted or levels()[-1]
-    _load(chosen)
-    return chosen
 
 
 @cache
