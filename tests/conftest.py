@@ -12,6 +12,7 @@ import torch
 from hypothesis import settings
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.geometry import Canonical, to_canonical
 from calvaria.predictor import Asked
 from calvaria.server.server import Server
 from calvaria.tasks import Extras, Settings
@@ -33,6 +34,14 @@ class FakePrepared:
     @property
     def sites(self) -> np.ndarray:
         return self.volume.mask
+
+    @property
+    def shares(self) -> np.ndarray:
+        return self.volume.mask
+
+    @property
+    def canonical(self) -> Canonical:
+        return to_canonical(self.volume)
 
     @property
     def answer(self) -> BinaryVolume:
