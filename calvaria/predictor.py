@@ -150,8 +150,7 @@ class Predictor:
 
         `each`: how the work between the networks is done for several volumes, such as by threads, unless all are small.
         """
-        answers = iter(self.first([cells for item in batch for cells in item.placements]))
-        fields = [item.averaged([next(answers) for _ in item.placements]) for item in batch]
+        fields = self.first(batch)
         if self.second is None or self.closer is None or self.task.look is None:
             return [Inferred(field) for field in fields]
         if len(batch) == 1 or all(item.occupied_cells < MANY_CELLS for item in batch):

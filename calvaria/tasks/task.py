@@ -1,16 +1,14 @@
 """The shape of a task: how a volume becomes a network's input, and how the network's answer becomes volumes again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, to_canonical
 from calvaria.grid import WorkingGrid
-from calvaria.sampling import sampled
 from calvaria.volume import BinaryVolume, Mask
 
 MOST_VOXELS_ALONG = 4096
@@ -29,8 +27,7 @@ class Settings:
                     by which all probabilities are raised, and then asks for as much as they add up to
     smallest_mm3    smaller components of an answer are dropped
     mirrored        the network is also asked about the mirror image, left for right, and both answers are averaged: a head says
-                    much about its other side, and this costs less than a network twice as large; completion's first network is also
-                    asked about cells that lie otherwise
+                    much about its other side, and this costs less than a network twice as large
     """
 
     spacing_mm: float
@@ -75,11 +72,6 @@ class Cells:
         """Sites."""
         return len(self.features)
 
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes kept until the answer about them is finished, and those of the answer."""
-        return 2 * self.shares.nbytes + self.sites.nbytes + self.features.nbytes
-
 
 @dataclass(frozen=True, eq=False)
 class Prepared(Cells):
@@ -88,35 +80,20 @@ class Prepared(Cells):
     volume     as it came
     canonical  the same along the patient's axes
     answer     the grid of the answer, along the axes of the file; what its mask holds is no matter
-    elsewhere  the same in cells that lie otherwise, which the network is asked about, too
     """
 
     volume: BinaryVolume
     canonical: Canonical
     answer: BinaryVolume
-    elsewhere: tuple[Cells, ...] = ()
-
-    @property
-    def placements(self) -> tuple[Cells, ...]:
-        """All that the network is asked about: these cells first."""
-        return self, *self.elsewhere
-
-    def averaged(self, answers: Sequence[Field]) -> Field:
-        """The mean of what it says of each of these placements, float32 [x, y, z] on this grid."""
-        here = [
-            answer if cells is self else sampled(answer, cells.grid, self.grid)
-            for answer, cells in zip(answers, self.placements, strict=True)
-        ]
-        return here[0] if len(here) == 1 else np.mean(here, axis=0, dtype=np.float32)
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes kept beside the volume until its answer is finished, and those of the network's answers."""
-        return sum(cells.kept_bytes for cells in self.placements)
 
     def answered(self, mask: Mask) -> BinaryVolume:
         """The volume of a mask on the answer's grid along the patient's axes, turned back to the file's axes."""
         return self.answer.like(to_canonical(self.answer).from_canonical(mask))
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes kept beside the volume until its answer is finished, and those of the network's answer."""
+        return 2 * self.shares.nbytes + self.sites.nbytes + self.features.nbytes
 
     @property
     def occupied(self) -> int:
