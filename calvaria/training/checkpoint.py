@@ -12,7 +12,6 @@ from calvaria.errors import bad_option
 from calvaria.files import replacing
 from calvaria.networks import EncoderDecoder
 from calvaria.training.config import TrainConfig
-from calvaria.training.lessons import LESSONS
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -81,18 +80,6 @@ def _same(stored: Run | None, run: Run) -> bool:
     if stored is None or any(stored.get(name) != run[name] for name in named):
         return False
     try:
-        return TrainConfig.of(_by_now(stored["config"]), "stored") == TrainConfig.of(run["config"], "given")
+        return TrainConfig.of(stored["config"], "stored") == TrainConfig.of(run["config"], "given")
     except ValueError:  # it names what no longer is
         return False
-
-
-def _by_now(config: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration without `mirrored` of its data: whether kept examples are mirrored by turns, tasks say themselves.
-
-    ValueError where the run did otherwise.
-    """
-    data = dict(config["data"])
-    mirrored = data.pop("mirrored", None)
-    if mirrored not in (None, LESSONS[config["task"]].mirrorable) and data["distinct"]:
-        raise ValueError("its examples were mirrored, or not, as they no longer are")
-    return config | {"data": data}
