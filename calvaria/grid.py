@@ -135,17 +135,13 @@ class WorkingGrid:
         affine = laid(volume, spacing_mm, [axis.start_mm for axis in (x, y, z)])
         return cls((x, y, z), affine, spacing_mm)
 
-    def recut(self, box: Box, spacing_mm: float) -> "WorkingGrid":
-        """Cells of another size over a box of this grid's [x, y, z], a little more at most, evenly on both sides."""
+    def recut(self, box: Box, spacing_mm: float, volume: BinaryVolume) -> "WorkingGrid":
+        """Cells of another size over a box of this grid's [x, y, z], a little more at most, evenly on both sides.
+
+        volume  what this grid lies on
+        """
         x, y, z = (axis.recut(cells, spacing_mm) for axis, cells in zip(self.axes, box, strict=True))
-        first = [
-            (new.start_mm - old.start_mm + (new.cell_mm - old.cell_mm) / 2) / old.cell_mm
-            for new, old in zip((x, y, z), self.axes, strict=True)
-        ]
-        affine = self.affine.copy()
-        affine[:3, 3] += self.affine[:3, :3] @ first
-        affine[:3, :3] *= spacing_mm / self.spacing_mm
-        return WorkingGrid((x, y, z), affine, spacing_mm)
+        return WorkingGrid((x, y, z), laid(volume, spacing_mm, [axis.start_mm for axis in (x, y, z)]), spacing_mm)
 
     def above(self, volume: BinaryVolume) -> "WorkingGrid":
         """The same cells over another canonical volume of the same orientation."""

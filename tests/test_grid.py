@@ -175,7 +175,7 @@ def test_cells_of_another_size_lie_where_those_of_a_box_do(cell, finer, seed):
     volume = BinaryVolume.on_grid(blob(seed), (1.0, 1.5, 0.7))
     grid = WorkingGrid.over(volume, cell, 3.0)
     box = as_box(slice(count // 4, max(count // 2, count // 4 + 1)) for count in grid.shape)
-    cut = grid.recut(box, finer)
+    cut = grid.recut(box, finer, volume)
     for new, old, cells in zip(cut.axes, grid.axes, box, strict=True):
         low, high = (old.start_mm + place * cell for place in (cells.start, cells.stop))
         assert low - finer / 2 <= new.start_mm <= low + 1e-5

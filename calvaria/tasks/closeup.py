@@ -71,8 +71,9 @@ def close_up(prepared: Prepared, guess: Field, around: Mask, hints: Hints, setti
     x, y, z = (axis.reach(cells) for axis, cells in zip(prepared.grid.axes, reached, strict=True))
     if not all(axis.stop for axis in (x, y, z)):
         return None
-    part = prepared.canonical.volume.cropped((x, y, z))
-    grid = prepared.grid.recut(reached, settings.spacing_mm).above(part)
+    volume = prepared.canonical.volume
+    part = volume.cropped((x, y, z))
+    grid = prepared.grid.recut(reached, settings.spacing_mm, volume).above(part)
     _check("spans", prod(grid.shape), MOST_CELLS)
     shares = grid.coarsen(part.mask)
     bone = shares > settings.occupied_share
