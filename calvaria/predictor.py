@@ -150,22 +150,28 @@ class Predictor:
 
         `each`: how the work between the networks is done for several volumes, such as by threads, unless all are small.
         """
-        fields = self.first(batch)
+        guesses = self.guess(batch)
+        fields = [one[0] if len(one) == 1 else one.mean(axis=0) for one in guesses]
         if self.second is None or self.closer is None or self.task.look is None:
             return [Inferred(field) for field in fields]
         if len(batch) == 1 or all(item.occupied_cells < MANY_CELLS for item in batch):
             each = map
         look, closer_settings = self.task.look, self.closer
 
-        def looked(item: Prepared, field: Field) -> Inferred:
+        def looked(item: Prepared, guess: Field, field: Field) -> Inferred:
             try:
-                return Inferred(field, look(item, field, self.settings, closer_settings))
+                return Inferred(field, look(item, guess, self.settings, closer_settings))
             except CalvariaError as refusal:  # of this volume; the others of its batch go on
                 return Inferred(field, refusal=refusal)
 
-        found = list(each(looked, batch, fields))
+        found = list(each(looked, batch, guesses, fields))
         closer = iter(self.second([one.closeup for one in found if one.closeup]))
         return [replace(one, closer=next(closer)) if one.closeup else one for one in found]
+
+    def guess(self, batch: Sequence[Prepared]) -> list[Field]:
+        """What the first network says of volumes, float32 [placements, x, y, z] on each one's working grid."""
+        answers = iter(self.first([cells for item in batch for cells in item.placements]))
+        return [item.brought_here([next(answers) for _ in item.placements]) for item in batch]
 
     def finish(self, prepared: Prepared, inferred: Inferred, settings: Settings | None = None) -> dict[str, BinaryVolume]:
         """The task's outputs by name, each on exactly the input's grid, or the finer one that was wanted.

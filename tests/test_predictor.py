@@ -17,6 +17,7 @@ from calvaria.io import read
 from calvaria.labels import LabelMap
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.predictor import Predictor, Trained
+from calvaria.sampling import sampled
 from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks import TASKS, Inferred, Prepared, Settings
@@ -92,13 +93,26 @@ def test_a_batch_of_unequal_volumes_is_answered_one_by_one_alike(predictor: Pred
 
 
 def test_asked_both_ways_a_mirrored_volume_gets_the_mirrored_answer(predictor: Predictor) -> None:
-    both_ways = Predictor(predictor.network, predictor.task, replace(predictor.settings, mirrored=True))
+    both_ways = Predictor(predictor.network, predictor.task, replace(predictor.settings, mirrored=True, threshold=0.3))
     volume = ellipsoid_shell((50, 60, 40), 11)
     seen, mirrored = both_ways.predict([volume, volume.like(np.ascontiguousarray(volume.mask[::-1]))])
     assert seen["implant"].occupied > 0
     assert np.array_equal(seen["implant"].mask, mirrored["implant"].mask[::-1])
     once = predictor.predict([volume])[0]
     assert not np.array_equal(once["implant"].mask, seen["implant"].mask)
+
+
+def test_asked_both_ways_cells_that_lie_otherwise_count_as_much(predictor: Predictor) -> None:
+    both_ways = Predictor(predictor.network, predictor.task, replace(predictor.settings, mirrored=True))
+    prepared = both_ways.prepare(ellipsoid_shell((50, 60, 40), 11))
+    assert not np.allclose(prepared.elsewhere[0].grid.affine[:3, 3] % 4.0, prepared.grid.affine[:3, 3] % 4.0)
+    here, *others = (both_ways.first([cells])[0] for cells in prepared.placements)
+    there = [sampled(field, cells.grid, prepared.grid) for field, cells in zip(others, prepared.elsewhere, strict=True)]
+    (seen,), (guess,) = both_ways.infer([prepared]), both_ways.guess([prepared])
+    assert np.allclose(guess, [here, *there], atol=1e-5)
+    assert np.allclose(seen.field, np.mean([here, *there], axis=0), atol=1e-5)
+    assert len(there) == 2
+    assert prepared.waiting_bytes > 2 * prepared.kept_bytes
 
 
 def test_a_volume_one_cell_thin_is_answered(predictor: Predictor) -> None:

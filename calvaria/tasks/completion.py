@@ -20,7 +20,7 @@ from calvaria.tasks.opening import grown_by_ball, open_by_ball
 from calvaria.tasks.other_side import as_opposite, lacked
 from calvaria.tasks.scan_end import clear_beyond
 from calvaria.tasks.skull_base import without_openings
-from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
+from calvaria.tasks.task import Cells, Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import BinaryVolume, Mask
 
 IMPLANT = "implant"
@@ -46,6 +46,11 @@ MOST_OWN_CELLS, MOST_OWN_SITES = 2**28, 2**24
 trains some has the memory.
 """
 
+ELSEWHERE_MM = 23.0, 16.5
+"""Margins, mm, of two more grids, whose cells of 3 mm lie a third and a half of one otherwise; heads learned from have 2 to 44. What the
+first network says of openings in base and orbits hangs on where cells lie; see `models/completion/decisions.md`.
+"""
+
 OPENING_MM = 1.0
 """Radius of the opening that takes films and threads off an implant: what is thinner than twice this goes."""
 
@@ -66,42 +71,49 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     """
     check_mask(volume, SKULL)
     canonical = to_canonical(volume)
-    grid = _grid_over(canonical.volume, settings)
+    grid = _grid_over(canonical.volume, settings, settings.margin_mm)
     cell_mm = grid.spacing_mm
     most_cells, most_sites = (MOST_CELLS, MOST_SITES) if settings.spacing_mm else (MOST_OWN_CELLS, MOST_OWN_SITES)
     if prod(grid.shape) > most_cells or max(grid.shape) > MOST_CELLS_ALONG:
         extents = zip(bounding_box(canonical.mask), canonical.volume.spacing_mm, strict=True)
         spanned = " × ".join(f"{(axis.stop - axis.start) * mm:,.0f}" for axis, mm in extents)
         raise too_large(f"The mask spans {spanned} mm, more than a working grid of {cell_mm:g} mm may", SKULL)
-    shares = grid.coarsen(canonical.mask)
-    sites = shares > settings.occupied_share
-    beside = beside_head(sites)
+    cells = _cells(grid, canonical.mask, settings)
+    beside = beside_head(cells.sites)
     if beside.any():
         near = nearest(ndimage.maximum_filter(beside, 3), grid, canonical.volume)
         head = volume.like(canonical.from_canonical(canonical.mask & ~near))
         return replace(prepare(head, settings), volume=volume, answer=volume)
-    prepared = Prepared(grid, shares, sites, shares[sites][:, None], volume, canonical, answer=volume)
-    if prepared.occupied_cells == 0:
+    if cells.occupied_cells == 0:
         raise CalvariaError(
             ErrorCode.EMPTY_MASK,
             f"Nothing in the mask is as large as a cell of the working grid ({cell_mm:g} mm). "
             "Check the spacing in the header and that the mask is a skull.",
         )
-    if prepared.occupied_cells > most_sites:
-        litres = [count * cell_mm**3 / 1e6 for count in (prepared.occupied_cells, most_sites)]
+    if cells.occupied_cells > most_sites:
+        litres = [count * cell_mm**3 / 1e6 for count in (cells.occupied_cells, most_sites)]
         raise too_large("The mask fills {:.1f} litres, more than the {:.1f} that are worked on".format(*litres), SKULL)
-    return prepared
+    others = [_grid_over(canonical.volume, settings, margin_mm) for margin_mm in ELSEWHERE_MM if settings.mirrored and settings.spacing_mm]
+    elsewhere = tuple(_cells(other, canonical.mask, settings) for other in others)
+    return Prepared(grid, cells.shares, cells.sites, cells.features, volume, canonical, answer=volume, elsewhere=elsewhere)
 
 
-def _grid_over(volume: BinaryVolume, settings: Settings) -> WorkingGrid:
+def _cells(grid: WorkingGrid, mask: Mask, settings: Settings) -> Cells:
+    """Cells with some bone, and how full they are."""
+    shares = grid.coarsen(mask)
+    sites = shares > settings.occupied_share
+    return Cells(grid, shares, sites, shares[sites][:, None])
+
+
+def _grid_over(volume: BinaryVolume, settings: Settings, margin_mm: float) -> WorkingGrid:
     """Cells over the bone of a canonical volume and a margin around it.
 
     Sideways and above they lie alike however closely a file was cropped around a head, so that its answer does not depend on that. Below
     they end with the field of view, as most scans do, in training as well; and cells as wide as the volume's voxels are those voxels.
     """
     if not settings.spacing_mm:
-        return WorkingGrid.over(volume, max(volume.spacing_mm), settings.margin_mm)
-    return WorkingGrid.over(volume, settings.spacing_mm, settings.margin_mm, (BEYOND, BEYOND, (False, True)))
+        return WorkingGrid.over(volume, max(volume.spacing_mm), margin_mm)
+    return WorkingGrid.over(volume, settings.spacing_mm, margin_mm, (BEYOND, BEYOND, (False, True)))
 
 
 def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[str, Mask]:
@@ -132,16 +144,20 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     return {"completed": completed, IMPLANT: implant}
 
 
-def look(prepared: Prepared, field: Field, settings: Settings, closer: Settings) -> CloseUp | None:
+def look(prepared: Prepared, guess: Field, settings: Settings, closer: Settings) -> CloseUp | None:
     """Around what the first network, the continued vault or the other side may add, were it little or doubtful; None where none adds
-    anything."""
+    anything.
+
+    guess  float32 [placements, x, y, z]: what the first network says. It is looked wherever any placement has it add something; the
+           second network is told their mean.
+    """
     hints = Hints.of(prepared)
-    pieces = added_pieces(prepared, np.maximum(field, hints.filled(prepared.grid)), LOOK_ABOVE, LOOK_SMALLEST_MM3)
+    pieces = added_pieces(prepared, np.maximum(guess.max(axis=0), hints.filled(prepared.grid)), LOOK_ABOVE, LOOK_SMALLEST_MM3)
     around = _grown(pieces, LOOK_CELLS)
     around |= _grown(lacked(prepared, hints, around), LOOK_CELLS)
     if not around.any():
         return None
-    return close_up(prepared, field, around, hints, closer)
+    return close_up(prepared, guess.mean(axis=0), around, hints, closer)
 
 
 def added_pieces(prepared: Prepared, field: Field, above: float, smallest_mm3: float) -> Mask:

@@ -1,14 +1,16 @@
 """The shape of a task: how a volume becomes a network's input, and how the network's answer becomes volumes again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Canonical, Field, to_canonical
 from calvaria.grid import WorkingGrid
+from calvaria.sampling import sampled
 from calvaria.volume import BinaryVolume, Mask
 
 MOST_VOXELS_ALONG = 4096
@@ -27,7 +29,8 @@ class Settings:
                     by which all probabilities are raised, and then asks for as much as they add up to
     smallest_mm3    smaller components of an answer are dropped
     mirrored        the network is also asked about the mirror image, left for right, and both answers are averaged: a head says
-                    much about its other side, and this costs less than a network twice as large
+                    much about its other side, and this costs less than a network twice as large; completion's first network is also
+                    asked about cells that lie otherwise
     """
 
     spacing_mm: float
@@ -72,6 +75,11 @@ class Cells:
         """Sites."""
         return len(self.features)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes kept until the answer about them is finished, and those of the answer."""
+        return 2 * self.shares.nbytes + self.sites.nbytes + self.features.nbytes
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared(Cells):
@@ -80,20 +88,33 @@ class Prepared(Cells):
     volume     as it came
     canonical  the same along the patient's axes
     answer     the grid of the answer, along the axes of the file; what its mask holds is no matter
+    elsewhere  the same in cells that lie otherwise, which the network is asked about, too
     """
 
     volume: BinaryVolume
     canonical: Canonical
     answer: BinaryVolume
+    elsewhere: tuple[Cells, ...] = ()
+
+    @property
+    def placements(self) -> tuple[Cells, ...]:
+        """All that the network is asked about: these cells first."""
+        return self, *self.elsewhere
+
+    def brought_here(self, answers: Sequence[Field]) -> Field:
+        """What it says of each of these placements, float32 [placements, x, y, z] on this grid."""
+        here, *others = answers
+        there = [sampled(answer, cells.grid, self.grid) for answer, cells in zip(others, self.elsewhere, strict=True)]
+        return np.stack([here, *there]) if there else here[None]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes kept beside the volume until its answer is finished, and those of the network's answers."""
+        return sum(cells.kept_bytes for cells in self.placements)
 
     def answered(self, mask: Mask) -> BinaryVolume:
         """The volume of a mask on the answer's grid along the patient's axes, turned back to the file's axes."""
         return self.answer.like(to_canonical(self.answer).from_canonical(mask))
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes kept beside the volume until its answer is finished, and those of the network's answer."""
-        return 2 * self.shares.nbytes + self.sites.nbytes + self.features.nbytes
 
     @property
     def occupied(self) -> int:
@@ -105,7 +126,7 @@ class Prepared(Cells):
 class Inferred:
     """What the networks say of one volume: the probability of each cell to belong to the answer.
 
-    field    float32 [x, y, z] on the working grid
+    field    float32 [x, y, z] on the working grid; the mean where cells were placed in several ways
     closeup  the second look, where there was something to look at, and
     closer   float32 [x, y, z] on its grid
     refusal  why there can be no second look, and so no answer, to this volume
@@ -123,7 +144,7 @@ class Task:
 
     prepare  (volume, settings, what came with it) -> what the network is asked; CalvariaError where there is nothing to ask
     finish   (prepared, what the networks say, settings) -> one mask per output, on the answer's grid along the patient's axes
-    look     what a second network is asked, after the first
+    look     (prepared, what the first network says of its placements, settings, the second's) -> what a second network is asked; or None
     spans    voxels of the largest grid that is laid over a volume, known before it is
     options  which options a request for it may carry beside those of every task; see `calvaria.serving.options`
     unlike   what is unusual about a volume, compared with those that the network learned from, as a sentence in ASCII; None: nothing

@@ -82,8 +82,7 @@ class CloseUpMaker:
 
     def __call__(self, defective: BinaryVolume, whole: BinaryVolume, settings: Settings) -> Example:
         prepared = self.predictor.prepare(defective)
-        field = self.predictor.infer([prepared])[0].field
-        closeup = look(prepared, field, self.predictor.settings, settings)
+        closeup = look(prepared, self.predictor.guess([prepared])[0], self.predictor.settings, settings)
         if closeup is None or closeup.occupied_cells > MOST_SITES:
             raise CalvariaError(ErrorCode.EMPTY_MASK, "the first network found nothing to look at, or too much")
         wanted = closeup.grid.coarsen(to_canonical(whole).mask[closeup.box])

@@ -70,7 +70,7 @@ class Batch:
         )
 
 
-EXAMPLES = 10
+EXAMPLES = 11
 """Version of what examples are, to be raised with every change, beside the generator's own: how skulls are changed and cut, what a network
 is given of them, how tasks lay their grids. Kept examples of another version are not used.
 """

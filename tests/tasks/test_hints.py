@@ -46,18 +46,29 @@ def test_cells_over_a_hole_are_as_full_as_they_were(burr_hole: tuple[Prepared, M
 
 def test_a_hole_is_looked_at_even_if_the_first_network_saw_nothing(burr_hole: tuple[Prepared, Mask]) -> None:
     prepared, missing = burr_hole
-    closeup = look(prepared, prepared.shares, SETTINGS, CLOSER)
+    closeup = look(prepared, prepared.shares[None], SETTINGS, CLOSER)
     assert closeup is not None
     truth = closeup.grid.coarsen(missing[closeup.box]) > 0.5
     assert (truth & closeup.sites).sum() > 0.97 * truth.sum()
     assert truth.sum() * 1.5**3 == pytest.approx(missing.sum() * 8, rel=0.05)
     assert closeup.features[truth[closeup.sites], Given.FIRST].mean() > 0.8  # and the second is told that it belongs there
-    assert look(prepare(head(), SETTINGS), prepare(head(), SETTINGS).shares, SETTINGS, CLOSER) is None
+    assert look(prepare(head(), SETTINGS), prepare(head(), SETTINGS).shares[None], SETTINGS, CLOSER) is None
+
+
+def test_what_one_placement_alone_would_add_is_looked_at_and_the_second_network_is_told_the_mean() -> None:
+    prepared = prepare(head(), SETTINGS)
+    x, y, z = (count // 2 for count in prepared.grid.shape)
+    added = prepared.shares.copy()
+    added[x : x + 4, y : y + 4, z : z + 4] = 1
+    assert not prepared.shares[x - 4 : x + 8, y - 4 : y + 8, z - 4 : z + 8].any()
+    closeup = look(prepared, np.stack([prepared.shares, added, prepared.shares]), SETTINGS, CLOSER)
+    assert closeup is not None
+    assert closeup.features[:, Given.FIRST].max() == pytest.approx(1 / 3)
 
 
 def test_a_small_round_hole_is_filled_even_if_neither_network_would(burr_hole: tuple[Prepared, Mask]) -> None:
     prepared, missing = burr_hole
-    closeup = look(prepared, prepared.shares, SETTINGS, CLOSER)
+    closeup = look(prepared, prepared.shares[None], SETTINGS, CLOSER)
     assert closeup is not None
     implant = finish(prepared, Inferred(prepared.shares, closeup, np.zeros_like(closeup.shares)), SETTINGS)["implant"]
     assert dice(implant, missing) > 0.8
@@ -114,7 +125,7 @@ def test_a_file_may_order_and_flip_its_axes(burr_hole: tuple[Prepared, Mask], ax
         mask = np.flip(mask, axis)
         affine[:3, 3] += affine[:3, axis] * (mask.shape[axis] - 1)
         affine[:3, axis] *= -1
-    one, other = (look(each, each.shares, SETTINGS, CLOSER) for each in (prepared, prepare(BinaryVolume(mask, affine), SETTINGS)))
+    one, other = (look(each, each.shares[None], SETTINGS, CLOSER) for each in (prepared, prepare(BinaryVolume(mask, affine), SETTINGS)))
     assert one is not None
     assert other is not None
     assert np.array_equal(one.sites, other.sites)
