@@ -90,11 +90,11 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
             f"Nothing in the mask is as large as a cell of the working grid ({cell_mm:g} mm). "
             "Check the spacing in the header and that the mask is a skull.",
         )
-    if cells.occupied_cells > most_sites:
-        litres = [count * cell_mm**3 / 1e6 for count in (cells.occupied_cells, most_sites)]
-        raise too_large("The mask fills {:.1f} litres, more than the {:.1f} that are worked on".format(*litres), SKULL)
     others = [_grid_over(canonical.volume, settings, margin_mm) for margin_mm in ELSEWHERE_MM if settings.mirrored and settings.spacing_mm]
     elsewhere = tuple(_cells(other, canonical.mask, settings) for other in others)
+    if (most := max(each.occupied_cells for each in (cells, *elsewhere))) > most_sites:
+        litres = [count * cell_mm**3 / 1e6 for count in (most, most_sites)]
+        raise too_large("The mask fills {:.1f} litres, more than the {:.1f} that are worked on".format(*litres), SKULL)
     return Prepared(grid, cells.shares, cells.sites, cells.features, volume, canonical, answer=volume, elsewhere=elsewhere)
 
 

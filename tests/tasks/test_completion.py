@@ -90,6 +90,17 @@ def test_a_head_of_fine_voxels_is_worked_on_as_it_is_where_a_network_asks_for_th
     assert refusal.value.code is ErrorCode.TOO_LARGE
 
 
+def test_in_no_placement_of_cells_may_more_be_occupied_than_are_worked_on() -> None:
+    """Rods of a cell's width are two cells wide where these lie half a cell otherwise."""
+    lattice = np.zeros((138, 138, 138), np.bool_)
+    lattice[::5, ::5] = lattice[::6, :, ::30] = lattice[:, ::30, ::30] = True
+    volume, settings = BinaryVolume.on_grid(lattice, (3.0, 3.0, 3.0)), replace(SETTINGS, occupied_share=0.1)
+    assert prepare(volume, settings).occupied_cells < MOST_SITES
+    with pytest.raises(CalvariaError) as refusal:
+        prepare(volume, replace(settings, mirrored=True))
+    assert refusal.value.code is ErrorCode.TOO_LARGE
+
+
 def test_intact_bone_is_left_alone(whole: Mask, defective: Prepared) -> None:
     """A network that thinks all bone a little thicker than it is must not coat the skull."""
     thick = defective.grid.coarsen(ball_shell(31, 40))
