@@ -94,7 +94,7 @@ def test_a_networks_block_in_an_orbit_is_left_out_and_the_wall_beside_it_filled(
     prepared = prepare(whole.like(whole.mask & ~missing), SETTINGS)
     block = (np.hypot(x - 30, z + 25) < 14) & (y < -40) & (y > -95) & ~whole.mask
     wrong = whole.like(whole.mask | block)
-    closeup = look(prepared, prepared.grid.coarsen(wrong.mask), SETTINGS, CLOSER)
+    closeup = look(prepared, prepared.grid.coarsen(wrong.mask)[None], SETTINGS, CLOSER)
     assert closeup is not None
     said = closeup.grid.coarsen(wrong.mask[closeup.box])
     implant = finish(prepared, Inferred(prepared.shares, closeup, said), SETTINGS)["implant"]

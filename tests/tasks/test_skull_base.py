@@ -67,7 +67,7 @@ def test_holes_of_a_floor_inside_a_head_are_left_open_whatever_the_networks_want
     holes = np.logical_or.reduce([np.hypot(x - 20 * side, y + 40) < 12 for side in sides]) & whole.mask & (z < 0)
     missing = cut(whole, (60, 10, 35), 22) & (z > 0)
     prepared = prepare(whole.like(whole.mask & ~missing & ~holes), SETTINGS)
-    closeup = look(prepared, prepared.grid.coarsen(whole.mask), SETTINGS, CLOSER)
+    closeup = look(prepared, prepared.grid.coarsen(whole.mask)[None], SETTINGS, CLOSER)
     assert closeup is not None
     wanted = closeup.grid.coarsen(whole.mask[closeup.box])
     assert closeup.grid.coarsen(holes[closeup.box])[closeup.sites].sum() > 0.8 * holes[closeup.box].sum() * (2 / 1.5) ** 3
