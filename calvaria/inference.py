@@ -22,7 +22,7 @@ ENGINES = (*NAMES, MINKOWSKI)
 
 
 BUDGET_BYTES = 2**31
-"""Memory for the tensors of a network call that several grids share. A head takes about 100 MB; what alone takes more goes alone."""
+"""Memory for the tensors of a network call that several grids share. A grid over a head takes about 100 MB; what takes more goes alone."""
 
 
 class NetworkInput(Protocol):
