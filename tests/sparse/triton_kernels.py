@@ -109,10 +109,13 @@ def test_products_of_few_sites_in_parts(grid: str, kind: str, full: int, monkeyp
     agree_on_features(triton_engine, kind, sets_of(grid), 20, 12, (2, 4) if grid == "thin" else (2,))
 
 
-def test_kernels_for_few_and_for_many_sites_are_compiled_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [0, 2**15])
+def test_kernels_for_few_and_for_many_sites_are_compiled_at_the_first_use(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from calvaria.sparse import triton_engine
+    from calvaria.sparse.triton_engine import bits as grids
     from calvaria.sparse.triton_engine import features, launch
 
+    monkeypatch.setattr(grids, "FEW_WORDS", few)
     monkeypatch.setattr(launch, "STEPS", 0)
     monkeypatch.setattr(launch, "_met", set())
     started: list[set[str]] = []
@@ -131,6 +134,7 @@ def test_kernels_for_few_and_for_many_sites_are_compiled_at_the_first_use(monkey
         triton_engine.convolve(rows[0], weight, bits, near, bias)
         triton_engine.generate(rows[2], weight[:8], coarse, bits, bias)
         triton_engine.decide(rows[0], weight, bias, bits, near, rows[1], other, union, bias, 0.1, 0.2, True)
+    assert len(grids.cells(union)) == union.count  # not of the one that a kernel was compiled with
     assert started[1]
     assert started[1] <= started[0]
     assert started[0] - started[1]

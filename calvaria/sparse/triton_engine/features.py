@@ -136,6 +136,7 @@ def decide(
     joined = features, weight, bias, candidates, skip, encoder, union, head, head_bias, with_features
     either = union.count > 0 and may_decide_either_way(channels, given.itemsize) and features.shape[1] == channels
     if either and first_time(decide, channels, given, with_features, features.device):
+        cells(union)  # of all, before one of them stands for the set
         _level(not whole, *joined[:6], union._replace(count=1), *joined[7:])
     if not whole:
         features = convolve(features, weight, candidates, neighbours, bias)
