@@ -65,10 +65,10 @@ class Client(Caller):
         try:
             with self._http.stream("POST", url, content=content, headers=headers, extensions=self._extensions) as response:
                 received = _received(response, progress, self.timeout_s - (monotonic() - start))
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:  # nothing refuses it, either, where a firewall is silent
+            raise refusals.unreachable(self.url, error) from error
         except httpx.TimeoutException as error:
             raise refusals.timed_out() from error
-        except httpx.ConnectError as error:
-            raise refusals.unreachable(self.url, error) from error
         except httpx.TransportError as error:
             raise refusals.broken_off(self.url, error) from error
         answer = accept(Answer(received, stage_seconds(response.headers.get(TIMING_HEADER, "")), response.headers.get(WARNING_HEADER, "")))

@@ -173,6 +173,7 @@ def test_a_proxy_that_is_busy_is_asked_again(tmp_path, status):
     [
         (httpx.ReadTimeout("slow"), ErrorCode.TIMEOUT, "longer timeout"),
         (httpx.ConnectError("refused"), ErrorCode.UNAVAILABLE, "Start one"),
+        (httpx.ConnectTimeout("timed out"), ErrorCode.UNAVAILABLE, "No server answers"),
         (httpx.WriteError("Connection reset by peer"), ErrorCode.UNAVAILABLE, "broke off"),
     ],
 )
