@@ -17,7 +17,7 @@ from torch import Tensor
 from calvaria.networks import LEVELS, NetworkConfig, pyramid
 from calvaria.sparse import SiteSet
 from calvaria.sparse.engine import Shape
-from calvaria.sparse.footprint import WORD, Footprint, Sites, footprint
+from calvaria.sparse.footprint import CELLS, WORD, Footprint, Sites, footprint
 from calvaria.sparse.sites import Extent
 
 Item = TypeVar("Item")
@@ -213,14 +213,20 @@ def split_to_fit(
 ) -> list[list[Item]]:
     """`split` by the peak of a plan that keeps all its `growth` allows, for items whose sites at stride 1 are `mask_of`, bool [x, y, z].
 
+    Nor is the grid that they share larger than the engine can number.
+
     engine  of the plan on the device; the sites are counted on the CPU.
     copies  how often each item is asked about in a call: twice with its mirror image.
     """
     counting = engine if device.type == "cpu" else "auto"
     loads = [Load.free(SiteSet.from_masks([mask_of(item)], counting), config.growth)[0] for item in items]
+    most_cells = footprint(engine, device.type, torch.float32.itemsize).most_cells
 
     def peak_bytes(piece: Sequence[tuple[Item, Load]]) -> int:
-        return predicted_peak_bytes([load for _, load in piece] * copies, config, engine, device.type)
+        shared = [load for _, load in piece] * copies
+        if CELLS * prod(_grid([load.extent for load in shared], 0)) > most_cells:  # one more than fits, whatever they take
+            return budget_bytes + 1
+        return predicted_peak_bytes(shared, config, engine, device.type)
 
     pieces = split(list(zip(items, loads, strict=True)), peak_bytes, budget_bytes)
     return [[item for item, _ in piece] for piece in pieces]

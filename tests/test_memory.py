@@ -183,3 +183,12 @@ def test_a_batch_is_cut_so_that_a_network_that_keeps_all_it_may_stays_within_the
     assert [id(item) for piece in pieces for item in piece] == [id(item) for item in items]
     assert max(len(piece) for piece in pieces) > 1
     assert all(peak(piece) <= 1.05 * budget for piece in pieces)
+
+
+def test_a_batch_is_cut_where_a_gpu_could_not_number_the_cells_of_the_grid_that_holds_it() -> None:
+    """Three thin items that take little memory: the grid around all of them has 2.3 · 10^9 cells."""
+    pytest.importorskip("triton", reason="Triton is not installed: it knows what a GPU can number")
+    items = [torch.ones(size, dtype=torch.bool) for size in ((900, 1, 1), (1, 900, 1), (1, 1, 900))]
+    arguments = lambda item: item, CONFIGS["ch1"], "native"
+    assert [len(piece) for piece in split_to_fit(items, *arguments, torch.device("cpu"), 2**31)] == [3]
+    assert [len(piece) for piece in split_to_fit(items, *arguments, torch.device("cuda"), 2**31)] == [2, 1]

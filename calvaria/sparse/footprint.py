@@ -4,7 +4,7 @@
 number stands for the tensors of the function of the same name.
 """
 
-from math import prod
+from math import inf, prod
 from typing import NamedTuple
 
 from calvaria.sparse.engine import Shape
@@ -37,6 +37,9 @@ class Sites(NamedTuple):
 
 class Footprint:
     """Bytes of tensors. `held` methods: what lives as long as a set of sites. The others: the most during a call, its result included."""
+
+    most_cells: float = inf
+    """Of a grid, padded to words, of all items: where there are more, the engine cannot number them."""
 
     def __init__(self, feature: int):
         """feature  bytes of one."""

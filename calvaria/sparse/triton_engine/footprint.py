@@ -4,11 +4,13 @@ from calvaria.sparse.footprint import CELLS, ROW, WORD, Footprint, Sites
 from calvaria.sparse.triton_engine.bits import CUBED_WORDS, FEW_WORDS
 from calvaria.sparse.triton_engine.cubes import CHANNELS, suits
 from calvaria.sparse.triton_engine.features import decides_at_once
-from calvaria.sparse.triton_engine.launch import parts_of
+from calvaria.sparse.triton_engine.launch import CELLS_LIMIT, parts_of
 
 
 class Triton(Footprint):
     """Beside the least: the sites' cells and, for cubes of 2×2×2, the parents of the sites that a decoder level judges."""
+
+    most_cells = CELLS_LIMIT
 
     def held_index(self, sites: Sites) -> int:
         return super().held_index(sites) + ROW * CELLS * sites.words * self._few(sites)
