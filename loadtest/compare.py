@@ -57,7 +57,8 @@ def predicted(item: Item, predictor: Predictor) -> Volumes:
     if OK not in item.expected:
         return {}
     outputs = predictor.predict([decode(item.body).volume])[0]
-    return {name: outputs[name] for name in item.options["output"].split(",")}
+    names = (name.strip(" ") for name in item.options["output"].split(","))  # as a server reads them
+    return {name: outputs[name] for name in names}
 
 
 def problem(body: bytes, expected: Volumes) -> str:

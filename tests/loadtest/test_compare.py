@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from calvaria.io import encode
+from calvaria.serving.options import encode_options
 from calvaria.serving.report import REPORT_FILE, Report
 from calvaria.serving.wire import pack
 from calvaria.volume import BinaryVolume
@@ -62,6 +63,8 @@ def test_several_outputs_and_a_report(predictor):
     item = replace(ITEM, options={"output": "completed,implant", "report": "1"})
     expected = predicted(item, predictor)
     assert list(expected) == ["completed", "implant"]
+    spaced = replace(item, options=encode_options(output="completed, implant ", report=True))
+    assert predicted(spaced, predictor).keys() == expected.keys()
 
     def zipped(completed: BinaryVolume, seconds: float) -> bytes:
         files = {"completed.nrrd": encode(completed, "nrrd"), "implant.nrrd": encode(expected["implant"], "nrrd")}
