@@ -183,11 +183,19 @@ def _is_port(text: str) -> bool:
 
 
 def _workers_in(archive: Path) -> int:
-    """Workers by a model's own configuration; 0 if it leaves that open, or there is no archive. BAD_OPTION for one that is cut off."""
+    """Workers by a model's own configuration; 0 if it leaves that open, or there is no archive.
+
+    BAD_OPTION for an archive that is cut off, and for a configuration that cannot be read.
+    """
     import yaml
 
-    config = yaml.safe_load(_packed(archive, MODEL_CONFIG)) or {}
-    return int(config.get("minWorkers", 0))
+    try:
+        config = yaml.safe_load(_packed(archive, MODEL_CONFIG)) or {}
+        return int(config.get("minWorkers") or 0)
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        message = f"{MODEL_CONFIG} in {archive} cannot be read ({why}). Mend the model's own, and build it again with `make archive`."
+        raise bad_option(message) from error
 
 
 def _model_in(archive: Path) -> str:

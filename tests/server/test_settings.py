@@ -136,6 +136,15 @@ def test_workers_are_those_of_the_archive_or_the_settings(tmp_path):
     assert refused.value.code is ErrorCode.BAD_OPTION
 
 
+@pytest.mark.parametrize("config", ["batchSize:\t4", "limits: {max_voxels: 9", "minWorkers: two", "- minWorkers: 2"])
+def test_a_configuration_of_a_model_that_cannot_be_read_is_named(config, tmp_path):
+    with zipfile.ZipFile(tmp_path / "completion.mar", "w") as archive:
+        archive.writestr(MODEL_CONFIG, config)
+    with pytest.raises(CalvariaError, match=r"model-config\.yaml in .*completion\.mar cannot be read .*make archive") as refused:
+        _ = ServerSettings(tmp_path, {"model_store": "."}).workers
+    assert refused.value.code is ErrorCode.BAD_OPTION
+
+
 def test_an_archive_that_was_renamed_or_copied_is_told(tmp_path):
     def pack(name):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
