@@ -125,7 +125,7 @@ class ServerSettings:
     @property
     def grpc_certificate(self) -> Path | None:
         """The certificate shown over gRPC, where that speaks TLS; else None."""
-        return self.certificate if self.values.get("enable_grpc_ssl") == "true" else None
+        return self.certificate if self._says("enable_grpc_ssl") else None
 
     @property
     def secured(self) -> tuple[str, int] | None:
@@ -136,7 +136,11 @@ class ServerSettings:
     @property
     def tokens(self) -> bool:
         """Whether the server asks for tokens."""
-        return self.values.get("disable_token_authorization") != "true"
+        return not self._says("disable_token_authorization")
+
+    def _says(self, name: str) -> bool:
+        """Whether a setting is true, as Java reads it: in letters of any case."""
+        return self.values.get(name, "").lower() == "true"
 
     @property
     def workers(self) -> dict[str, int]:

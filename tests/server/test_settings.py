@@ -122,6 +122,14 @@ def test_a_server_with_tls_keeps_it_elsewhere(settings, tmp_path):
     assert ServerSettings(tmp_path, values | {"enable_grpc_ssl": "true"}).grpc_certificate == tmp_path / "own.pem"
 
 
+@pytest.mark.parametrize(("text", "on"), [("true", True), ("True", True), ("TRUE", True), ("false", False), ("yes", False), ("", False)])
+def test_what_is_on_is_what_java_takes_for_true(text, on, tmp_path):
+    (tmp_path / "config.properties").write_text(f"disable_token_authorization={text}\nenable_grpc_ssl={text}\ncertificate_file=own.pem\n")
+    settings = ServerSettings.read(tmp_path / "config.properties")
+    assert settings.tokens is not on
+    assert settings.grpc_certificate == (tmp_path / "own.pem" if on else None)
+
+
 def test_workers_are_those_of_the_archive_or_the_settings(tmp_path):
     for name, config in [("plain", "batchSize: 4"), ("own", "minWorkers: 3")]:
         with zipfile.ZipFile(tmp_path / f"{name}.mar", "w") as archive:
