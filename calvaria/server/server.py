@@ -34,6 +34,8 @@ LOGS = "logs"
 NOTE = "temporary-folder"
 ERRORS = "stderr.log"
 POLL_S = 0.2
+KERNELS, KERNELS_HOME = "TRITON_CACHE_DIR", "TRITON_HOME"
+"""Variables that tell Triton where to keep the kernels that it compiles for a GPU, and in which folder's `.triton`; else the home's."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ class Server:
         Threads that wait do not spin: beside other processes that tripled the time of a network call on two cores.
         """
         ours = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "passive"}
+        if not os.access(given.get(KERNELS_HOME, os.path.expanduser("~")), os.W_OK):  # a system account has no folder of its own
+            ours[KERNELS] = str(self.folder / RUN_FOLDER / "kernels")
         return ours | {name: value for name, value in given.items() if name != "TS_CONFIG_FILE"}
 
     def _wait_until_ready(self, timeout_s: float) -> None:
