@@ -55,7 +55,7 @@ class CalvariaHandler:
             torch.cuda.set_device(device)  # kernels are started more quickly on the current one
         predictor = Predictor.load(folder, device=device, engine=config.get("engine", "auto"), budget_bytes=budget_bytes)
         predictor.warm_up()
-        self.service = Service(predictor, Limits(**config["limits"]), Model(_version(context), weights_sha256(folder)))
+        self.service = Service(predictor, Limits(**(config.get("limits") or {})), Model(_version(context), weights_sha256(folder)))
         self.pulse = _start_measuring(context, _gpu(predictor.device))
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[bytes]:

@@ -13,6 +13,7 @@ import calvaria
 from calvaria.io import decode, encode
 from calvaria.server.archive import VERSION_FILE
 from calvaria.serving.messages import Response
+from calvaria.serving.service import Limits
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.weights import WEIGHTS, model_folder
 
@@ -91,6 +92,19 @@ def test_a_worker_is_warm_and_within_its_budget_before_it_serves(
     asked.model_yaml_config["network_mib"] = 3
     initialize(module, asked)
     assert done == ["3145728 bytes", "warm", "serves"]
+
+
+@pytest.mark.parametrize("config", [{}, {"limits": None}, {"limits": {"max_voxels": 8}}])
+def test_limits_that_a_configuration_leaves_out_are_the_usual_ones(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]
+) -> None:
+    taken: list[Limits] = []
+    monkeypatch.setattr(module.Predictor, "load", lambda folder, **_: Mock())
+    monkeypatch.setattr(module, "Service", lambda predictor, limits, model: taken.append(limits))
+    asked = context(folder_with(tmp_path), None)
+    asked.model_yaml_config = config
+    initialize(module, asked)
+    assert taken == [Limits(**(config.get("limits") or {}))]
 
 
 @pytest.mark.gpu
