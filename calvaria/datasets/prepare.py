@@ -97,12 +97,12 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
     dataset.retain((name, job.name) for job in jobs for name in job.outputs.values())
     for job in jobs:
         together = groups.get(job.source, [job.source])
-        owners = [first.setdefault(name, job.source) for name in job.outputs.values()]
-        missing = {size: name for size, name in job.outputs.items() if not dataset.has(name, job.name, together)}
+        others = [owner for name in job.outputs.values() if (owner := first.setdefault(name, job.source)) != job.source]
+        missing = {size: name for size, name in job.outputs.items() if others or not dataset.has(name, job.name, together)}
         if missing:
             with dataset.noting(job.name, *missing.values()):
-                if set(owners) != {job.source}:
-                    raise bad_option(f"{owners[0]} becomes the same file; rename one of them.")
+                if others:
+                    raise bad_option(f"{others[0]} becomes the same file; rename one of them.")
                 _convert(job, missing, dataset, _subject(job.source, together, recipe, box), together)
         yield job
 

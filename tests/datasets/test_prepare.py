@@ -199,6 +199,19 @@ def test_sources_that_become_one_file_are_told(folder, tmp_path, complete):
     assert "rename one" in second.message
 
 
+def test_a_file_that_would_take_the_place_of_anothers_is_told_in_a_later_run_too(folder, tmp_path, complete, defective):
+    write(folder / "a.nrrd", complete)
+    make(folder, tmp_path / "out")
+    write(folder / "a.nii", defective)
+    for _ in range(2):
+        make(folder, tmp_path / "out")
+        made, refused = read_index(tmp_path / "out")
+        assert (made.source, made.error, made.occupied) == ("a.nii", "", defective.occupied)
+        assert (refused.source, refused.error) == ("a.nrrd", "bad-option")
+        assert "a.nii becomes the same file" in refused.message
+        assert read(tmp_path / "out/native/a.nrrd").volume.occupied == defective.occupied
+
+
 @pytest.mark.parametrize("name", ["-rf", "a,b", 'quo"te', "new\nline", "ünï", "x" * 200, "$(id)", "nul\\", "surr\udcff"])
 def test_hostile_names_survive(folder, tmp_path, complete, name):
     source = folder / name / f"{name}.nrrd"
