@@ -308,6 +308,16 @@ def test_a_label_may_be_chosen(folder, tmp_path, complete):
     assert rows["native/labels.nrrd"].occupied == np.count_nonzero(~complete.mask & (np.indices(complete.shape).sum(axis=0) % 97 == 5))
 
 
+def test_labels_that_are_taken_for_one_mask_are_told(folder, tmp_path, complete, caplog):
+    labels = complete.mask.astype("u1")
+    labels[:7] *= 2
+    ct(folder, "labels.nrrd", labels)
+    make(folder, tmp_path / "one", Recipe(label=2))
+    assert "taken together" not in caplog.text
+    assert make(folder, tmp_path / "both")["native/labels.nrrd"].occupied == complete.occupied
+    assert "labels.nrrd: The values 1, 2 were taken together for one mask" in caplog.text
+
+
 def test_what_cannot_be_begun_is_refused(folder, tmp_path):
     with pytest.raises(CalvariaError, match="nothing to convert") as refusal:
         plan(folder, tmp_path / "out", Recipe())
