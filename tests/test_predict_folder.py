@@ -176,11 +176,13 @@ def test_nothing_that_is_asked_about_is_overwritten(skulls: dict[str, BinaryVolu
 
 
 @pytest.mark.usefixtures("skulls")
-def test_other_options_need_another_folder(predict: Command) -> None:
+@pytest.mark.parametrize(("option", "value"), [("--threshold", 0.3), ("--format", "nii")])
+def test_other_options_need_another_folder(predict: Command, option: str, value: object) -> None:
+    """Another format, too: the answers of before would stay beside those asked for."""
     assert predict()[0] == 0
-    status, said = predict("--threshold", 0.3)
+    status, said = predict(option, value)
     assert status == 2
-    assert "choose another --out" in said
+    assert "made otherwise (see settings.json); choose another --out" in said
 
 
 @pytest.mark.usefixtures("skulls")

@@ -50,13 +50,10 @@ def answer_folder(
     outputs = RequestOptions.parse(encode_options(output=output, **asked), predictor.task).output  # refused before anything is written
     if images and not predictor.task.imaged:
         raise bad_option(f"{task} takes no scan beside the volume: leave out --image.")
-    settings = {"task": task, "weights": weights_sha256(weights), "engine": predictor.engine, "version": calvaria.__version__}
     questions = plan(folder, out, outputs, format, images)
-    made = DataSet(
-        out,
-        settings
-        | {"outputs": outputs, "options": asked, "folder": str(folder.resolve()), "images": str(images.resolve()) if images else ""},
-    )
+    settings = {"task": task, "weights": weights_sha256(weights), "engine": predictor.engine, "version": calvaria.__version__}
+    settings |= {"outputs": outputs, "options": asked, "folder": str(folder.resolve()), "images": str(images.resolve()) if images else ""}
+    made = DataSet(out, settings | ({"format": format} if format else {}))
     made.retain((answer, each.name) for each in questions for answer in each.answers.values())
     with LocalClient(predictor) as client:
         shown(_answered(client, task, made, questions, AnswerOptions(**asked)), len(questions), "Answering")  # type: ignore[typeddict-item]

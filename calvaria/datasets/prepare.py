@@ -17,8 +17,7 @@ from calvaria.datasets.meshes import MESH_SIZES, Extent, Grid, Mesh, box_around,
 from calvaria.datasets.series import check_rule, counts_at, own_resolution, resampled
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
-from calvaria.io import read_image
-from calvaria.io.masks import to_mask
+from calvaria.io import as_mask, read_image
 from calvaria.threshold import threshold
 from calvaria.volume import BinaryVolume
 
@@ -97,12 +96,12 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
     dataset.retain((name, job.name) for job in jobs for name in job.outputs.values())
     for job in jobs:
         together = groups.get(job.source, [job.source])
-        owners = [first.setdefault(name, job.source) for name in job.outputs.values()]
-        missing = {size: name for size, name in job.outputs.items() if not dataset.has(name, job.name, together)}
+        others = [owner for name in job.outputs.values() if (owner := first.setdefault(name, job.source)) != job.source]
+        missing = {size: name for size, name in job.outputs.items() if others or not dataset.has(name, job.name, together)}
         if missing:
             with dataset.noting(job.name, *missing.values()):
-                if set(owners) != {job.source}:
-                    raise bad_option(f"{owners[0]} becomes the same file; rename one of them.")
+                if others:
+                    raise bad_option(f"{others[0]} becomes the same file; rename one of them.")
                 _convert(job, missing, dataset, _subject(job.source, together, recipe, box), together)
         yield job
 
@@ -155,13 +154,15 @@ def _subject(path: Path, together: list[Path], recipe: Recipe, box: Callable[[Pa
         log_warnings(path, surface.warnings)
         return _FromMesh(surface, box_around(map(box, together)), recipe.shell, str(path))
     image = read_image(path)
-    log_warnings(path, image.warnings)
     label = None if _is_scan(image.samples) else recipe.label  # CT beside maps of labels has none
     try:
-        return _FromVolume(BinaryVolume(to_mask(image.samples, label), image.affine), "mask", recipe.rule)
+        decoded = as_mask(image, label)
+        log_warnings(path, decoded.remarks)
+        return _FromVolume(decoded.volume, "mask", recipe.rule)
     except CalvariaError as error:
         if error.code is not ErrorCode.NOT_BINARY:
             raise
+    log_warnings(path, image.warnings)
     return _FromVolume(threshold(image, recipe.hu, recipe.offset_hu), "ct", recipe.rule)
 
 

@@ -12,7 +12,7 @@ from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import EXAMPLES, Draw, Example, Examples, KeptExamples
 from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import Source
-from calvaria.weights import WEIGHTS, weights_sha256
+from calvaria.weights import WEIGHTS, load_weights, weights_sha256
 
 
 def training_seeds(config: TrainConfig) -> range:
@@ -77,4 +77,6 @@ def draw(config: TrainConfig, source: Source, first: Path | None) -> Draw:
         raise bad_option("A second look has cells of its own: spacing_mm cannot be 0.")
     if config.second and not LESSONS[config.task].second:
         raise bad_option(f"{config.task} has no second network: set second = false.")
+    if first and (task := load_weights(first / WEIGHTS)[1].name) != config.task:
+        raise bad_option(f"The first network in {first} is for {task}, not {config.task}. Name another with --first.")
     return LESSONS[config.task].draw(config, source, first)

@@ -11,6 +11,7 @@ from calvaria.geometry import Field
 from calvaria.segmenter import segmented_by
 from calvaria.synthetic.seeds import CHESTS, GENERATOR
 from calvaria.tasks import Settings, closeup, completion, refinement, super_resolution
+from calvaria.tasks.task import check_mask
 from calvaria.training.completion import CHANGES, draw_completion
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
@@ -109,7 +110,14 @@ LESSONS = {
         second=closeup.INPUTS,
         learnable=completion.prepare,
     ),
-    "super-resolution": Lesson(draw_super_resolution, mended, "error mended", inputs=(super_resolution.INPUTS,), reads=frozenset()),
+    "super-resolution": Lesson(
+        draw_super_resolution,
+        mended,
+        "error mended",
+        inputs=(super_resolution.INPUTS,),
+        reads=frozenset(),
+        learnable=lambda defective, settings: check_mask(defective, super_resolution.SKULL),
+    ),
     "refinement": Lesson(
         draw_refinement,
         mended,

@@ -199,6 +199,19 @@ def test_sources_that_become_one_file_are_told(folder, tmp_path, complete):
     assert "rename one" in second.message
 
 
+def test_a_file_that_would_take_the_place_of_anothers_is_told_in_a_later_run_too(folder, tmp_path, complete, defective):
+    write(folder / "a.nrrd", complete)
+    make(folder, tmp_path / "out")
+    write(folder / "a.nii", defective)
+    for _ in range(2):
+        make(folder, tmp_path / "out")
+        made, refused = read_index(tmp_path / "out")
+        assert (made.source, made.error, made.occupied) == ("a.nii", "", defective.occupied)
+        assert (refused.source, refused.error) == ("a.nrrd", "bad-option")
+        assert "a.nii becomes the same file" in refused.message
+        assert read(tmp_path / "out/native/a.nrrd").volume.occupied == defective.occupied
+
+
 @pytest.mark.parametrize("name", ["-rf", "a,b", 'quo"te', "new\nline", "ünï", "x" * 200, "$(id)", "nul\\", "surr\udcff"])
 def test_hostile_names_survive(folder, tmp_path, complete, name):
     source = folder / name / f"{name}.nrrd"
@@ -293,6 +306,16 @@ def test_a_label_may_be_chosen(folder, tmp_path, complete):
     ct(folder, "labels.nrrd", (complete.mask * 300 + (np.indices(complete.shape).sum(axis=0) % 97)).astype("u2"))
     rows = make(folder, tmp_path / "out", Recipe(label=5))
     assert rows["native/labels.nrrd"].occupied == np.count_nonzero(~complete.mask & (np.indices(complete.shape).sum(axis=0) % 97 == 5))
+
+
+def test_labels_that_are_taken_for_one_mask_are_told(folder, tmp_path, complete, caplog):
+    labels = complete.mask.astype("u1")
+    labels[:7] *= 2
+    ct(folder, "labels.nrrd", labels)
+    make(folder, tmp_path / "one", Recipe(label=2))
+    assert "taken together" not in caplog.text
+    assert make(folder, tmp_path / "both")["native/labels.nrrd"].occupied == complete.occupied
+    assert "labels.nrrd: The values 1, 2 were taken together for one mask" in caplog.text
 
 
 def test_what_cannot_be_begun_is_refused(folder, tmp_path):

@@ -19,6 +19,7 @@ from calvaria.geometry import to_canonical
 from calvaria.io import read, write
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks.completion import prepare
+from calvaria.tasks.super_resolution import INPUTS
 from calvaria.training.completion import graded_example
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
@@ -146,6 +147,17 @@ def test_a_case_that_nothing_can_be_learned_from_stops_the_run_before_it_begins(
     (tmp_path / "own.toml").write_text(WRITTEN)
     with pytest.raises(CalvariaError, match="head 12/defect 1 cannot be learned from: Nothing in the mask is as large as a cell"):
         run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=cases)
+
+
+def test_super_resolution_learns_nothing_from_an_empty_skull(folder: Path, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    copytree(folder, cases)
+    for path in (cases / "head 12" / "defect 1").iterdir():
+        write(path, BinaryVolume.empty((20, 20, 20), np.eye(4)))
+    config = WRITTEN.replace("completion", "super-resolution").replace("inputs = 1", f"inputs = {INPUTS}, grows = false")
+    (tmp_path / "own.toml").write_text(config)
+    with pytest.raises(CalvariaError, match="head 12/defect 1 cannot be learned from: The mask is empty"):
+        run("super-resolution", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=cases)
 
 
 def test_the_same_heads_at_several_resolutions_are_no_cases(folder: Path, tmp_path: Path) -> None:

@@ -228,6 +228,17 @@ def test_a_second_network_needs_a_first(runs: Path) -> None:
             fit(config, runs / "neither", first=first)
 
 
+@pytest.mark.parametrize("distinct", [0, 2])
+def test_a_first_network_that_is_not_there_or_of_another_task_is_refused(distinct: int, tmp_path: Path) -> None:
+    config = replace(LOOK_AGAIN, data=replace(LOOK_AGAIN.data, distinct=distinct))
+    with pytest.raises(CalvariaError, match="There are no weights at"):
+        fit(config, tmp_path / "run", first=tmp_path)
+    save_weights(tmp_path / WEIGHTS, EncoderDecoder(GRADED.network), TASKS["refinement"], GRADED.settings)
+    with pytest.raises(CalvariaError, match="is for refinement, not completion"):
+        fit(config, tmp_path / "run", first=tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_skulls_there_is_nothing_to_learn_from(runs: Path) -> None:
     with pytest.raises(CalvariaError, match="nothing to learn from: skulls is 0"):
         fit(replace(CONFIG, data=replace(CONFIG.data, skulls=0)), runs / "none")
