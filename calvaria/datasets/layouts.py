@@ -110,7 +110,7 @@ def _folder_each(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
     found, without = 0, []
     for outer in folders(folder):
         shared = _files(outer, suffixes)
-        for inner in [outer] if "defective" in shared else folders(outer) or [outer]:
+        for inner in ([outer] if "defective" in shared else []) + folders(outer) or [outer]:
             kind, files = (inner.name, _files(inner, suffixes)) if inner != outer else ("", shared)
             if "defective" in files:
                 found += 1
@@ -118,7 +118,7 @@ def _folder_each(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
                 yield Pair(
                     name, outer.name, kind, files["defective"], files.get("complete") or shared.get("complete"), files.get("implant")
                 )
-            else:
+            elif "defective" not in shared:
                 without.append(inner)
     if found and without:
         _log.warning("No file called defective%s in %s.", "|".join(suffixes), ", ".join(map(str, without)))

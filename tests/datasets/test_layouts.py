@@ -56,6 +56,11 @@ def test_a_folder_for_each_skull_and_in_it_for_each_defect(lay):
         pairs(folder)[2].read()
 
 
+def test_a_skull_with_a_defect_of_its_own_may_have_others_in_folders(lay):
+    folder = lay("s/defective.nrrd", "s/complete.nrrd", "s/left/defective.nrrd", "s/pictures/implant.nrrd")
+    assert cases(folder) == [("s", "s", "", True, False), ("s/left", "s", "left", True, False)]
+
+
 @pytest.mark.parametrize("roles", [("defective", "implant"), ("Defective_Skulls", "complete"), ("defectives", "implants", "complete")])
 def test_parallel_folders(lay, implant, roles):
     folder = lay(*(f"{role}/{name}.nii.gz" for role in roles for name in ("ä ö", "7")))
