@@ -69,7 +69,7 @@ class Client(Caller):
             raise refusals.unreachable(self.url, error) from error
         except httpx.TimeoutException as error:
             raise refusals.timed_out() from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise refusals.broken_off(self.url, error) from error
         answer = accept(Answer(received, stage_seconds(response.headers.get(TIMING_HEADER, "")), response.headers.get(WARNING_HEADER, "")))
         if refusal := refusals.from_http(response.status_code, response.headers, received):

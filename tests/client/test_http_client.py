@@ -175,6 +175,7 @@ def test_a_proxy_that_is_busy_is_asked_again(tmp_path, status):
         (httpx.ConnectError("refused"), ErrorCode.UNAVAILABLE, "Start one"),
         (httpx.ConnectTimeout("timed out"), ErrorCode.UNAVAILABLE, "No server answers"),
         (httpx.WriteError("Connection reset by peer"), ErrorCode.UNAVAILABLE, "broke off"),
+        (httpx.DecodingError("not a gzip file"), ErrorCode.UNAVAILABLE, "broke off"),
     ],
 )
 def test_no_answer(tmp_path, error, code, words):
