@@ -163,7 +163,10 @@ def check_writable(path: Path) -> None:
     """CalvariaError BAD_OPTION, before anything is begun, where a recording could not be written; one that is there stays."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
         path.open("a").close()
+        if new:
+            path.unlink()
 
 
 def _parse(path: Path, number: int, line: str) -> Entry:

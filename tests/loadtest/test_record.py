@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calvaria.errors import CalvariaError, ErrorCode
-from loadtest.record import End, Recording, Verdict
+from loadtest.record import End, Recording, Verdict, check_writable
 from tests.loadtest.recordings import PLAN, recorded, request, sample
 
 times = st.floats(0, 1e5)
@@ -68,3 +68,11 @@ def test_two_runs_in_one_file_are_refused(tmp_path):
 def test_no_file_is_refused(tmp_path):
     with pytest.raises(CalvariaError, match="cannot be read"):
         Recording.read(tmp_path / "none.jsonl")
+
+
+def test_what_is_only_checked_is_left_as_it_was(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / "old.jsonl").write_text("{}\n")
+        check_writable(tmp_path / f"{name}.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl"]
+    assert (tmp_path / "old.jsonl").read_text() == "{}\n"
