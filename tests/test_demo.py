@@ -77,6 +77,14 @@ def test_a_server_that_runs_already_is_left_alone(skull_file: Path, tmp_path: Pa
         demonstrate(server.folder, tmp_path / "out", skull_file, seed=3)
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_a_server_is_started(
+    skull_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "start", lambda server: pytest.fail("started"))
+    with pytest.raises(CalvariaError, match="cannot be written: File exists"):
+        demonstrate(Server.apart(tmp_path / "server", ROOT / "config.properties").folder, skull_file, skull_file, seed=3)
+
+
 @pytest.mark.server
 def test_demo_leaves_an_implant_a_picture_and_no_server(
     skull_file: Path, model_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
