@@ -49,7 +49,7 @@ class CalvariaHandler:
                 "build it again with archive/build.py, or install the other version"
             )
         config = context.model_yaml_config
-        budget_bytes = config.get("network_mib", BUDGET_BYTES >> 20) << 20
+        budget_bytes = int((config.get("network_mib") or BUDGET_BYTES / 2**20) * 2**20)
         device = _device(context)
         if device != "cpu":
             torch.cuda.set_device(device)  # kernels are started more quickly on the current one

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import calvaria
+from calvaria.inference import BUDGET_BYTES
 from calvaria.io import decode, encode
 from calvaria.server.archive import VERSION_FILE
 from calvaria.serving.messages import Response
@@ -81,17 +82,18 @@ def test_a_worker_whose_gpu_answers_nothing_any_more_ends_so_that_another_takes_
     assert len(handler.handle(bodies, asked)) == 2
 
 
+@pytest.mark.parametrize(("network_mib", "budget_bytes"), [(3, 3 << 20), (1.5, 3 << 19), (None, BUDGET_BYTES)])
 def test_a_worker_is_warm_and_within_its_budget_before_it_serves(
-    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network_mib: float | None, budget_bytes: int
 ) -> None:
     done: list[str] = []
     predictor = Mock(warm_up=lambda: done.append("warm"))
     monkeypatch.setattr(module.Predictor, "load", lambda folder, budget_bytes, **_: done.append(f"{budget_bytes} bytes") or predictor)
     monkeypatch.setattr(module, "Service", lambda *arguments: done.append("serves"))
     asked = context(folder_with(tmp_path), None)
-    asked.model_yaml_config["network_mib"] = 3
+    asked.model_yaml_config["network_mib"] = network_mib
     initialize(module, asked)
-    assert done == ["3145728 bytes", "warm", "serves"]
+    assert done == [f"{budget_bytes} bytes", "warm", "serves"]
 
 
 @pytest.mark.parametrize("config", [{}, {"limits": None}, {"limits": {"max_voxels": 8}}])
