@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import replacing
 from calvaria.geometry import Field
 from calvaria.inference import mirror_image
@@ -99,7 +99,7 @@ class Examples(Dataset[Example]):
                 if error.code is ErrorCode.BAD_OPTION:
                     raise
                 reason = error
-        raise ValueError(f"no example could be made in {TRIES} tries; the last failed because: {reason}")
+        raise bad_option(f"No example could be made in {TRIES} tries; the last failed because: {reason}")
 
 
 class KeptExamples(Dataset[Example]):

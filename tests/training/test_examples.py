@@ -49,7 +49,7 @@ def test_what_leaves_nothing_to_see_is_drawn_again_and_what_cannot_be_asked_for_
 
         return draw
 
-    with pytest.raises(ValueError, match="in 20 tries"):
+    with pytest.raises(CalvariaError, match="in 20 tries"):
         Examples(drawing(ErrorCode.EMPTY_MASK), 0, 1)[0]
     with pytest.raises(CalvariaError, match=r"No\."):
         Examples(drawing(ErrorCode.BAD_OPTION), 0, 1)[0]
@@ -85,7 +85,7 @@ def test_kinds_of_defects_may_be_left_out(runs: Path) -> None:
 
 def test_settings_under_which_nothing_can_be_seen_are_an_error(runs: Path) -> None:
     blind = replace(CONFIG, settings=replace(CONFIG.settings, occupied_share=1.0))
-    with pytest.raises(ValueError, match="no example could be made in 20 tries; the last failed because: Nothing in the mask"):
+    with pytest.raises(CalvariaError, match="No example could be made in 20 tries; the last failed because: Nothing in the mask"):
         training_examples(blind, runs / "any")[0]
 
 
