@@ -17,6 +17,7 @@ from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import replacing
 from calvaria.geometry import Field
 from calvaria.inference import mirror_image
+from calvaria.networks import LEVELS
 from calvaria.sparse import SiteSet
 from calvaria.tasks import Settings
 from calvaria.volume import Mask
@@ -70,10 +71,13 @@ class Batch:
         )
 
 
-EXAMPLES = 11
+EXAMPLES = 12
 """Version of what examples are, to be raised with every change, beside the generator's own: how skulls are changed and cut, what a network
-is given of them, how tasks lay their grids. Kept examples of another version are not used.
+is given of them, how tasks lay their grids, where kept ones lie. Kept examples of another version are not used.
 """
+
+COARSEST = 2 ** (LEVELS - 1)
+"""The largest stride of a network: grids that begin so many cells apart are alike to it."""
 
 Draw = Callable[[np.random.Generator], Example]
 """An example by chance; CalvariaError where it leaves nothing to see."""
@@ -104,7 +108,7 @@ class Examples(Dataset[Example]):
 
 class KeptExamples(Dataset[Example]):
     """The first `distinct` examples of a data set over and over, if `by_turns` every other time mirrored left for right; each is made
-    once, and kept in a folder.
+    once, and kept in a folder. Every time it lies otherwise among the cells of coarser strides, so that none can be told by where it lies.
     """
 
     def __init__(self, examples: Dataset[Example], count: int, distinct: int, folder: Path, by_turns: bool = True):
@@ -122,7 +126,8 @@ class KeptExamples(Dataset[Example]):
         with np.load(path) as kept:
             features = kept["features"].astype(np.float32) if "features" in kept else None
             example = Example(kept["sites"], kept["had"], features, kept["wanted"].astype(np.float32))
-        return mirrored(example) if self.by_turns and index // self.distinct % 2 else example
+        example = mirrored(example) if self.by_turns and index // self.distinct % 2 else example
+        return shifted(example, np.random.default_rng([self.distinct, index]).integers(0, COARSEST, 3).tolist())
 
     def _make(self, number: int, path: Path) -> None:
         example = self.examples[number]
@@ -135,6 +140,12 @@ def keep(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write an .npz file whole or not at all, whatever other process may be making the same one."""
     with replacing(path) as unfinished:
         np.savez_compressed(unfinished, **arrays)  # type: ignore[arg-type]
+
+
+def shifted(example: Example, cells: Sequence[int]) -> Example:
+    """An example on a grid that begins as many cells earlier along each axis."""
+    before = [(count, 0) for count in cells]
+    return Example(np.pad(example.sites, before), np.pad(example.had, before), example.features, np.pad(example.wanted, before))
 
 
 def mirrored(example: Example) -> Example:

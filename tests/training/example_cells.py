@@ -23,3 +23,12 @@ def same(one: Example, other: Example) -> bool:
     assert other.features is not None
     pairs = ((one.sites, other.sites), (one.had, other.had), (one.features, other.features), (one.wanted, other.wanted))
     return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def unshifted(example: Example, shape: tuple[int, ...]) -> Example:
+    """A kept example on the grid of a shape that it was made on: nothing lies before that."""
+    x, y, z = (slice(end - count, None) for end, count in zip(example.sites.shape, shape, strict=True))
+    sites, had, wanted = (each[x, y, z] for each in (example.sites, example.had, example.wanted))
+    assert np.count_nonzero(example.sites) == np.count_nonzero(sites)
+    assert np.count_nonzero(example.wanted) == np.count_nonzero(wanted)
+    return Example(sites, had, example.features, wanted)

@@ -21,7 +21,7 @@ from calvaria.tasks import TASKS
 from calvaria.tasks.closeup import INPUTS
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, save
 from calvaria.training.config import OptimizerConfig, TrainConfig
-from calvaria.training.data import Example
+from calvaria.training.data import COARSEST, Example
 from calvaria.training.examples import training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
@@ -29,6 +29,7 @@ from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import store
 from calvaria.training.team import Team
 from calvaria.weights import CLOSE_UP, WEIGHTS, save_weights
+from tests.training.example_cells import unshifted
 from tests.training.small_run import CONFIG, GRADED, LOOK_AGAIN
 
 
@@ -185,9 +186,14 @@ def test_a_second_network_learns_from_what_the_first_says_and_both_answer_togeth
     assert not (predictor.finish(prepared, inferred)["implant"].mask & prepared.volume.mask).any()
 
 
-def test_kept_examples_come_again_and_then_mirrored(runs: Path, second_looks: tuple[Path, Path]) -> None:
+def test_kept_examples_come_again_elsewhere_and_then_mirrored(runs: Path, second_looks: tuple[Path, Path]) -> None:
     examples = training_examples(LOOK_AGAIN, runs / "again", second_looks[0])
-    one, image, again = (examples[i] for i in (0, 2, 4))
+    fresh = training_examples(replace(LOOK_AGAIN, data=replace(LOOK_AGAIN.data, distinct=0)), runs / "again", second_looks[0])[0]
+    kept = [examples[i] for i in (0, 2, 4)]
+    before = np.array([each.sites.shape for each in kept]) - fresh.sites.shape
+    assert ((before >= 0) & (before < COARSEST)).all()
+    assert len(np.unique(before, axis=0)) == 3
+    one, image, again = (unshifted(each, fresh.sites.shape) for each in kept)
     assert np.array_equal(one.sites, again.sites)
     assert np.array_equal(one.sites, image.sites[::-1])
     assert np.array_equal(one.wanted, image.wanted[::-1])
@@ -201,8 +207,9 @@ def test_full_or_empty_cells_are_kept_too(runs: Path) -> None:
     fresh, again = training_examples(CONFIG, runs / "any"), training_examples(kept, runs / "occupancy")
     assert again[1].features is None
     for i, flip in ((0, 1), (1, 1), (2, -1), (5, 1)):
-        assert np.array_equal(fresh[i % 2].sites[::flip], again[i].sites)
-        assert np.array_equal(fresh[i % 2].wanted[::flip], again[i].wanted)
+        one = unshifted(again[i], fresh[i % 2].sites.shape)
+        assert np.array_equal(fresh[i % 2].sites[::flip], one.sites)
+        assert np.array_equal(fresh[i % 2].wanted[::flip], one.wanted)
 
 
 def test_kept_examples_of_another_configuration_are_not_taken(runs: Path) -> None:
