@@ -34,7 +34,7 @@ class DataConfig:
     symmetric  share of the examples whose skull has sides alike (`calvaria.synthetic.symmetrise`), before it is moulded
     without  kinds of defects that are left out (`calvaria.synthetic.DEFECT_KINDS`), to see how a network does on what it never saw
     often    kinds of defects that are drawn twice as often as others
-    distinct  so many examples are made, kept on disk and seen again and again; 0: every example is seen once
+    distinct  so many examples are made, kept on disk and seen again and again, on grids that begin elsewhere; 0: every example is seen once
     bodies   share of masks of no organ among those whose mistakes are drawn
     segmented  share of all examples whose mistakes are a dense network's (`calvaria.segmenter`), of one of its organs, and not drawn
     cases   a folder of defective skulls, or for refinement of rough masks, with their truths, in any layout of `calvaria.datasets`: they
