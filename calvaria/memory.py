@@ -187,15 +187,15 @@ def _grid(extents: Sequence[Extent], level: int) -> Shape:
     return len(extents), x, y, -(-z // 64)
 
 
-def split(items: Sequence[Item], peak_bytes: Callable[[Sequence[Item]], int], budget_bytes: int) -> list[list[Item]]:
-    """Items in order, in pieces that each take at most the budget by `peak_bytes`; filled one after the other.
+def split(items: Sequence[Item], fits: Callable[[Sequence[Item]], bool]) -> list[list[Item]]:
+    """Items in order, in pieces that each fit; filled one after the other.
 
-    An item that alone takes more is a piece of its own, and the only kind of piece over the budget. The caller says whether it is tried
+    An item that does not fit alone is a piece of its own, and the only kind of piece that does not. The caller says whether it is tried
     or refused; no other item waits for that.
     """
     pieces: list[list[Item]] = []
     for item in items:
-        if pieces and peak_bytes([*pieces[-1], item]) <= budget_bytes:
+        if pieces and fits([*pieces[-1], item]):
             pieces[-1].append(item)
         else:
             pieces.append([item])
@@ -211,9 +211,10 @@ def split_to_fit(
     budget_bytes: int,
     copies: int = 1,
 ) -> list[list[Item]]:
-    """`split` by the peak of a plan that keeps all its `growth` allows, for items whose sites at stride 1 are `mask_of`, bool [x, y, z].
+    """`split` items whose sites at stride 1 are `mask_of`, bool [x, y, z].
 
-    Nor is the grid that they share larger than the engine can number.
+    A piece fits where the peak of a plan that keeps all its `growth` allows is within the budget, and the engine can number the cells of
+    the grid that its items share.
 
     engine  of the plan on the device; the sites are counted on the CPU.
     copies  how often each item is asked about in a call: twice with its mirror image.
@@ -222,11 +223,10 @@ def split_to_fit(
     loads = [Load.free(SiteSet.from_masks([mask_of(item)], counting), config.growth)[0] for item in items]
     most_cells = footprint(engine, device.type, torch.float32.itemsize).most_cells
 
-    def peak_bytes(piece: Sequence[tuple[Item, Load]]) -> int:
+    def fits(piece: Sequence[tuple[Item, Load]]) -> bool:
         shared = [load for _, load in piece] * copies
-        if CELLS * prod(_grid([load.extent for load in shared], 0)) > most_cells:  # one more than fits, whatever they take
-            return budget_bytes + 1
-        return predicted_peak_bytes(shared, config, engine, device.type)
+        cells = CELLS * prod(_grid([load.extent for load in shared], 0))
+        return cells <= most_cells and predicted_peak_bytes(shared, config, engine, device.type) <= budget_bytes
 
-    pieces = split(list(zip(items, loads, strict=True)), peak_bytes, budget_bytes)
+    pieces = split(list(zip(items, loads, strict=True)), fits)
     return [[item for item, _ in piece] for piece in pieces]

@@ -150,7 +150,7 @@ def test_pieces_are_in_order_full_and_within_the_budget(items: list[int], budget
     def peak(piece: Sequence[int]) -> int:
         return fixed + sum(piece)
 
-    pieces = split(items, peak, budget)
+    pieces = split(items, lambda piece: peak(piece) <= budget)
     assert [item for piece in pieces for item in piece] == items
     assert all(piece and (peak(piece) <= budget or len(piece) == 1) for piece in pieces)
     assert all(peak([*piece, after[0]]) > budget for piece, after in pairwise(pieces))
@@ -165,7 +165,7 @@ def test_items_that_share_a_grid_are_cut_by_what_they_take_together(sizes: list[
         return predicted_peak_bytes(piece, CONFIGS["ch1"], "reference", "cpu")
 
     budget = max(peak([load]) for load in loads)
-    pieces = split(loads, peak, budget)
+    pieces = split(loads, lambda piece: peak(piece) <= budget)
     assert [load for piece in pieces for load in piece] == loads
     assert all(peak(piece) <= budget for piece in pieces)
 
