@@ -1,5 +1,6 @@
 """Folders of rough masks with the right ones and, where there are any, the scans that they were drawn in."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ ROUGH, RIGHT, SCAN = "rough", "right", "scan"
 LOOKED_FOR = (
     "rough/NAME.nrrd with right/NAME.nrrd, or NAME/rough.nrrd with NAME/right.nrrd; scan/NAME.nrrd or NAME/scan.nrrd beside them or not"
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,30 +64,40 @@ class MaskPair:
 def mask_pairs(folder: Path | str) -> list[MaskPair]:
     """The cases of a folder in one of the layouts of `LOOKED_FOR`, by name; no file is opened.
 
-    BAD_OPTION for a folder in neither of them, and where a case has a rough mask and no right one.
+    BAD_OPTION for a folder in neither of them, and where a case has a rough mask and no right one. Right masks without a rough one are
+    passed over, and said to be.
     """
     folder = Path(folder)
-    found = _cases(folder)
+    found, alone = _cases(folder)
     if not found:
-        inside = ", ".join(str(path) for path in folders(folder) if _cases(path))
+        inside = ", ".join(str(path) for path in folders(folder) if _cases(path)[0])
         hint = f" Inside it, these are: {inside}." if inside else ""
         raise bad_option(f"{folder} holds no cases in a layout that is known. Looked for: {LOOKED_FOR}.{hint}")
     if without := [name for name, files in found.items() if RIGHT not in files]:
         raise bad_option(f"{folder} holds no right mask for {', '.join(without[:5])}. Looked for: {LOOKED_FOR}.")
+    if alone:
+        _log.warning("Passed over, without a rough mask: %s.", ", ".join(map(str, alone)))
     return [MaskPair(name, files[ROUGH], files[RIGHT], files.get(SCAN)) for name, files in sorted(found.items())]
 
 
-def _cases(folder: Path) -> dict[str, dict[str, Path]]:
-    return _parallel(folder) or _folder_each(folder)
+def _cases(folder: Path) -> tuple[dict[str, dict[str, Path]], list[Path]]:
+    """Files by role by name where there is a rough one, in one of the layouts, and right masks that have none."""
+    for cases in (_parallel(folder), _folder_each(folder)):
+        if found := {name: files for name, files in cases.items() if ROUGH in files}:
+            return found, [files[RIGHT] for name, files in sorted(cases.items()) if name not in found and RIGHT in files]
+    return {}, []
 
 
 def _parallel(folder: Path) -> dict[str, dict[str, Path]]:
     """Files by role by name, from a folder for each role."""
-    roles = {path.name.lower(): by_stem(path, VOLUMES) for path in folders(folder) if path.name.lower() in (ROUGH, RIGHT, SCAN)}
-    return {name: {role: files[name] for role, files in roles.items() if name in files} for name in roles.get(ROUGH, ())}
+    cases: dict[str, dict[str, Path]] = {}
+    for path in folders(folder):
+        if (role := path.name.lower()) in (ROUGH, RIGHT, SCAN):
+            for name, file in by_stem(path, VOLUMES).items():
+                cases.setdefault(name, {})[role] = file
+    return cases
 
 
 def _folder_each(folder: Path) -> dict[str, dict[str, Path]]:
     """Files by role by name, from a folder for each case."""
-    cases = {inner.name: {stem.lower(): path for stem, path in by_stem(inner, VOLUMES).items()} for inner in folders(folder)}
-    return {name: files for name, files in cases.items() if ROUGH in files}
+    return {inner.name: {stem.lower(): path for stem, path in by_stem(inner, VOLUMES).items()} for inner in folders(folder)}

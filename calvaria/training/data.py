@@ -71,7 +71,7 @@ class Batch:
         )
 
 
-EXAMPLES = 12
+EXAMPLES = 13
 """Version of what examples are, to be raised with every change, beside the generator's own: how skulls are changed and cut, what a network
 is given of them, how tasks lay their grids, where kept ones lie. Kept examples of another version are not used.
 """
@@ -108,17 +108,18 @@ class Examples(Dataset[Example]):
 
 class KeptExamples(Dataset[Example]):
     """The first `distinct` examples of a data set over and over, if `by_turns` every other time mirrored left for right; each is made
-    once, and kept in a folder. Every time it lies otherwise among the cells of coarser strides, so that none can be told by where it lies.
+    once, and kept in a folder. Every time it lies otherwise among the cells of coarser strides, so that none can be told by where it lies,
+    and in every run: where depends on the examples' seed.
     """
 
-    def __init__(self, examples: Dataset[Example], count: int, distinct: int, folder: Path, by_turns: bool = True):
-        self.examples, self.count, self.distinct, self.folder, self.by_turns = examples, count, distinct, folder, by_turns
+    def __init__(self, examples: Examples, distinct: int, folder: Path, by_turns: bool = True):
+        self.examples, self.distinct, self.folder, self.by_turns = examples, distinct, folder, by_turns
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.examples)
 
     def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < self.count:
+        if not 0 <= index < len(self):
             raise IndexError(index)
         path = self.folder / f"{index % self.distinct}.npz"
         if not path.exists():
@@ -127,7 +128,8 @@ class KeptExamples(Dataset[Example]):
             features = kept["features"].astype(np.float32) if "features" in kept else None
             example = Example(kept["sites"], kept["had"], features, kept["wanted"].astype(np.float32))
         example = mirrored(example) if self.by_turns and index // self.distinct % 2 else example
-        return shifted(example, np.random.default_rng([self.distinct, index]).integers(0, COARSEST, 3).tolist())
+        where = np.random.default_rng([self.examples.seed, self.distinct, index])
+        return shifted(example, where.integers(0, COARSEST, 3).tolist())
 
     def _make(self, number: int, path: Path) -> None:
         example = self.examples[number]

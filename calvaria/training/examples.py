@@ -29,7 +29,7 @@ def training_examples(config: TrainConfig, folder: Path, first: Path | None = No
     if not config.data.distinct:
         return examples
     kept = folder / _examples_name(config, first)
-    return KeptExamples(examples, count, config.data.distinct, kept, by_turns=LESSONS[config.task].mirrorable)
+    return KeptExamples(examples, config.data.distinct, kept, by_turns=LESSONS[config.task].mirrorable)
 
 
 def _examples_name(config: TrainConfig, first: Path | None) -> str:

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
-from calvaria.errors import bad_option
+from calvaria.errors import CalvariaError, bad_option
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
@@ -205,13 +205,13 @@ def validate(network: Learner, examples: list[Example], lesson: Lesson, settings
     return sum(scores) / len(scores)
 
 
-def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team, device: str) -> Iterable[list[Example]]:
+def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: Team, device: str) -> Iterator[list[Example]]:
     batch = config.optimizer.batch
-    rest = Subset(examples, team.share(done * batch, config.last_step * batch))
+    rest = Subset(_Told(examples), team.share(done * batch, config.last_step * batch))
     # One process beside this one keeps up with two cores of training; for a GPU there are more. Examples are the same anyway.
     beside = threads_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores()) - 1
     workers = 1 if device == "cpu" else max(1, min(8, beside))
-    return DataLoader(
+    loader = DataLoader(
         rest,
         batch_size=batch // team.size,
         collate_fn=list,
@@ -219,6 +219,27 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
         prefetch_factor=8 if workers == 1 else 2,
         worker_init_fn=_begin_loader,
     )
+    try:
+        for told in loader:
+            for one in told:
+                if isinstance(one, CalvariaError):
+                    raise one
+            yield told
+    except Exception as failure:  # without its frames: they would keep the loaders, for whose end this process waits at its own
+        raise failure.with_traceback(None) from None
+
+
+class _Told(Dataset[Example | CalvariaError]):
+    """Examples, and why one cannot be made: what is raised in a loader's process arrives as text, without its code."""
+
+    def __init__(self, examples: Dataset[Example]):
+        self.examples = examples
+
+    def __getitem__(self, index: int) -> Example | CalvariaError:
+        try:
+            return self.examples[index]
+        except CalvariaError as refusal:
+            return refusal
 
 
 def _begin_loader(_: int) -> None:

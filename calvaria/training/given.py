@@ -108,4 +108,4 @@ def _read(cases: Sequence[GivenCase], rng: np.random.Generator) -> tuple[Any, ..
     try:
         return case.read()
     except CalvariaError as error:
-        raise RuntimeError(f"{case.name} could be read before: {error}") from error  # no example to draw again, a file that broke
+        raise bad_option(f"{case.name} could be read before, and cannot now: {error}") from error  # so that none other is drawn instead

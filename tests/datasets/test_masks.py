@@ -66,6 +66,15 @@ def test_a_rough_mask_without_its_right_one_is_refused(place: Path, tmp_path: Pa
     assert refusal.value.code is ErrorCode.BAD_OPTION
 
 
+def test_a_right_mask_without_its_rough_one_is_passed_over_aloud(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for role, case in (("rough", "both"), ("right", "both"), ("right", "lonely")):
+        put(place, role, case, RIGHT)
+    assert [pair.name for pair in mask_pairs(tmp_path)] == ["both"]
+    assert "without a rough mask" in caplog.text
+    assert "lonely" in caplog.text
+    assert "both" not in caplog.text
+
+
 def test_roles_may_be_capital_and_a_folder_inside_is_hinted_at(tmp_path: Path) -> None:
     for role, volume in (("Rough", ROUGH), ("RIGHT", RIGHT)):
         put(tmp_path / "masks" / "{role}/{case}", role, "case", volume)

@@ -14,16 +14,18 @@ from calvaria.datasets import pairs
 from calvaria.datasets.index import DataSet
 from calvaria.datasets.prepare import Recipe, plan
 from calvaria.datasets.prepare import prepare as prepare_folder
-from calvaria.errors import CalvariaError
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import to_canonical
 from calvaria.io import read, write
 from calvaria.synthetic import cut_defect, make_skull
 from calvaria.tasks.completion import prepare
 from calvaria.tasks.super_resolution import INPUTS
+from calvaria.training.checkpoint import Progress
 from calvaria.training.completion import graded_example
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.examples import training_examples, validation_examples
+from calvaria.training.fit import fit
 from calvaria.training.lessons import LESSONS
 from calvaria.training.run import run
 from calvaria.volume import BinaryVolume
@@ -193,3 +195,17 @@ def test_one_head_is_too_few(folder: Path, tmp_path: Path) -> None:
 def test_refinement_learns_from_no_folder_of_skulls(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CalvariaError, match=r"Looked for: rough/NAME\.nrrd"):
         training_examples(replace(learning_from(folder), task="refinement"), tmp_path)
+
+
+def test_files_that_break_during_a_run_end_it_with_a_refusal(folder: Path, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    copytree(folder, cases)
+    config = replace(learning_from(cases), optimizer=replace(CONFIG.optimizer, steps=40))
+
+    def damage(_: Progress) -> None:
+        for path in cases.rglob("*.nrrd"):
+            path.write_bytes(b"")
+
+    with pytest.raises(CalvariaError, match=r"head 1\d/defect \d could be read before, and cannot now: This is neither") as refusal:
+        fit(config, tmp_path / "run", report=damage)
+    assert refusal.value.code is ErrorCode.BAD_OPTION

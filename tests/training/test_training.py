@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from calvaria.tasks import TASKS
 from calvaria.tasks.closeup import INPUTS
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, save
 from calvaria.training.config import OptimizerConfig, TrainConfig
-from calvaria.training.data import COARSEST, Example
+from calvaria.training.data import COARSEST, Example, Examples, KeptExamples
 from calvaria.training.examples import training_examples, training_seeds, validation_seeds
 from calvaria.training.fit import fit, learning_rate
 from calvaria.training.history import HISTORY
@@ -202,6 +202,15 @@ def test_kept_examples_come_again_elsewhere_and_then_mirrored(runs: Path, second
     assert np.array_equal(spread[::-1][image.sites], image.features)
 
 
+def test_kept_examples_lie_elsewhere_in_every_run(runs: Path) -> None:
+    run = training_examples(replace(CONFIG, data=replace(CONFIG.data, distinct=2)), runs / "placed")
+    assert isinstance(run, KeptExamples)
+    later = KeptExamples(Examples(run.examples.draw, CONFIG.seed + 1, len(run)), run.distinct, run.folder)
+    assert run[0].sites.shape == run[0].sites.shape
+    assert run[0].sites.shape != later[0].sites.shape
+    assert np.count_nonzero(run[0].sites) == np.count_nonzero(later[0].sites)
+
+
 def test_full_or_empty_cells_are_kept_too(runs: Path) -> None:
     kept = replace(CONFIG, data=replace(CONFIG.data, distinct=2))
     fresh, again = training_examples(CONFIG, runs / "any"), training_examples(kept, runs / "occupancy")
@@ -266,6 +275,20 @@ def test_what_the_task_cannot_learn_from_is_refused_before_anything_is_made(
     with pytest.raises(CalvariaError, match=said):
         fit(config, tmp_path / "run")
     assert not any(tmp_path.iterdir())
+
+
+def test_no_loader_outlives_a_mistake_in_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process waits for its loaders when it ends, and those ignore what stops a run."""
+    make = Examples.__getitem__
+
+    def mistaken(examples: Examples, index: int) -> Example:
+        return make(examples, index) if index < 4 or len(examples) < 5 else make(examples, index, "what is that?")  # type: ignore[call-arg]
+
+    monkeypatch.setattr(Examples, "__getitem__", mistaken)
+    with pytest.raises(TypeError, match="positional arguments") as failure:
+        fit(CONFIG, runs / "mistaken")
+    assert not active_children()
+    assert failure.tb
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", b"\x80\x02."])
