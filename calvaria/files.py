@@ -75,3 +75,9 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all. CalvariaError BAD_OPTION where the system refuses, as on a disk that is full."""
+    with writing(path), replacing(path) as unfinished:
+        unfinished.write_bytes(content)

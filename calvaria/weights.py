@@ -5,10 +5,12 @@ from dataclasses import asdict
 from hashlib import file_digest
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.files import write_file
 from calvaria.networks import EncoderDecoder, NetworkConfig
 from calvaria.tasks import TASKS, Settings, Task
 
@@ -18,8 +20,14 @@ CLOSE_UP = "close-up.safetensors"
 
 
 def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Settings) -> None:
+    """Errors as of `write_file`."""
     header = {"task": task.name, "network": json.dumps(asdict(network.config)), "settings": json.dumps(asdict(settings))}
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path, metadata=header)
+    save_state(path, network, header)
+
+
+def save_state(path: Path, network: torch.nn.Module, header: dict[str, str] | None = None) -> None:
+    """The parameters of any network. Errors as of `write_file`."""
+    write_file(path, save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata=header))
 
 
 def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:

@@ -7,7 +7,7 @@ import typer
 from calvaria.client.local import LocalClient
 from calvaria.console import warn
 from calvaria.errors import bad_option
-from calvaria.files import check_folder, replacing, writing
+from calvaria.files import check_folder, write_file
 from calvaria.io import format_of
 from calvaria.predictor import Predictor
 from calvaria.serving.options import Options
@@ -33,8 +33,7 @@ def answer_file(
     answer = client.request(task, volume, image=image, **asked)
     assert answer.report is not None
     assert answer.files is not None
-    with writing(out), replacing(out) as unfinished:
-        unfinished.write_bytes(answer.body if out.suffix.lower() == ZIP else answer.files[next(iter(answer.report.files.values()))])
+    write_file(out, answer.body if out.suffix.lower() == ZIP else answer.files[next(iter(answer.report.files.values()))])
     warn(volume, tuple(notice.message for notice in answer.report.warnings))
     for output, occupied in answer.report.occupied_out.items():
         typer.echo(f"{out}: {output}, {occupied} voxels, {answer.report.volume_mm3[output] / 1000:.1f} cm³")
@@ -42,8 +41,7 @@ def answer_file(
 
 
 def write_report(path: Path, report: Report) -> None:
-    with writing(path), replacing(path) as unfinished:
-        unfinished.write_bytes(report.to_json())
+    write_file(path, report.to_json())
 
 
 def _format(out: Path, options: dict[str, object]) -> object:

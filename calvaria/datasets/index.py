@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 from calvaria.datasets.files import fingerprint
 from calvaria.errors import CalvariaError, bad_option, error_code
-from calvaria.files import replacing, writing
-from calvaria.io import encode, format_of
+from calvaria.files import replacing, write_file, writing
+from calvaria.io import write
 from calvaria.volume import BinaryVolume
 
 INDEX = "index.csv"
@@ -75,8 +75,7 @@ class DataSet:
             known = self.folder / SETTINGS
             if known.exists() and known.read_text() != wanted:
                 raise bad_option(f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out.")
-            with replacing(known) as unfinished:
-                unfinished.write_text(wanted)
+        write_file(known, wanted.encode())
         earlier = read_index(self.folder) if (self.folder / INDEX).exists() else []
         self.rows = {(row.name, row.source): row for row in earlier if not row.error}
         self._stale: dict[tuple[str, str], Row] = {}
@@ -91,8 +90,7 @@ class DataSet:
         path = self.folder / name
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as unfinished:
-                unfinished.write_bytes(encode(volume, format_of(path)))
+        write(path, volume)
         self.note(Row.of(name, source, kind, volume, message, _made_of(files)))
 
     def note(self, row: Row) -> None:

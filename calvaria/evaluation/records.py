@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calvaria.errors import bad_option
-from calvaria.files import replacing, writing
+from calvaria.files import write_file, writing
 
 FIXED = "case", "skull", "kind", "method", "exit_code", "error", "message", "seconds"
 OK, FAILED, REFUSED = 0, 1, 2
@@ -57,16 +57,15 @@ class Record:
                 self.rows = self._read(held, cases)
             elif theirs := _not_ours(path):
                 raise bad_option(f"{theirs} is no evaluation's, and would be overwritten. Choose another --out.")
-            else:
-                path.write_text(_line(self._columns))
-            with replacing(beside) as unfinished:
-                unfinished.write_text(json.dumps({**arguments, "cases": cases}, indent=2) + "\n")
+        write_file(beside, (json.dumps({**arguments, "cases": cases}, indent=2) + "\n").encode())
+        if not path.exists():
+            write_file(path, _line(self._columns).encode())
 
     def add(self, row: Row) -> None:
         """Write a row at once; one write, so that a run that is killed leaves whole rows."""
         figures = (f"{row.figures[name]:.6g}" if name in row.figures else "" for name in self._figures)
         values = (row.case, row.skull, row.kind, row.method, row.exit_code, row.error, row.message, f"{row.seconds:.2f}", *figures)
-        with self.path.open("a", newline="", errors="surrogateescape") as file:
+        with writing(self.path), self.path.open("a", newline="", errors="surrogateescape") as file:
             file.write(_line(values))
         self.rows.append(row)
 
@@ -102,8 +101,7 @@ class Record:
         kept = [values for values in once.values() if held.get(values["case"]) == cases.get(values["case"])]
         gone_on_with = _line(self._columns) + "".join(_line(tuple(values.values())) for values in kept)
         if gone_on_with != text:
-            with replacing(self.path) as unfinished:
-                unfinished.write_text(gone_on_with, errors="surrogateescape")
+            write_file(self.path, gone_on_with.encode(errors="surrogateescape"))
         try:
             return [self._row(values) for values in kept]
         except (ValueError, TypeError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
-from calvaria.files import reading, replacing, writing
+from calvaria.files import reading, write_file
 from calvaria.io import mesh, nifti, nrrd
 from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
 from calvaria.io.masks import several_labels, to_labels, to_mask
@@ -111,9 +111,7 @@ def read_image(path: Path | str) -> Image:
 
 def write(path: Path | str, volume: BinaryVolume) -> None:
     """Write a mask; the suffix chooses the format."""
-    content = encode(volume, format_of(path))
-    with writing(path), replacing(Path(path)) as unfinished:
-        unfinished.write_bytes(content)
+    write_file(Path(path), encode(volume, format_of(path)))
 
 
 def format_of(path: Path | str) -> str:

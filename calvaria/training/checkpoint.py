@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from calvaria.dense import DenseNetwork
 from calvaria.errors import bad_option
-from calvaria.files import replacing
+from calvaria.files import write_file
 from calvaria.networks import EncoderDecoder
 from calvaria.training.config import TrainConfig
 
@@ -38,8 +39,9 @@ began with (`start`) and of `cases`, and the versions of the `generator` and of 
 
 def save(path: Path, run: Run, network: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     state = {"run": run, "network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
-    with replacing(path) as unfinished:
-        torch.save(state, unfinished)
+    content = BytesIO()
+    torch.save(state, content)
+    write_file(path, content.getvalue())
 
 
 def state_of(path: Path, run: Run, last_step: int) -> dict[str, Any] | None:

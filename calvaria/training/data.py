@@ -5,6 +5,7 @@ An example is a pure function of the run's seed and the example's number, so a r
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
-from calvaria.files import replacing
+from calvaria.files import write_file
 from calvaria.geometry import Field
 from calvaria.inference import mirror_image
 from calvaria.networks import LEVELS
@@ -139,9 +140,10 @@ class KeptExamples(Dataset[Example]):
 
 
 def keep(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write an .npz file whole or not at all, whatever other process may be making the same one."""
-    with replacing(path) as unfinished:
-        np.savez_compressed(unfinished, **arrays)  # type: ignore[arg-type]
+    """Write an .npz file whole or not at all, whatever other process may be making the same one. Errors as of `write_file`."""
+    content = BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_file(path, content.getvalue())
 
 
 def shifted(example: Example, cells: Sequence[int]) -> Example:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -29,7 +28,7 @@ from calvaria.training.loss import pyramid_loss
 from calvaria.training.stopping import SIGNALS, Stopped, asked_to_stop
 from calvaria.training.team import Team, check_share
 from calvaria.training.widening import widened
-from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights, weights_sha256
+from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_state, save_weights, weights_sha256
 
 CHECKPOINT_EVERY = 250
 """Steps; every validation is followed by one, too."""
@@ -96,7 +95,7 @@ def fit(
                 raise Stopped(stopped, step)
     path = folder / (DENSE if config.dense else name)
     if team.leads and config.dense:
-        save_file({name: tensor.contiguous() for name, tensor in learner.state_dict().items()}, path)
+        save_state(path, learner)
     elif team.leads:
         save_weights(path, network, TASKS[config.task], config.settings)
     return path

@@ -15,6 +15,7 @@ from calvaria.evaluation.records import Record, Row
 from calvaria.evaluation.scoring import Band, Case, Method, Outputs, Planned, Scoring
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
+from tests.full_disk import no_file_above
 
 QUICK = replace(DEFECTS, picture=None)
 NAMES = tuple(figure.name for figure in DEFECTS.figures)
@@ -177,6 +178,21 @@ def test_cases_may_be_added_and_those_of_other_files_are_scored_anew(tmp_path: P
     assert [row["case"] for row in read(path)] == ["case 0", "case 1", "case 2"]
     with pytest.raises(CalvariaError, match="not among those asked for, such as case 0"):
         Record(path, columns, {}, {"case 1": "b", "case 2": "a"})
+
+
+def test_a_record_that_cannot_be_begun_or_written_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    for size in (0, 25):  # neither file, or the first alone
+        with no_file_above(size), pytest.raises(CalvariaError, match="cannot be written: "):
+            Record(path, ("dice",), {"seed": 1})
+        assert not path.exists()
+    record = Record(path, ("dice",), {"seed": 1})
+    with no_file_above(path.stat().st_size + 5), pytest.raises(CalvariaError, match=r"scores\.csv cannot be written: "):
+        record.add(Row("case 0", "a", "small", "ours"))
+    record = Record(path, ("dice",), {"seed": 1})
+    assert not record.rows
+    record.add(Row("case 0", "a", "small", "ours"))
+    assert Record(path, ("dice",), {"seed": 1}).done == {("case 0", "ours")}
 
 
 def test_tables_tell_means_failures_and_the_difference(tmp_path: Path) -> None:
