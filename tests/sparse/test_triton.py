@@ -50,3 +50,13 @@ def test_nothing_of_triton_or_cuda_is_asked_at_import() -> None:
     code += "; assert not any(name.split('.')[0] == 'triton' for name in set(sys.modules) - before)"
     code += "; assert not torch.cuda.is_initialized()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: pip install --no-deps 'triton>=3.7.1,<4'")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_kernels_cannot_be_started_the_reference_engine_computes_and_why_is_said() -> None:
+    code = "import torch; torch.cuda.is_available = lambda: True"
+    code += "; from calvaria.sparse.engines import choose; print(choose('auto', 'cuda')); choose('native', 'cuda')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "reference"
+    assert "The native engine cannot run on cuda: Triton cannot start kernels" in ran.stderr

@@ -14,7 +14,15 @@ CELLS_LIMIT = 2**31
 
 def why_not() -> str:
     """Why this engine cannot run here; empty if it can."""
-    return "" if INTERPRETED or torch.cuda.is_available() else "there is no CUDA device"
+    if INTERPRETED:
+        return ""
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
+    try:
+        triton.runtime.driver.active.get_current_target()  # builds what starts kernels, or finds it built
+    except Exception as error:  # no compiler, no headers, a folder that cannot be written: each of its own kind
+        return f"Triton cannot start kernels, for which it needs NVIDIA's driver, gcc and Python's headers: {error}"
+    return ""
 
 
 def describe() -> str:
