@@ -1,6 +1,7 @@
 """What TorchServe itself refuses, in our codes and with advice. Its words are read only where its status says too little."""
 
 import json
+import re
 from collections.abc import Mapping
 
 import grpc
@@ -53,6 +54,9 @@ BY_WORDS = {
     "direct buffer memory": ErrorCode.UNAVAILABLE,  # it is full of other bodies that are being received
 }
 
+FROM_BETWEEN = re.compile(r"http2 header with status: (\d+)")
+"""What gRPC says of an answer that a proxy gave: the server's own have HTTP's status 200, whatever they say."""
+
 
 def from_http(status: int, headers: Mapping[str, str], body: bytes) -> CalvariaError | None:
     """The error in an answer that is no refusal of ours; None where there is none, and the body is what was asked for."""
@@ -80,6 +84,8 @@ def _from_between(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
 
 def from_grpc(status: grpc.StatusCode, details: str) -> CalvariaError:
+    if (between := FROM_BETWEEN.search(details)) and (refusal := from_http(int(between[1]), {}, details.encode())):
+        return refusal
     return _refusal(_by_words(details) or BY_GRPC_STATUS.get(status, ErrorCode.INTERNAL), f"{status.name}: {details}")
 
 

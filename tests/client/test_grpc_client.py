@@ -88,6 +88,43 @@ def test_torchserves_own_refusals_become_ours(serve, status, details, code):
     assert caught.value.code.value == code
 
 
+def a_proxy(listening: socket.socket, status: int) -> None:
+    """Answers one call with a status of HTTP and nothing else, as nginx does for a server that is away or slow."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    settings, acknowledged, headers, ended = frame(4, 0, 0), frame(4, 1, 0), 1, 5
+    with listening.accept()[0] as connection:
+        connection.sendall(settings + acknowledged)
+        received = b""
+        while b"Predictions" not in received:
+            received += connection.recv(2**16)
+        connection.sendall(frame(headers, ended, 1, b"\x08\x03%d" % status))
+        while connection.recv(2**16):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "again"),
+    [
+        (413, ErrorCode.TOO_LARGE, False),
+        (403, ErrorCode.UNAVAILABLE, False),
+        (502, ErrorCode.UNAVAILABLE, False),
+        (503, ErrorCode.UNAVAILABLE, True),
+        (504, ErrorCode.TIMEOUT, False),
+    ],
+)
+def test_what_a_proxy_answers_is_what_it_is_over_http(status, code, again):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=a_proxy, args=(listening, status), daemon=True).start()
+        target = f"127.0.0.1:{listening.getsockname()[1]}"
+        with GrpcClient(target, token="t", retry=NEVER) as client, pytest.raises(CalvariaError, match=str(status)) as caught:
+            client.predict("completion", VOLUME)
+    assert caught.value.code is code
+    assert isinstance(caught.value, Busy) == again
+
+
 def test_no_answer(serve, tmp_path):
     def slow(request, context):
         time.sleep(0.5)
