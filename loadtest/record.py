@@ -167,6 +167,15 @@ def check_writable(path: Path) -> None:
         path.open("a").close()
         if new:
             path.unlink()
+    reports_of(path)
+
+
+def reports_of(path: Path) -> tuple[Path, Path]:
+    """Where a recording's report is written, beside it: JSON and a page. CalvariaError BAD_OPTION where one would take its place."""
+    beside = path.with_suffix(".json"), path.with_suffix(".html")
+    if path in beside:
+        raise bad_option(f"The report on {path} would be written over it: call the recording {path.with_suffix('.jsonl')}.")
+    return beside
 
 
 def _parse(path: Path, number: int, line: str) -> Entry:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calvaria.errors import CalvariaError, ErrorCode
-from loadtest.record import End, Recording, Verdict, check_writable
+from loadtest.record import End, Recording, Verdict, check_writable, reports_of
 from tests.loadtest.recordings import PLAN, recorded, request, sample
 
 times = st.floats(0, 1e5)
@@ -76,3 +76,11 @@ def test_what_is_only_checked_is_left_as_it_was(tmp_path):
         check_writable(tmp_path / f"{name}.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl"]
     assert (tmp_path / "old.jsonl").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.html"])
+def test_a_recording_that_its_report_would_replace_is_called_otherwise(tmp_path, name):
+    for check in (check_writable, reports_of):
+        with pytest.raises(CalvariaError, match=r"would be written over it: .*run\.jsonl"):
+            check(tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -188,3 +188,11 @@ def test_a_closed_loop_and_another_warm_up(tmp_path):
     summary = report(path, Console(file=io.StringIO()), warmup_s=3.0)
     assert "Closed loop, 4 clients" in (tmp_path / "run.html").read_text()
     assert (summary.requests, summary.warming) == (20, 30)
+
+
+def test_a_report_does_not_take_its_recordings_place(tmp_path):
+    path = recorded(tmp_path / "run.json", request(0, 2.0))
+    before = path.read_text()
+    with pytest.raises(CalvariaError, match="would be written over it"):
+        report(path, Console(file=io.StringIO()))
+    assert path.read_text() == before
