@@ -116,7 +116,7 @@ class Recording:
     def read(cls, path: Path) -> "Recording":
         """CalvariaError BAD_OPTION where a file is none; a last line that was being written when the run died is left out."""
         with reading(path):
-            lines = path.read_text().split("\n")
+            lines = path.read_text(errors="replace").split("\n")
         entries = [_parse(path, number, line) for number, line in enumerate(lines[:-1], 1)]
         if not entries or not isinstance(entries[0], Run):
             raise bad_option(f"{path} does not begin with a run. Name a file that `loadtest run` wrote.")

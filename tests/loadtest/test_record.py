@@ -41,18 +41,19 @@ def test_a_line_that_was_being_written_when_the_run_died_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text",
+    "content",
     [
-        "",
-        "hello\n",
-        '{"request": {}}\n',
-        '{"run": {"plan": {}, "machine": {}}}\n{"nose": {}}\n',
-        '{"run": {"plan": {}, "machine": {}}}\n[1]\n',
+        b"",
+        b"hello\n",
+        b"NRRD0004\n\xff\n",
+        b'{"request": {}}\n',
+        b'{"run": {"plan": {}, "machine": {}}}\n{"nose": {}}\n',
+        b'{"run": {"plan": {}, "machine": {}}}\n[1]\n',
     ],
 )
-def test_another_file_is_refused(tmp_path, text):
+def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "run.jsonl"
-    path.write_text(text)
+    path.write_bytes(content)
     with pytest.raises(CalvariaError, match=r"run\.jsonl") as caught:
         Recording.read(path)
     assert caught.value.code is ErrorCode.BAD_OPTION
