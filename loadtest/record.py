@@ -143,20 +143,23 @@ class Writer:
     """Writes a recording, entry by entry. As a context manager it is closed at the end."""
 
     def __init__(self, path: Path, run: Run):
-        """CalvariaError BAD_OPTION where the file cannot be written."""
+        """CalvariaError BAD_OPTION where the file cannot be written, here and later, as on a disk that is full."""
+        self._path = path
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("w")
         self.write(run)
 
     def write(self, entry: Entry) -> None:
-        self._file.write(json.dumps({type(entry).__name__.lower(): asdict(entry)}) + "\n")
+        with writing(self._path):
+            self._file.write(json.dumps({type(entry).__name__.lower(): asdict(entry)}) + "\n")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
 
 def check_writable(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from calvaria.files import write_file
 from loadtest.page import page
 from loadtest.record import Recording, reports_of
 from loadtest.remarks import remarks
@@ -27,8 +28,8 @@ def report(path: Path, console: Console, warmup_s: float | None = None) -> Summa
     for remark in said:
         console.print(f"• {remark}", highlight=False, markup=False)
     everything = {"run": asdict(recording.run), "remarks": said, "percentiles": DEFINITION, **asdict(summary)}
-    as_json.write_text(json.dumps(everything, indent=1) + "\n")
-    as_page.write_text(page(recording, summary, said, grids))
+    write_file(as_json, (json.dumps(everything, indent=1) + "\n").encode())
+    write_file(as_page, page(recording, summary, said, grids).encode())
     console.print(f"Written: {as_json}, {as_page}", highlight=False, markup=False, soft_wrap=True)
     return summary
 

@@ -138,7 +138,10 @@ class Load:
 async def run(
     plan: Plan, traffic: Traffic, probe: Probe, writer: Writer, tell: Callable[[Load, float], None] = lambda load, at_s: None
 ) -> None:
-    """Send all of a plan, and wait until every request is answered or given up; `tell` now and then how far it is."""
+    """Send all of a plan, and wait until every request is answered or given up; `tell` now and then how far it is.
+
+    CalvariaError BAD_OPTION where the recording cannot be written.
+    """
     loop = asyncio.get_running_loop()
     start = loop.time()
 
@@ -158,10 +161,12 @@ async def run(
             await open_loop(plan.length.of(ARRIVALS[plan.arrivals](plan.rate_hz, plan.seed)), load.send, clock)
         else:
             await closed_loop(plan.clients or 1, plan.length, load.send, clock)
+    except ExceptionGroup as failed:  # of several requests at once
+        raise failed.exceptions[0] from failed
     finally:
         watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
+        with suppress(asyncio.CancelledError):
+            await watching
     await look()
     writer.write(End(clock(), load.done))
 

@@ -14,6 +14,7 @@ from loadtest.record import Recording, Sample, Verdict
 from loadtest.remarks import remarks
 from loadtest.report import report
 from loadtest.summary import Summary, summarise
+from tests.full_disk import no_file_above
 from tests.loadtest.recordings import recorded, request, sample
 
 
@@ -196,3 +197,10 @@ def test_a_report_does_not_take_its_recordings_place(tmp_path):
     with pytest.raises(CalvariaError, match="would be written over it"):
         report(path, Console(file=io.StringIO()))
     assert path.read_text() == before
+
+
+def test_on_a_full_disk_there_is_no_half_of_a_report(tmp_path):
+    path = recorded(tmp_path / "run.jsonl", request(0, 2.0))
+    with no_file_above(100), pytest.raises(CalvariaError, match=r"run\.json cannot be written: "):
+        report(path, Console(file=io.StringIO()))
+    assert list(tmp_path.iterdir()) == [path]

@@ -20,6 +20,7 @@ from loadtest.probe import Probe
 from loadtest.record import Recording, Run, Sample, Writer
 from loadtest.run import Plan, Traffic, run
 from loadtest.workload import Item
+from tests.full_disk import no_file_above
 from tests.loadtest.fake_server import FakeServer, Reply
 from tests.loadtest.virtual_time import run_virtually
 
@@ -184,6 +185,11 @@ def test_over_http_one_after_the_other(tmp_path):
     done = sorted(request.done_s for request in requests)
     assert all(at_s > 0.03 * (number + 1) for number, at_s in enumerate(done))
     assert max(request.latency_s for request in requests) > 0.03 * 20 - requests[-1].scheduled_s
+
+
+def test_on_a_full_disk_a_run_ends_and_names_its_recording(tmp_path):
+    with no_file_above(3000), pytest.raises(CalvariaError, match=r"run\.jsonl cannot be written: "):
+        recorded(Plan(mix=MIX, rate_hz=50.0, requests=60), Simulated(0.01), tmp_path / "run.jsonl")
 
 
 @pytest.mark.parametrize(
