@@ -20,7 +20,7 @@ from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import writing
-from calvaria.server import termination
+from calvaria.server import termination, typed
 from calvaria.server.complaints import Logs
 from calvaria.server.java import find_java_home
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes, check_place, held
@@ -120,7 +120,8 @@ class Server:
             message = f"The server gives no new token for {self.key_file} (status {error.response.status_code}): start it again."
             raise CalvariaError(ErrorCode.UNAUTHORIZED, message) from error
         except (httpx.HTTPError, OSError) as error:
-            raise _unavailable(f"No server in {self.folder} gives a new token ({error}). Start it with `calvaria serve`.") from error
+            message = f"No server in {self.folder} gives a new token ({error}). Start it with `{typed.command('serve', self.folder)}`."
+            raise _unavailable(message) from error
 
     @property
     def locked_out(self) -> bool:
@@ -179,7 +180,7 @@ class Server:
 
     def _check_startable(self) -> None:
         if self.running:
-            raise _unavailable(f"A server already runs in {self.folder}. Stop it with `calvaria stop`.")
+            raise _unavailable(f"A server already runs in {self.folder}. Stop it with `{typed.command('stop', self.folder)}`.")
         self.settings.check(CONFIG)
         check_place()
         missing = [name for name in self.settings.models if not (self.settings.model_store / f"{name}.mar").is_file()]
@@ -198,7 +199,8 @@ class Server:
             try:
                 return self._processes.mark()
             except FileExistsError as error:
-                raise _unavailable(f"A server starts in {self.folder} at this moment. `calvaria status` says when it is ready.") from error
+                why = f"A server starts in {self.folder} at this moment. `{typed.command('status', self.folder)}` says when it is ready."
+                raise _unavailable(why) from error
 
     def _launch(self) -> None:
         java = find_java_home()  # before the folder is claimed: it may take longer than a claim without a process holds

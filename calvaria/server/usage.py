@@ -3,13 +3,12 @@
 import json
 import os
 from datetime import timedelta
-from pathlib import Path
-from shlex import quote
 from urllib.parse import urlsplit
 
 from calvaria.cores import cores
 from calvaria.server.server import Server
 from calvaria.server.settings import HTTPS_PORT
+from calvaria.server.typed import command, quoted, shown
 
 HEADER = "import json, sys; print('Authorization: Bearer', json.load(open(sys.argv[1]))['inference']['key'])"
 
@@ -27,18 +26,17 @@ def how_to_call(server: Server) -> str:
             f"{shell}/predictions/{model} -o {model}.nrrd",
             f'from calvaria.client import Client\nclient = Client({python})\nanswer = client.predict("{model}", "in.nrrd")',
         ]
-    folder = "" if server.folder == Path.cwd() else f" --folder {_quoted(server.folder)}"
-    parts.append("Logs lie in {}; `calvaria stop{}` ends it.".format(_shown(server.folder / "logs"), folder))
+    parts.append(f"Logs lie in {shown(server.folder / 'logs')}; `{command('stop', server.folder)}` ends it.")
     return "\n\n".join(parts)
 
 
 def _for_curl(server: Server, name: str | None) -> str:
     """A line for a shell, up to the server's address; the token over a pipe, since everyone sees a command's words."""
     url = server.settings.url("inference")
-    token = f'python3 -c "{HEADER}" {_quoted(server.key_file)} | ' if server.settings.tokens else ""
+    token = f'python3 -c "{HEADER}" {quoted(server.key_file)} | ' if server.settings.tokens else ""
     words = ["curl --noproxy '*' --fail-with-body -T in.nrrd"]
     if (certificate := server.settings.certificate) and url.startswith("https:"):
-        words.append(f"--cacert {_quoted(certificate)}")
+        words.append(f"--cacert {quoted(certificate)}")
         if name:
             host, port = urlsplit(url).hostname, urlsplit(url).port or HTTPS_PORT
             words.append(f"--connect-to {name}:{port}:{host}:{port}")
@@ -50,8 +48,8 @@ def _for_client(server: Server, name: str | None) -> list[str]:
     """What Client is given beside the address."""
     certificate = server.settings.certificate if server.settings.url("inference").startswith("https:") else None
     given = {
-        "key_file": _shown(server.key_file) if server.settings.tokens else None,
-        "ca_file": _shown(certificate) if certificate else None,
+        "key_file": shown(server.key_file) if server.settings.tokens else None,
+        "ca_file": shown(certificate) if certificate else None,
         "name": name if certificate else None,
     }
     return [f"{word}={json.dumps(value, ensure_ascii=False)}" for word, value in given.items() if value]
@@ -83,12 +81,3 @@ def _sharing(server: Server) -> str:
         return ""
     counts = ", ".join(f"{count} of {model}" for model, count in workers.items())
     return f" Workers: {counts}; each computes with {server.threads} of {cores()} cores."
-
-
-def _quoted(path: Path) -> str:
-    return quote(_shown(path))
-
-
-def _shown(path: Path) -> str:
-    """A path, relative to where the user is if it lies below."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

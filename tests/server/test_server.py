@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from calvaria.errors import CalvariaError
 from calvaria.server.server import Server
 from calvaria.server.settings import CONFIG
 
@@ -18,3 +19,16 @@ def test_an_account_without_a_home_keeps_kernels_for_a_gpu_in_the_servers_folder
     assert server._environment({})["TRITON_CACHE_DIR"] == str(tmp_path / ".run" / "kernels")
     assert server._environment({"TRITON_CACHE_DIR": "/elsewhere"})["TRITON_CACHE_DIR"] == "/elsewhere"
     assert "TRITON_CACHE_DIR" not in server._environment({"TRITON_HOME": str(tmp_path)})
+
+
+def test_a_refusal_names_the_command_for_this_very_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed without a folder, it would stop the server of the folder where the user is."""
+    folder = tmp_path / "a server"
+    folder.mkdir()
+    (folder / CONFIG).write_text("model_store=.\n")
+    server = Server(folder)
+    monkeypatch.setattr(Server, "running", True)
+    for place, words in ((folder, "calvaria stop"), (tmp_path, "calvaria stop --folder 'a server'")):
+        monkeypatch.chdir(place)
+        with pytest.raises(CalvariaError, match=f"already runs in .* Stop it with `{words}`"):
+            server.start()
