@@ -16,6 +16,8 @@ from calvaria.files import reading
 
 CONFIG = "config.properties"
 URLS = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
+UNNAMED = {"inference_address": (80, 443), "management_address": (8081, 8444), "metrics_address": (8082, 8445)}
+"""The ports, of http and of https, that TorchServe listens on where an address names none."""
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 FILES = "metrics_config", "certificate_file", "private_key_file"
 LOG_CONFIG = re.compile(r"(-Dlog4j.configurationFile=)(?!file:)(\S+)")
@@ -115,7 +117,10 @@ class ServerSettings:
         return f"{scheme}//{_called(address)}"
 
     def _address(self, name: str) -> str:
-        return self.values.get(name, f"http://{LOOPBACK}:{URLS[name]}")
+        """An address as it is set, with the port that it leaves out."""
+        address = self.values.get(name, f"http://{LOOPBACK}:{URLS[name]}")
+        found = urlsplit(address)
+        return address if found.port else f"{address}:{UNNAMED[name][found.scheme == 'https']}"
 
     @property
     def certificate(self) -> Path | None:

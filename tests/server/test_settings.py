@@ -61,13 +61,23 @@ def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp
     assert refused.value.message == f"{name} in config.properties is {value!r}. It must be {wanted}."
 
 
-@pytest.mark.parametrize("address", ["https://10.0.0.1:8443", "HTTP://server.example", "http://localhost"])
-def test_addresses_of_every_kind_are_taken(address, tmp_path):
+@pytest.mark.parametrize(
+    ("address", "ports"),
+    [
+        ("https://10.0.0.1:8443", (8443, 8443, 8443)),
+        ("HTTP://server.example", (80, 8081, 8082)),
+        ("http://localhost", (80, 8081, 8082)),
+        ("https://localhost", (443, 8444, 8445)),
+    ],
+)
+def test_addresses_of_every_kind_are_taken_and_called_at_the_ports_that_torchserve_takes_them_for(address, ports, tmp_path):
     path = tmp_path / "config.properties"
-    path.write_text(f"inference_address={address}\n")
+    path.write_text("".join(f"{name}_address={address}\n" for name in ("inference", "management", "metrics")))
     settings = ServerSettings.read(path)
     settings.check(path.name)
-    assert settings.url("inference") == address
+    for name, port in zip(("inference", "management", "metrics"), ports, strict=True):
+        assert settings.url(name) == f"{address.removesuffix(f':{port}')}:{port}"
+    assert settings.ports == [*ports, 7070, 7071]
 
 
 def test_a_server_that_listens_everywhere_is_called_on_loopback(tmp_path):
