@@ -2,10 +2,12 @@
 
 import tempfile
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import calvaria
 from calvaria.errors import bad_option
-from calvaria.server.settings import MODEL_CONFIG
+from calvaria.files import writing
+from calvaria.server.settings import MANIFEST, MODEL_CONFIG
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
 VERSION_FILE = "calvaria-version.txt"
@@ -26,29 +28,45 @@ def build_archives(models: Path, handler: Path, store: Path, shipped: Path | Non
 
 
 def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None = None) -> Path:
-    """`store`/<name>.mar from the folder of one model, which gives it its name; see `build_archives`."""
-    from model_archiver import ModelArchiver, ModelArchiverConfig
+    """`store`/<name>.mar from the folder of one model, which gives it its name; see `build_archives`.
 
+    It is packed here, from where its files lie: TorchServe's archiver copies them to a folder of the model's name in the temporary one, and
+    first deletes whatever lies there.
+    """
     places = [model, *([shipped / model.name] if shipped else ())]
     settings = next((place / MODEL_CONFIG for place in places if (place / MODEL_CONFIG).is_file()), None)
     if settings is None:
         raise bad_option(f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it.")
-    store.mkdir(parents=True, exist_ok=True)
-    archive = store / f"{model.name}.mar"
-    with tempfile.TemporaryDirectory(dir=store, prefix=".") as scratch:  # hidden, so that no server takes it for a model
-        version = Path(scratch) / VERSION_FILE
-        version.write_text(calvaria.__version__ + "\n")
-        extra = [version, *(path for path in [model / CLOSE_UP] if path.exists())]
-        config = ModelArchiverConfig(
-            model_name=model.name,
-            version=calvaria.__version__,
-            handler=str(handler),
-            serialized_file=str(model / WEIGHTS),
-            extra_files=",".join(map(str, extra)),
-            config_file=str(settings),
-            export_path=scratch,
-            force=True,
-        )
-        ModelArchiver.generate_model_archive(config)
-        Path(scratch, archive.name).replace(archive)
+    archive, manifest = store / f"{model.name}.mar", _manifest(model, handler, settings)
+    files = [handler, settings, model / WEIGHTS, *(path for path in [model / CLOSE_UP] if path.exists())]
+    with writing(archive):
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=store, prefix=".") as scratch:  # hidden, so that no server takes it for a model
+            draft = Path(scratch, archive.name)
+            with ZipFile(draft, "w", ZIP_DEFLATED, strict_timestamps=False) as packed:
+                for path in files:
+                    packed.write(path, path.name)
+                packed.writestr(VERSION_FILE, calvaria.__version__ + "\n")
+                packed.writestr(MANIFEST, manifest)
+            draft.replace(archive)
     return archive
+
+
+def _manifest(model: Path, handler: Path, settings: Path) -> str:
+    """What TorchServe is told of an archive. CalvariaError BAD_OPTION for a name that no model may have."""
+    from model_archiver.model_archiver_config import ModelArchiverConfig
+    from model_archiver.model_archiver_error import ModelArchiverError
+    from model_archiver.model_packaging_utils import ModelExportUtils
+
+    try:
+        ModelExportUtils.check_model_name_regex_or_exit(model.name)
+    except ModelArchiverError as error:
+        raise bad_option(f"A model cannot be called {model.name!r}: name its folder with letters, digits, '-', '_' and '.'.") from error
+    config = ModelArchiverConfig(
+        model_name=model.name,
+        version=calvaria.__version__,
+        handler=str(handler),
+        serialized_file=str(model / WEIGHTS),
+        config_file=str(settings),
+    )
+    return str(ModelExportUtils.generate_manifest_json(config))
