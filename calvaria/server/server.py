@@ -62,8 +62,13 @@ class Server:
 
     @classmethod
     def apart(cls, folder: Path, config: Path, store: Path | None = None, **changes: str) -> "Server":
-        """A second server beside others: a folder of its own, free ports, otherwise the configuration in `config` but for `changes`."""
+        """A second server beside others: a folder of its own, free ports, otherwise the configuration in `config` but for `changes`.
+
+        CalvariaError UNAVAILABLE where one runs in that folder: it goes by the file that would be written anew.
+        """
+        folder = folder.resolve()
         settings = ServerSettings.read(config).elsewhere(store)
+        _check_idle(folder, Processes(folder / RUN_FOLDER / NOTE))
         folder.mkdir(parents=True, exist_ok=True)
         ServerSettings(folder, settings.values | changes).write(folder / CONFIG)
         return cls(folder)
@@ -179,8 +184,7 @@ class Server:
         self.stop()
 
     def _check_startable(self) -> None:
-        if self.running:
-            raise _unavailable(f"A server already runs in {self.folder}. Stop it with `{typed.command('stop', self.folder)}`.")
+        _check_idle(self.folder, self._processes)
         self.settings.check(CONFIG)
         check_place()
         missing = [name for name in self.settings.models if not (self.settings.model_store / f"{name}.mar").is_file()]
@@ -293,6 +297,11 @@ class Server:
 
 def _refused(answer: httpx.Response) -> bool:
     return "Token Authorization failed" in answer.text
+
+
+def _check_idle(folder: Path, processes: Processes) -> None:
+    if processes.living():
+        raise _unavailable(f"A server already runs in {folder}. Stop it with `{typed.command('stop', folder)}`.")
 
 
 def _unavailable(message: str) -> CalvariaError:

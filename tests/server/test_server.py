@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from psutil import Process
 
 from calvaria.errors import CalvariaError
+from calvaria.server.processes import Processes
 from calvaria.server.server import Server
 from calvaria.server.settings import CONFIG
 
@@ -27,8 +29,16 @@ def test_a_refusal_names_the_command_for_this_very_server(tmp_path: Path, monkey
     folder.mkdir()
     (folder / CONFIG).write_text("model_store=.\n")
     server = Server(folder)
-    monkeypatch.setattr(Server, "running", True)
+    monkeypatch.setattr(Processes, "living", lambda _: [Process()])
     for place, words in ((folder, "calvaria stop"), (tmp_path, "calvaria stop --folder 'a server'")):
         monkeypatch.chdir(place)
         with pytest.raises(CalvariaError, match=f"already runs in .* Stop it with `{words}`"):
             server.start()
+
+
+def test_the_file_of_a_server_that_runs_is_not_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / CONFIG).write_text("model_store=.\n")
+    monkeypatch.setattr(Processes, "living", lambda _: [Process()])
+    with pytest.raises(CalvariaError, match="already runs in"):
+        Server.apart(tmp_path, tmp_path / CONFIG)
+    assert (tmp_path / CONFIG).read_text() == "model_store=.\n"
