@@ -159,8 +159,19 @@ class Writer:
         self._file.close()
 
 
+def report_files(path: Path) -> tuple[Path, Path]:
+    """The JSON file and the page of a recording's report, beside it. CalvariaError BAD_OPTION where one would take its place."""
+    found = path.with_suffix(".json"), path.with_suffix(".html")
+    if path in found:
+        raise bad_option(f"{path} cannot hold a recording: its report would overwrite it. End the name in .jsonl.")
+    return found
+
+
 def check_writable(path: Path) -> None:
-    """CalvariaError BAD_OPTION, before anything is begun, where a recording could not be written; one that is there stays."""
+    """CalvariaError BAD_OPTION, before anything is begun, where a recording could not be written, or not be reported on; one that is there
+    stays.
+    """
+    report_files(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from calvaria.files import write_file
 from loadtest.page import page
-from loadtest.record import Recording
+from loadtest.record import Recording, report_files
 from loadtest.remarks import remarks
 from loadtest.statistics import DEFINITION
 from loadtest.summary import Summary, summarise
@@ -17,6 +18,7 @@ from loadtest.tables import TextTable, tables
 
 def report(path: Path, console: Console, warmup_s: float | None = None) -> Summary:
     """Show the report of a recording, and write it beside it with the suffixes .json and .html. See `summarise` for the rest."""
+    as_json, as_page = report_files(path)
     recording = Recording.read(path)
     summary = summarise(recording, warmup_s)
     said, grids = remarks(recording, summary), tables(summary)
@@ -26,9 +28,9 @@ def report(path: Path, console: Console, warmup_s: float | None = None) -> Summa
     for remark in said:
         console.print(f"• {remark}", highlight=False, markup=False)
     everything = {"run": asdict(recording.run), "remarks": said, "percentiles": DEFINITION, **asdict(summary)}
-    path.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
-    path.with_suffix(".html").write_text(page(recording, summary, said, grids))
-    console.print(f"Written: {path.with_suffix('.json')}, {path.with_suffix('.html')}", highlight=False, markup=False, soft_wrap=True)
+    write_file(as_json, (json.dumps(everything, indent=1) + "\n").encode())
+    write_file(as_page, page(recording, summary, said, grids).encode())
+    console.print(f"Written: {as_json}, {as_page}", highlight=False, markup=False, soft_wrap=True)
     return summary
 
 

@@ -76,3 +76,8 @@ def test_what_is_only_checked_is_left_as_it_was(tmp_path):
         check_writable(tmp_path / f"{name}.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl"]
     assert (tmp_path / "old.jsonl").read_text() == "{}\n"
+
+
+def test_a_name_that_its_report_would_have_is_refused_before_anything_is_sent(tmp_path):
+    with pytest.raises(CalvariaError, match="its report would overwrite it"):
+        check_writable(tmp_path / "run.json")

@@ -188,3 +188,19 @@ def test_a_closed_loop_and_another_warm_up(tmp_path):
     summary = report(path, Console(file=io.StringIO()), warmup_s=3.0)
     assert "Closed loop, 4 clients" in (tmp_path / "run.html").read_text()
     assert (summary.requests, summary.warming) == (20, 30)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".html"])
+def test_no_report_takes_its_recordings_place(tmp_path, suffix):
+    path = recorded(tmp_path / f"run{suffix}", request(0, 2.0))
+    before = path.read_bytes()
+    with pytest.raises(CalvariaError, match=r"its report would overwrite it. End the name in \.jsonl"):
+        report(path, Console(file=io.StringIO()))
+    assert path.read_bytes() == before
+
+
+def test_a_report_that_cannot_be_written_is_refused(tmp_path):
+    path = recorded(tmp_path / "run.jsonl", request(0, 2.0))
+    (tmp_path / "run.html").mkdir()
+    with pytest.raises(CalvariaError, match=r"run\.html cannot be written: "):
+        report(path, Console(file=io.StringIO()))
