@@ -26,7 +26,7 @@ from calvaria.training.fit import check, fit
 from calvaria.training.given import GivenCase
 from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import generated_skulls, store
-from calvaria.training.stopping import Stopped
+from calvaria.training.stopping import Stopped, end_with_parent
 from calvaria.training.team import check_share
 from calvaria.weights import WEIGHTS, load_weights
 
@@ -85,7 +85,7 @@ def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int,
 
 def _read(cases: list[GivenCase], check: Callable[[GivenCase], None], workers: int) -> Iterator[object]:
     """Read all cases. CalvariaError for the first that cannot be learned from, before hours of training."""
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
         yield from pool.map(check, cases)
 
 

@@ -13,6 +13,7 @@ from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import keep
+from calvaria.training.stopping import end_with_parent
 from calvaria.volume import BinaryVolume
 
 
@@ -31,7 +32,7 @@ class SkullStore:
         if not missing:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
             yield from pool.map(self._make, missing)
 
     def load(self, seed: int) -> BinaryVolume:
