@@ -30,6 +30,12 @@ def writing(path: Path | str) -> Iterator[None]:
         raise bad_option(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there. CalvariaError BAD_OPTION where the system refuses."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def check_folder(path: Path) -> None:
     """CalvariaError BAD_OPTION unless the folder that a file is to be written into is there."""
     if not path.parent.is_dir():

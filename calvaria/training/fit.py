@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, bad_option
+from calvaria.files import make_folder
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
@@ -60,7 +61,7 @@ def fit(
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device).index or 0)  # kernels are started more quickly on the current one
     check(config, folder, device, start, first)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
     name = CLOSE_UP if config.second else WEIGHTS

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from calvaria.errors import bad_option
+from calvaria.files import make_folder
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.training.config import TrainConfig
@@ -31,7 +32,7 @@ class SkullStore:
         yield from (seed for seed in seeds if seed not in absent)
         if not missing:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
             yield from pool.map(self._make, missing)
 
