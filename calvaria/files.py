@@ -30,6 +30,17 @@ def writing(path: Path | str) -> Iterator[None]:
         raise bad_option(f"{path} cannot be written: {error.strerror}.") from error
 
 
+@contextmanager
+def using() -> Iterator[None]:
+    """Turn a system's refusal of any file into CalvariaError BAD_OPTION: of one in a closed folder it does not even say what it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise bad_option(f"{error.filename} cannot be used: {error.strerror}.") from error
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, where they are not there. CalvariaError BAD_OPTION where the system refuses."""
     with writing(path):
