@@ -10,6 +10,7 @@ import typer
 from calvaria import __version__
 from calvaria.commands import data, synth
 from calvaria.errors import CalvariaError, bad_option
+from calvaria.files import using
 from calvaria.server import termination
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -287,7 +288,7 @@ def bench_masks(
 
 
 def main(commands: typer.Typer | None = None) -> None:
-    """Run a command line, by default this one; a refusal is printed as its sentence and code, with exit status 2.
+    """Run a command line, by default this one; a refusal, of the system's too, is printed as its sentence and code, with exit status 2.
 
     Terminated, it still cleans up.
     """
@@ -295,7 +296,8 @@ def main(commands: typer.Typer | None = None) -> None:
         sys.stdout.reconfigure(errors="replace")  # names of files need not be text
     with termination.heeded():
         try:
-            (commands or app)()
+            with using():
+                (commands or app)()
         except CalvariaError as error:
             typer.echo(f"{error.message} [{error.code.value}]", err=True)
             sys.exit(2)

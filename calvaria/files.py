@@ -1,5 +1,7 @@
 """Files that a user names: a refusal where they cannot be read or written, and what is written is there whole or not at all."""
 
+import fcntl
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ from calvaria.errors import bad_option
 
 LONGEST_NAME = 200
 """Bytes of a name that leave room for what is added to it: file systems take 255."""
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -28,6 +32,50 @@ def writing(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise bad_option(f"{path} cannot be written: {error.strerror}.") from error
+
+
+@contextmanager
+def using() -> Iterator[None]:
+    """Turn a system's refusal of any file into CalvariaError BAD_OPTION: of one in a closed folder it does not even say what it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise bad_option(f"{error.filename} cannot be used: {error.strerror}.") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there. CalvariaError BAD_OPTION where the system refuses."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def claim(folder: Path) -> int:
+    """A descriptor of a folder that nobody else claims until it is closed; BAD_OPTION where another program does.
+
+    Two that fill a folder would each keep a record of their own there.
+    """
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(number)
+        raise bad_option(f"Another program fills {folder} at this moment: wait until it has ended, or choose another --out.") from error
+    except OSError:
+        _log.info("%s: its file system knows no locks for folders", folder)
+    return number
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Make a folder if it is not there, which no other program fills meanwhile. Errors as of `make_folder` and `claim`."""
+    make_folder(folder)
+    number = claim(folder)
+    try:
+        yield
+    finally:
+        os.close(number)
 
 
 def check_folder(path: Path) -> None:

@@ -210,3 +210,21 @@ def test_terminated_it_ends_as_if_by_exit(calvaria, monkeypatch):
     monkeypatch.setattr("calvaria.cli.app", command)
     assert calvaria().status == 128 + signal.SIGTERM
     assert cleaned
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "completion", "{path}", "--out", "out.nrrd"),
+        ("predict", "completion", "skull.nrrd", "--out", "{path}"),
+        ("threshold", "skull.nrrd", "--out", "{path}"),
+        ("stats", "{path}"),
+        ("evaluate", "--cases-from", "{path}"),
+        ("evaluate", "--models", "{path}"),
+    ],
+)
+def test_a_path_that_the_system_does_not_look_at_is_refused(calvaria: Callable[..., Said], skull: Path, words: tuple[str, ...]) -> None:
+    """As of one in a folder that is closed to this account, which there is none of for root."""
+    said = calvaria(*(word.format(path=f"{'x' * 300}.nrrd") for word in words))
+    assert said.status == 2
+    assert "File name too long. [bad-option]" in said.err

@@ -1,7 +1,6 @@
 """The index of a data set that was made: a row for every file, so that a run goes on where it stopped and no failure is lost."""
 
 import csv
-import fcntl
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ from typing import Any, TextIO
 
 from calvaria.datasets.files import fingerprint
 from calvaria.errors import CalvariaError, bad_option, error_code
-from calvaria.files import replacing, write_file, writing
+from calvaria.files import claim, replacing, write_file, writing
 from calvaria.io import write
 from calvaria.volume import BinaryVolume
 
@@ -71,7 +70,7 @@ class DataSet:
         wanted = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.close = weakref.finalize(self, os.close, _claimed(self.folder))  # let another program fill the folder
+            self.close = weakref.finalize(self, os.close, claim(self.folder))  # let another program fill the folder
             known = self.folder / SETTINGS
             if known.exists() and known.read_text() != wanted:
                 raise bad_option(f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out.")
@@ -152,22 +151,6 @@ class DataSet:
         """What failed, by name: the rows with an error, and those of files that stay because their sources could not be read now."""
         found = {key: row for key, row in self.rows.items() if row.error} | self._stale
         return [found[key] for key in sorted(found)]
-
-
-def _claimed(folder: Path) -> int:
-    """A descriptor of a folder that nobody else claims until it is closed; BAD_OPTION where another program does.
-
-    Two that fill a folder would each write an index of their own rows.
-    """
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(number)
-        raise bad_option(f"Another program fills {folder} at this moment: wait until it has ended, or choose another --out.") from error
-    except OSError:
-        _log.info("%s: its file system knows no locks for folders", folder)
-    return number
 
 
 def _refused_by_system(error: Exception) -> bool:

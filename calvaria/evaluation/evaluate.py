@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from calvaria.evaluation.records import FAILED, REFUSED, Record, Row
 from calvaria.evaluation.scoring import Case, Method, Outputs, Planned, Scoring
 from calvaria.evaluation.sheet import captioned, write_sheet
 from calvaria.evaluation.tables import by_kind, differences, summary
-from calvaria.files import shortened
+from calvaria.files import shortened, write_file
 from calvaria.predictor import Predictor
 from calvaria.tasks import Extras
 from calvaria.volume import BinaryVolume
@@ -49,13 +50,17 @@ class Evaluation:
                 self._try(planned, left)
 
     def report(self, cases: Sequence[Planned], title: str, console: Console) -> int:
-        """Run, showing progress; print and write tables and the sheet. Returns how many rows have an error."""
+        """Run, showing progress; print and write tables and the sheet. Returns how many rows have an error.
+
+        CalvariaError BAD_OPTION where something cannot be written.
+        """
         if not console.is_terminal:
             console.width = WIDTH  # or the figures of a log would be cut short
         self.run(track(cases, "Scoring", console=console))
-        with self.record.path.with_suffix(".txt").open("w", errors="replace") as file:
-            for out in (console, Console(file=file, width=WIDTH, markup=False, emoji=False)):
-                self._tell(out, title)
+        text = StringIO()
+        for out in (console, Console(file=text, width=WIDTH, markup=False, emoji=False)):
+            self._tell(out, title)
+        write_file(self.record.path.with_suffix(".txt"), text.getvalue().encode(errors="replace"))
         if self._strips:
             strips = [self._strip(planned.name) for planned in cases]
             write_sheet([strip for strip in strips if strip.exists()], self.record.path.with_suffix(".png"))

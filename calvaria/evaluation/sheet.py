@@ -1,11 +1,13 @@
 """Pictures of cases: a strip for each, and all strips on one sheet."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from calvaria.evaluation.scoring import Case, Outputs
+from calvaria.files import write_file
 from calvaria.picture import Subject, photograph, viewpoint
 
 TILE = 230, 230
@@ -45,7 +47,7 @@ def captioned(strip: Image.Image, caption: str) -> Image.Image:
 
 
 def write_sheet(strips: Sequence[Path], path: Path) -> None:
-    """Put strips of one size, in two columns, on one sheet; nothing is written without any."""
+    """Put strips of one size, in two columns, on one sheet; nothing is written without any. Errors as of `write_file`."""
     if not strips:
         return
     with Image.open(strips[0]) as first:
@@ -55,4 +57,6 @@ def write_sheet(strips: Sequence[Path], path: Path) -> None:
     for place, strip in enumerate(strips):
         with Image.open(strip) as picture:
             sheet.paste(picture, (place % COLUMNS * width, place // COLUMNS * height))
-    sheet.save(path)
+    content = BytesIO()
+    sheet.save(content, "PNG")
+    write_file(path, content.getvalue())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
-from calvaria.files import write_file
+from calvaria.files import make_folder, write_file
 from calvaria.geometry import Field
 from calvaria.inference import mirror_image
 from calvaria.networks import LEVELS
@@ -134,7 +134,7 @@ class KeptExamples(Dataset[Example]):
 
     def _make(self, number: int, path: Path) -> None:
         example = self.examples[number]
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         kept = {"sites": example.sites, "had": example.had, "wanted": example.wanted.astype(np.float16)}
         keep(path, kept if example.features is None else kept | {"features": example.features.astype(np.float16)})
 

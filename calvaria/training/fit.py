@@ -1,10 +1,8 @@
 """Fit a network: the paper's six-level loss, one configuration, resumable to the same result."""
 
-import ctypes
 import math
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, bad_option
+from calvaria.files import make_folder
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
@@ -25,16 +24,13 @@ from calvaria.training.examples import first_sha256, training_examples, validati
 from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
-from calvaria.training.stopping import SIGNALS, Stopped, asked_to_stop
+from calvaria.training.stopping import SIGNALS, Stopped, asked_to_stop, end_with_parent
 from calvaria.training.team import Team, check_share
 from calvaria.training.widening import widened
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_state, save_weights, weights_sha256
 
 CHECKPOINT_EVERY = 250
 """Steps; every validation is followed by one, too."""
-
-PR_SET_PDEATHSIG = 1
-"""Option of Linux' prctl: which signal a process gets when its parent ends."""
 
 DENSE = "dense-twin.safetensors"
 """Weights of a dense twin, in a layout of their own: nothing serves them."""
@@ -65,7 +61,7 @@ def fit(
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device).index or 0)  # kernels are started more quickly on the current one
     check(config, folder, device, start, first)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
     name = CLOSE_UP if config.second else WEIGHTS
@@ -246,5 +242,4 @@ def _begin_loader(_: int) -> None:
     threadpool_limits(1)
     for number in SIGNALS:  # which may be sent to all processes at once
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()

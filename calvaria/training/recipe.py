@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from calvaria.files import make_folder
 from calvaria.training.averaging import average
 from calvaria.training.run import run
 from calvaria.weights import CLOSE_UP, WEIGHTS, model_folder
@@ -36,7 +37,7 @@ class Step:
         """Write the weights between: those of second networks, where the two steps have such."""
         before, after = (folder / step for step in self.between)
         name = CLOSE_UP if (after / CLOSE_UP).exists() else WEIGHTS
-        (folder / self.out).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / self.out)
         average(before / name, after / name, self.share, folder / self.out / name)
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, bad_option
-from calvaria.files import reading
+from calvaria.files import filling, reading
 from calvaria.tasks import Settings
 from calvaria.training.checkpoint import CHECKPOINT
 from calvaria.training.checkpoint import Progress as TrainingProgress
@@ -26,7 +27,7 @@ from calvaria.training.fit import check, fit
 from calvaria.training.given import GivenCase
 from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import generated_skulls, store
-from calvaria.training.stopping import Stopped
+from calvaria.training.stopping import Stopped, end_with_parent
 from calvaria.training.team import check_share
 from calvaria.weights import WEIGHTS, load_weights
 
@@ -46,14 +47,16 @@ def run(
 ) -> None:
     """Make or continue the run in `folder`; skulls are kept beside it, so that other runs find them. `start` and `first` as in `fit`.
 
-    `cases`: a folder to learn from, instead of what the configuration says. CalvariaError if it cannot be.
+    `cases`: a folder to learn from, instead of what the configuration says. CalvariaError if it cannot be, as where another
+    program trains in `folder`.
     """
     config = read_config(task, config_path)
     if cases:
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
     check_share(config.optimizer.batch)
     check(config, folder, device, start, first)  # what is refused is refused before an hour of making skulls, not after
-    console = get_console() if os.environ.get("RANK", "0") == "0" else Console(quiet=True)  # of a team, the first alone speaks
+    leads = os.environ.get("RANK", "0") == "0"
+    console = get_console() if leads else Console(quiet=True)  # of a team, the first alone speaks, and keeps the folder
     with _bars(console) as bars:
         count, skulls, note = _skulls(config, folder, first)
         making = Stage(bars, "skulls", count, note)
@@ -61,7 +64,8 @@ def run(
             making.reach(done, note)
         training = Stage(bars, "training", config.last_step)
         try:
-            path = fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
+            with filling(folder) if leads else nullcontext():
+                path = fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
         except Stopped as stopped:
             _say(console, f"Stopped after step {stopped.step} of {config.last_step}: the same command goes on from there.")
             sys.exit(128 + stopped.number)
@@ -85,7 +89,7 @@ def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int,
 
 def _read(cases: list[GivenCase], check: Callable[[GivenCase], None], workers: int) -> Iterator[object]:
     """Read all cases. CalvariaError for the first that cannot be learned from, before hours of training."""
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
         yield from pool.map(check, cases)
 
 

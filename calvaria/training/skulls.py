@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from calvaria.errors import bad_option
+from calvaria.files import make_folder
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.training.config import TrainConfig
 from calvaria.training.data import keep
+from calvaria.training.stopping import end_with_parent
 from calvaria.volume import BinaryVolume
 
 
@@ -30,8 +32,8 @@ class SkullStore:
         yield from (seed for seed in seeds if seed not in absent)
         if not missing:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(workers) as pool:
+        make_folder(self.folder)
+        with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
             yield from pool.map(self._make, missing)
 
     def load(self, seed: int) -> BinaryVolume:

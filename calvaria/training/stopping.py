@@ -1,6 +1,8 @@
-"""A run that is asked to stop does so between two steps, so that nothing it has learned is lost."""
+"""A run that is asked to stop does so between two steps, so that nothing it has learned is lost; and nothing outlives it."""
 
+import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +10,9 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+PR_SET_PDEATHSIG = 1
+"""Option of Linux' prctl: which signal a process gets when its parent ends."""
 
 
 class Stopped(Exception):
@@ -41,3 +46,9 @@ def asked_to_stop() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """Let this process end with the one that began it, however that ends: killed, it tells nobody."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -231,6 +231,18 @@ def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Pa
     assert blue[1] == blue[2] > 100
 
 
+def test_a_sheet_that_cannot_be_written_is_named_and_leaves_the_one_before(tmp_path: Path) -> None:
+    def report() -> None:
+        console = Console(file=(tmp_path / "shown.txt").open("w"))
+        evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS).report(planned(3), "squares", console)
+
+    report()
+    sheet = (tmp_path / "scores.png").read_bytes()
+    with no_file_above(len(sheet) // 2), pytest.raises(CalvariaError, match=r"scores\.png cannot be written: "):
+        report()
+    assert (tmp_path / "scores.png").read_bytes() == sheet
+
+
 def test_a_case_of_a_long_name_is_drawn(tmp_path: Path) -> None:
     (one,) = planned(1)
     drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)

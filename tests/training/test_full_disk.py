@@ -1,4 +1,4 @@
-"""Where a run cannot write, it says which file, ends, and leaves no half of one; with room again it goes on."""
+"""Where a run cannot write, it says which file or folder, ends, and leaves no half of one; with room again it goes on."""
 
 from dataclasses import replace
 from multiprocessing import active_children
@@ -25,6 +25,14 @@ def test_skulls_that_cannot_be_kept(tmp_path: Path) -> None:
         list(skulls.make([1], workers=1))
     assert refusal.value.code is ErrorCode.BAD_OPTION
     assert not list(skulls.folder.iterdir())
+
+
+@pytest.mark.parametrize("folder", [Path("/proc/run"), Path("/proc/runs/run")])
+def test_folders_that_cannot_be_made(folder: Path) -> None:
+    for make in (lambda: list(store(CONFIG, folder).make([1], workers=1)), lambda: fit(CONFIG, folder)):
+        with pytest.raises(CalvariaError, match=r"^/proc/\S+ cannot be written: ") as refusal:
+            make()
+        assert refusal.value.code is ErrorCode.BAD_OPTION
 
 
 def test_examples_that_cannot_be_kept(runs: Path) -> None:

@@ -15,6 +15,7 @@ from calvaria.datasets.index import DataSet
 from calvaria.datasets.prepare import Recipe, plan
 from calvaria.datasets.prepare import prepare as prepare_folder
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.files import filling
 from calvaria.geometry import to_canonical
 from calvaria.io import read, write
 from calvaria.synthetic import cut_defect, make_skull
@@ -138,6 +139,17 @@ def test_a_run_goes_on_with_the_same_cases_alone(folder: Path, tmp_path: Path) -
     rmtree(cases / "head 11")
     with pytest.raises(CalvariaError, match=r"belongs to another .* folder of cases"):
         run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=cases)
+
+
+def test_one_program_at_a_time_trains_in_a_folder(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(WRITTEN)
+    with (
+        filling(tmp_path / "run"),
+        pytest.raises(CalvariaError, match=r"Another program fills .*run at this moment: wait until it has ended"),
+    ):
+        run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=folder)
+    assert not list((tmp_path / "run").iterdir())
+    run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=folder)
 
 
 def test_a_case_that_nothing_can_be_learned_from_stops_the_run_before_it_begins(folder: Path, tmp_path: Path) -> None:

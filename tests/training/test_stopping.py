@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,31 @@ except Stopped as stopped:
         last = process.stdout.read().split()
     assert last[-2] == "stopped"
     assert (runs / f"group {group}" / CHECKPOINT).exists()
+
+
+def test_what_makes_skulls_beside_a_run_ends_when_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from calvaria.training import skulls
+
+def make_skull(seed, spacing_mm):
+    print("making", flush=True)
+    time.sleep(60)
+
+skulls.make_skull = make_skull
+list(skulls.SkullStore(Path({str(tmp_path)!r}), 1.0).make([1], workers=1))
+""")
+    process = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout
+    assert process.stdout.readline() == "making\n"
+    process.kill()
+    try:
+        process.communicate(timeout=20)  # until all who could write have ended
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.usefixtures("heeding")
