@@ -76,6 +76,8 @@ def from_folder(folder: Path) -> list[Planned]:
 def _check(volume: BinaryVolume, name: str, drawn: Drawn) -> None:
     if not volume.occupied:
         raise CalvariaError(ErrorCode.EMPTY_MASK, f"{name} is empty: there is no shape to make mistakes in.")
+    if volume.occupied == volume.mask.size:
+        raise CalvariaError(ErrorCode.FULL_MASK, f"{name} fills its grid: there is no surface to make mistakes at. Leave air around it.")
     if set(drawn.kinds) - {DRAWN}:
         raise bad_option(f"Mistakes in {name} are drawn, and which organ it is stays unknown: leave out --kinds.")
 

@@ -221,7 +221,8 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
                     raise one
             yield told
     except Exception as failure:  # without its frames: they would keep the loaders, for whose end this process waits at its own
-        raise failure.with_traceback(None) from None
+        failure.__cause__ = failure.__context__ = None
+        raise failure.with_traceback(None)  # noqa: B904 (whose causes have frames, too)
 
 
 class _Told(Dataset[Example | CalvariaError]):

@@ -94,6 +94,9 @@ def test_a_file_without_a_shape_and_kinds_that_it_cannot_have_are_refused(source
     with pytest.raises(CalvariaError) as refusal:
         source(ball(0), "mine", Drawn(range(1)))
     assert refusal.value.code is ErrorCode.EMPTY_MASK
+    with pytest.raises(CalvariaError, match="mine fills its grid") as refusal:
+        source(BinaryVolume.on_grid(np.ones((4, 4, 4), np.bool_), (1.0, 1.0, 1.0)), "mine", Drawn(range(1)))
+    assert refusal.value.code is ErrorCode.FULL_MASK
     for kind in ("heart", "network"):
         with pytest.raises(CalvariaError, match="leave out --kinds") as refusal:
             source(ball(), "mine", Drawn(range(1), (kind,)))
