@@ -137,7 +137,7 @@ def retrain(
     out: Annotated[Path, typer.Option(help="Folder of all the runs; those found there are continued.")] = Path("runs"),
     device: Device = "cpu",
 ) -> None:
-    """Make the shipped weights again: every run of models/recipe.toml, about a day on two cores."""
+    """Make the shipped weights again: every run of models/recipe.toml, one to two days on two cores."""
     from calvaria.training.recipe import retrain
 
     retrain(out, device)
