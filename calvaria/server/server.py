@@ -158,8 +158,12 @@ class Server:
 
     @property
     def threads(self) -> int:
-        """Threads that each worker computes with, unless OMP_NUM_THREADS says otherwise."""
-        return threads_each(sum(self.settings.workers.values()), cores())
+        """Threads that each worker computes with, unless OMP_NUM_THREADS says otherwise.
+
+        The workers of one model share the cores; those of others, which may be idle, are left out of account. On two cores four clients
+        get half as many heads again completed beside two idle models as with a thread for each, and as many beside a busy one.
+        """
+        return threads_each(max(self.settings.workers.values(), default=1), cores())
 
     def serve_until_interrupted(self) -> None:
         """Until this program is interrupted, and stop it; or until `calvaria stop`. CalvariaError UNAVAILABLE if it ends by itself."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from psutil import Process
 
+from calvaria.cores import cores
 from calvaria.errors import CalvariaError
 from calvaria.server.processes import Processes
 from calvaria.server.server import Server
@@ -42,3 +43,10 @@ def test_the_file_of_a_server_that_runs_is_not_written_anew(tmp_path: Path, monk
     with pytest.raises(CalvariaError, match="already runs in"):
         Server.apart(tmp_path, tmp_path / CONFIG)
     assert (tmp_path / CONFIG).read_text() == "model_store=.\n"
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 1), (2, 2)])
+def test_workers_of_one_model_share_the_cores_whatever_other_models_there_are(workers: int, share: int, tmp_path: Path) -> None:
+    models = ",".join(f"{name}.mar" for name in ("completion", "super-resolution", "refinement"))
+    (tmp_path / CONFIG).write_text(f"model_store=.\nload_models={models}\ndefault_workers_per_model={workers}\n")
+    assert Server(tmp_path).threads == max(1, cores() // share)
