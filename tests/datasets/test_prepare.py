@@ -19,6 +19,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read, read_image, write
 from calvaria.threshold import threshold
 from calvaria.volume import BinaryVolume
+from tests.full_disk import no_file_above
 
 
 @pytest.fixture
@@ -180,12 +181,11 @@ def test_one_volume_at_a_time_is_in_memory(folder, tmp_path, complete, monkeypat
 
 def test_nothing_unfinished_is_left(folder, tmp_path, complete, monkeypatch):
     write(folder / "a.nrrd", complete)
-    monkeypatch.setattr(
-        "calvaria.datasets.index.encode", lambda volume, format: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
-    (row,) = make(folder, tmp_path / "out").values()
+    monkeypatch.setattr("calvaria.io.codec.encode", lambda volume, format: bytes(2**20))
+    with no_file_above(2**16):
+        (row,) = make(folder, tmp_path / "out").values()
     assert row.error == "bad-option"
-    assert "No space left" in row.message
+    assert "cannot be written" in row.message
     assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"index.csv", "settings.json"}
 
 

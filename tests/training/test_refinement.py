@@ -181,7 +181,7 @@ def test_no_mirror_image_is_asked_about(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_network_learns_from_them(tmp_path: Path) -> None:
     """From one on coarse cells, so that it takes no time."""
-    data, optimizer = replace(CONFIG.data, distinct=1), replace(CONFIG.optimizer, steps=5)
+    data, optimizer = replace(CONFIG.data, distinct=1), replace(CONFIG.optimizer, steps=80, warmup=10, learning_rate=0.01)
     short = replace(CONFIG, settings=replace(CONFIG.settings, spacing_mm=4.0), data=data, optimizer=optimizer)
     history: list[Progress] = []
     network, task, settings = load_weights(fit(short, tmp_path / "learns", report=history.append))
