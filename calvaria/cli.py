@@ -146,7 +146,7 @@ def retrain(
 @app.command()
 def serve(
     folder: ServerFolder = Path(),
-    timeout_s: Annotated[float, typer.Option(help="Give up if no model is ready after this many seconds.")] = 330.0,
+    timeout_s: Annotated[float, typer.Option(help="Give up unless every worker of every model is ready after this many seconds.")] = 330.0,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop the server when interrupted.")] = False,
 ) -> None:
     """Start TorchServe, wait until its models are ready, and say how to call it."""

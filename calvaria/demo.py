@@ -13,7 +13,7 @@ from calvaria.errors import bad_option
 from calvaria.evaluation.cases import cut, turn
 from calvaria.evaluation.defects import TEST_KINDS
 from calvaria.evaluation.implants import score
-from calvaria.files import make_folder
+from calvaria.files import check_apart, make_folder
 from calvaria.io import encode, write
 from calvaria.picture import render_implant
 from calvaria.server.server import Server
@@ -52,6 +52,7 @@ def demonstrate(folder: Path, out: Path, volume: Path | None = None, truth: Path
     report.say(f"{case.title}: {' × '.join(map(str, case.defective.shape))} voxels, {case.defective.occupied:,} occupied")
     with report.stage("Encoding it"):
         body = encode(case.defective, "nrrd")
+    check_apart([volume, truth], [out / f"{name}.nrrd" for name in OUTPUTS])
     make_folder(out)
     with report.stage("Starting TorchServe, until its worker is ready"):
         server.start()

@@ -88,6 +88,7 @@ def _level(logits: Tensor, like: SiteSet, stride: int) -> Level:
     while every.stride < stride:
         every = every.parents
     flat = torch.cat([grid[:x, :y, :z].flatten() for grid, (x, y, z) in zip(logits, every.sizes, strict=True)])
+    flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # a loss in bfloat16 would round what is wanted
     return Level(every, flat, every.select(flat > 0))
 
 

@@ -84,6 +84,16 @@ def check_folder(path: Path) -> None:
         raise bad_option(f"{path} cannot be written: there is no folder {path.parent}.")
 
 
+def check_writable(path: Path) -> None:
+    """Make a file's folder; CalvariaError BAD_OPTION, before anything is begun, where the file could not be written. No new one is left."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = os.path.lexists(path)
+        path.open("a").close()
+        if not there:
+            path.unlink()
+
+
 def check_apart(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
     """CalvariaError BAD_OPTION where a file that is to be written would take the place of one that is read, or of another one."""
     taken = [path for path in inputs if path]

@@ -84,8 +84,11 @@ class LabelMap(BinaryVolume):
         for part in sorted(parts, key=lambda each: each.label):
             claimed = np.zeros(self.shape, np.bool_)
             claimed[part.box] = part.volume.mask
+            claims = claimed[box][voxels]
+            if not claims.any():
+                continue
             away = edt.edt(np.asfortranarray(self.labels[box] != part.label), anisotropy=self.spacing_mm)[voxels]  # 0 where it was
-            nearer = claimed[box][voxels] & (away < nearest)
+            nearer = claims & (away < nearest)
             best[nearer], nearest[nearer] = part.label, away[nearer]
         drawn[box][voxels] = best
 

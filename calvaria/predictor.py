@@ -12,7 +12,7 @@ import torch
 
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.geometry import Field
-from calvaria.inference import BUDGET_BYTES, ENGINES, Inference
+from calvaria.inference import BUDGET_BYTES, Inference
 from calvaria.labels import LabelMap, Part
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import Extras, Inferred, Prepared, Settings, Task
@@ -21,7 +21,7 @@ from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ENGINES", "Asked", "Inferred", "Predictor", "Trained"]
+__all__ = ["Asked", "Inferred", "Predictor", "Trained"]
 
 MANY_CELLS = 2**12
 """Fewest cells at which threads pay. With fewer they wait for each other longer than they work side by side: eight of 32³ are looked at in

@@ -17,7 +17,7 @@ def threshold(image: Image, hu: float, offset_hu: float = 0.0) -> BinaryVolume:
     Hounsfield units; NaN counts as air.
     """
     if not (isfinite(hu) and isfinite(offset_hu)):
-        raise bad_option(f"Hounsfield units are finite numbers, not {hu:g} or {offset_hu:g}.")
+        raise bad_option(f"The threshold and the offset are finite numbers of Hounsfield units, not {hu:g} and {offset_hu:g}.")
     _, high = finite_range(image.samples)
     if high + offset_hu < hu:
         raise CalvariaError(

@@ -45,7 +45,7 @@ def run_command(
     from calvaria.predictor import Predictor
     from calvaria.server.server import Server
     from calvaria.weights import model_folder
-    from loadtest.record import check_writable
+    from loadtest.record import check_recording
     from loadtest.run import Plan
     from loadtest.session import measure, own_server
 
@@ -67,7 +67,7 @@ def run_command(
         sample_s=sample_s,
     )
     say = Report(Console())
-    check_writable(out)
+    check_recording(out)
     predictor = Predictor.load(model_folder(model, models)) if compare else None
     with own_server(REPOSITORY, out.parent / "server", say) if start else nullcontext(Server(folder)) as server:
         verdicts = measure(plan, server, out, say, predictor)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from calvaria.errors import bad_option
-from calvaria.files import reading, writing
+from calvaria.files import check_writable, reading, writing
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,9 @@ class Writer:
             self._file.close()
 
 
-def check_writable(path: Path) -> None:
-    """CalvariaError BAD_OPTION, before anything is begun, where a recording could not be written; one that is there stays."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists()
-        path.open("a").close()
-        if new:
-            path.unlink()
+def check_recording(path: Path) -> None:
+    """CalvariaError BAD_OPTION, before anything is begun, where a recording or its report could not be written; one that is there stays."""
+    check_writable(path)
     reports_of(path)
 
 

@@ -98,6 +98,12 @@ def test_as_a_network_it_judges_all_strides_while_training(network: EncoderDecod
     assert all(len(level.logits) == len(level.sites) for level in levels)
 
 
+def test_in_mixed_precision_a_loss_is_told_float32(network: EncoderDecoder) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        levels = DenseNetwork(network).train()(SiteSet.from_masks([torch.rand(40, 20, 30) < 0.1]))
+    assert {level.logits.dtype for level in levels} == {torch.float32}
+
+
 @torch.no_grad()
 def test_half_precision_says_about_the_same(network: EncoderDecoder) -> None:
     occupancy = torch.ones(1, 1, 64, 64, 64)

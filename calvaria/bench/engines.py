@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calvaria.bench.machine import MIB, description
-from calvaria.bench.output import check_output, write_output
+from calvaria.bench.output import write_output
 from calvaria.bench.peers import PEERS
 from calvaria.bench.process import alone
 from calvaria.bench.subjects import ENGINES, subjects_of
@@ -20,6 +20,7 @@ from calvaria.bench.volumes import masks, save
 from calvaria.bench.worker import Job, Measured
 from calvaria.console import Report
 from calvaria.errors import bad_option
+from calvaria.files import check_writable
 from calvaria.networks import CONFIGS
 
 CLOCK = {
@@ -84,7 +85,8 @@ def bench(
     volume: str, channels: str, engines: str | None, device: str, train: bool, repeat: int, batch: int, limit_s: float, out: Path | None
 ) -> None:
     """Compare, print the table, and write everything to the JSON file `out`. CalvariaError BAD_OPTION where that cannot be."""
-    check_output(out)
+    if out:
+        check_writable(out)
     console = Console()
     report = Report(console if console.is_terminal else Console(width=120))
     listed = DEFAULTS[device.partition(":")[0]] if engines is None else engines

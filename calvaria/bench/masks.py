@@ -12,9 +12,10 @@ from rich.table import Table
 from torch import Tensor
 
 from calvaria.bench.machine import description
-from calvaria.bench.output import check_output, write_output
+from calvaria.bench.output import write_output
 from calvaria.bench.volumes import masks
 from calvaria.console import Report
+from calvaria.files import check_writable
 from calvaria.sparse import SiteSet
 from calvaria.sparse.engines import choose
 
@@ -30,7 +31,8 @@ class Passage:
 
 def bench(volume: str, engine: str, repeat: int, out: Path | None) -> None:
     """Measure one mask, print the table, and write everything to the JSON file `out`. CalvariaError BAD_OPTION where that cannot be."""
-    check_output(out)
+    if out:
+        check_writable(out)
     console = Console()
     report = Report(console if console.is_terminal else Console(width=120))
     machine = description("cpu")

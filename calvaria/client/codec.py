@@ -58,7 +58,7 @@ class Answer:
     @cached_property
     def report(self) -> Report | None:
         """The report that came with several outputs, or was asked for."""
-        return Report.from_json(self.files[REPORT_FILE]) if self.files else None
+        return Report.from_json(self.files.get(REPORT_FILE, b"")) if self.files else None
 
     @cached_property
     def volume(self) -> BinaryVolume:

@@ -13,7 +13,8 @@ OK = 200
 
 ADVICE = {
     ErrorCode.BAD_OPTION: "The server cannot read the request. Send it as Calvaria's clients do, or a file with curl -T.",
-    ErrorCode.UNAUTHORIZED: "The server wants a valid token. Give the client its key_file.json; tokens expire and change when it restarts.",
+    ErrorCode.UNAUTHORIZED: "The server wants a valid token. Give the client its inference token or, on the server's own machine, its "
+    "key_file.json; tokens expire and change when it restarts.",
     ErrorCode.UNKNOWN_MODEL: "The server has no such model. `calvaria status` names those it has.",
     ErrorCode.TOO_LARGE: "The request is larger than the server accepts. Send the volume gzip-compressed, or raise max_request_size.",
     ErrorCode.UNAVAILABLE: "The server cannot take the request now: its queue is full, or its worker is starting. Try again in a moment.",
@@ -60,10 +61,10 @@ FROM_BETWEEN = re.compile(r"http2 header with status: (\d+)")
 
 def from_http(status: int, headers: Mapping[str, str], body: bytes) -> CalvariaError | None:
     """The error in an answer that is no refusal of ours; None where there is none, and the body is what was asked for."""
+    if status == OK and not headers.get("content-type", "").startswith("text/html"):
+        return None
     if between := _from_between(status, headers, body):
         return CalvariaError(ErrorCode.UNAVAILABLE, between)
-    if status == OK:
-        return None
     return _refusal(_by_words(_message(body)) or BY_HTTP_STATUS.get(status, ErrorCode.INTERNAL), f"HTTP {status}: {_message(body)}")
 
 
@@ -78,7 +79,7 @@ def _from_between(status: int, headers: Mapping[str, str], body: bytes) -> str:
         return f"A proxy before the server got no answer from it: it may be starting, or down. Try again in a moment. {original}"
     if status in (403, 407):
         return f"A proxy before the server refused the request: ask whoever runs it. {original}"
-    if status == OK and headers.get("content-type", "").startswith("text/html"):
+    if status == OK:
         return f"A page came instead of an answer, as from a proxy that wants a login: no Calvaria answers at this address. {original}"
     return ""
 
@@ -112,7 +113,7 @@ def _by_words(text: str) -> ErrorCode | None:
 def _message(body: bytes) -> str:
     try:
         return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return body[:200].decode("utf-8", errors="replace")
 
 

@@ -175,7 +175,7 @@ def read_index(folder: Path | str) -> list[Row]:
         with path.open(newline="", errors="surrogateescape") as file:
             whole = [row for row in csv.DictReader(file) if None not in row.values()]
             return [Row(**{**row, "occupied": int(row["occupied"])}) for row in whole]  # type: ignore[arg-type]
-    except (OSError, TypeError, KeyError, ValueError) as error:
+    except (OSError, TypeError, KeyError, ValueError, csv.Error) as error:
         raise bad_option(f"{path} cannot be read as an index: {error}.") from error
 
 

@@ -20,7 +20,7 @@ def check(path: Path) -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise bad_option("Plots need matplotlib: pip install 'calvaria[plots]'.") from error
+        raise bad_option("Plots need matplotlib: pip install matplotlib.") from error
 
 
 def plot(path: Path, found: Sequence[Statistics], title: str) -> None:

@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from calvaria.evaluation.metrics import dice
+from calvaria.vault.bent import bared
 from calvaria.volume import BinaryVolume, Mask
 
 Places = NDArray[np.intp]
@@ -76,12 +77,7 @@ def corrupted(truth: BinaryVolume, seed: int, others: Mask | None = None) -> Bin
 
 def border(mask: Mask) -> Places:
     """The voxels [N, 3] of a mask that touch its outside, within the grid."""
-    inner = mask.copy()
-    for axis in range(3):
-        here, there = _before(axis), _after(axis)
-        inner[here] &= mask[there]
-        inner[there] &= mask[here]
-    return np.argwhere(mask & ~inner)
+    return np.argwhere(bared(mask))
 
 
 def _before(axis: int) -> tuple[slice, ...]:

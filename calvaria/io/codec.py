@@ -11,7 +11,7 @@ from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import reading, write_file
 from calvaria.io import mesh, nifti, nrrd
 from calvaria.io.image import DEFAULT_MAX_VOXELS, Image, Promise
-from calvaria.io.masks import several_labels, to_labels, to_mask
+from calvaria.io.masks import to_labels, to_mask
 from calvaria.io.streams import is_gzip, open_stream, refusing_bad_gzip
 from calvaria.labels import LabelMap
 from calvaria.volume import Affine, BinaryVolume
@@ -61,8 +61,8 @@ def as_mask(image: Image, label: int | None = None, *, keep_labels: bool = False
     """The mask in an image; see `decode`. CalvariaError NOT_BINARY or LABEL_ABSENT."""
     if keep_labels and label is None and (labels := to_labels(image.samples)) is not None:
         return Decoded(LabelMap(labels > 0, image.affine, labels), image.format, image.warnings)
-    mask = to_mask(image.samples, label)
-    return Decoded(BinaryVolume(mask, image.affine), image.format, image.warnings, () if label else several_labels(image.samples))
+    mask, merged = to_mask(image.samples, label)
+    return Decoded(BinaryVolume(mask, image.affine), image.format, image.warnings, merged)
 
 
 def decode_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAULT_MAX_VOXELS) -> Image:

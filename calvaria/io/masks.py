@@ -15,21 +15,21 @@ _CHUNK = 2**20
 _LARGEST_LABEL = 255
 
 
-def to_mask(samples: NDArray[Any], label: int | None) -> Mask:
-    """Where samples [X, Y, Z] are above zero, or equal `label` (at least 1) if one is given.
+def to_mask(samples: NDArray[Any], label: int | None) -> tuple[Mask, tuple[int, ...]]:
+    """Where samples [X, Y, Z] are above zero, and the labels there, where they are several; or where they equal `label` (at least 1).
 
     Samples that are all 0 or 1 in one byte are viewed, not copied. Raises NOT_BINARY for what looks like CT (negative or fractional values,
     or more than 64 of them), LABEL_ABSENT where no sample equals the label.
     """
     if label is not None:
-        return _labelled(samples, label)
+        return _labelled(samples, label), ()
     if samples.dtype == np.uint8 and samples.max() <= 1:
-        return samples.view(np.bool_)
+        return samples.view(np.bool_), ()
     values = _distinct(samples)
     if values is None or not _labels(values):
         raise CalvariaError(ErrorCode.NOT_BINARY, _what_it_is_instead(samples, values))
-    mask: Mask = samples > 0.5
-    return mask
+    labels = tuple(round(value) for value in values.tolist() if value > 0.5)
+    return samples > 0.5, labels if len(labels) > 1 else ()
 
 
 def _what_it_is_instead(samples: NDArray[Any], values: NDArray[Any] | None) -> str:
@@ -64,15 +64,6 @@ def to_labels(samples: NDArray[Any]) -> NDArray[np.uint8] | None:
         found = np.empty_like(samples, np.uint8)
         np.rint(samples, out=found, casting="unsafe")  # part by part, unlike astype(np.rint(...))
     return found if len(present_labels(found)) > 1 else None
-
-
-def several_labels(samples: NDArray[Any]) -> tuple[int, ...]:
-    """Which labels a mask's samples [X, Y, Z] have, where they have more than one."""
-    if samples.dtype == np.uint8 and samples.max() <= 1:
-        return ()
-    values = _distinct(samples)
-    labels = [] if values is None else [round(value) for value in values.tolist() if value > 0.5]
-    return tuple(labels) if len(labels) > 1 else ()
 
 
 def _labelled(samples: NDArray[Any], label: int) -> Mask:

@@ -77,7 +77,7 @@ def _marching_cubes(mask: Mask, block: int) -> tuple[Vertices, Triangles]:
     """The surface in block indices; around every block's centre that is inside, for the outside of the mask is empty."""
     from skimage.measure import marching_cubes  # most requests can do without its import, 0.2 s
 
-    counts = mask.view(np.uint8).astype(np.uint16, copy=False) if block == 1 else _counts(mask, block)
+    counts = mask.view(np.uint8) if block == 1 else _counts(mask, block)
     kept = bounding_box(counts > 0)
     padded = np.pad(counts[kept], 1).astype(np.float32)
     level = block**3 // 2 + 0.5  # between two counts, so that no vertex falls on a centre and no triangle is degenerate

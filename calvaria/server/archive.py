@@ -23,7 +23,9 @@ def build_archives(models: Path, handler: Path, store: Path, shipped: Path | Non
     """
     folders = sorted(path.parent for path in models.glob(f"*/{WEIGHTS}"))
     if not folders:
-        raise bad_option(f"No folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion.")
+        raise bad_option(
+            f"No folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion --out {models / 'completion'}."
+        )
     return [build_archive(folder, handler, store, shipped) for folder in folders]
 
 

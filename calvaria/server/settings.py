@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import struct
+import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +211,10 @@ def _workers_in(archive: Path) -> int:
 def _model_in(archive: Path) -> str:
     """The model that an archive holds; its file's name where it does not say."""
     manifest = _packed(archive, MANIFEST)
-    return str(json.loads(manifest)["model"]["modelName"]) if manifest else archive.stem
+    try:
+        return str(json.loads(manifest)["model"]["modelName"]) if manifest else archive.stem
+    except (ValueError, KeyError, TypeError) as error:
+        raise bad_option(f"{MANIFEST} in {archive} cannot be read ({error!r}). Build it again with `make archive`.") from error
 
 
 def _packed(archive: Path, name: str) -> bytes:
@@ -220,7 +224,7 @@ def _packed(archive: Path, name: str) -> bytes:
     try:
         with ZipFile(archive) as packed:
             return packed.read(name) if name in packed.namelist() else b""
-    except (BadZipFile, EOFError) as error:
+    except (BadZipFile, EOFError, zlib.error) as error:
         raise bad_option(f"{archive} is no whole archive ({error}). Build it again with `make archive`.") from error
 
 

@@ -5,12 +5,13 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from calvaria.client.trust import trust
+
 
 def trusting(certificate: Path) -> ssl.SSLContext:
     """Trust a server that shows this certificate, whoever signed it and whatever name it is called by here."""
-    context = ssl.create_default_context(cafile=certificate)
+    context = trust(certificate)
     context.check_hostname = False  # it is called by its address, and the certificate has the name that others call it by
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it may not be at hand
     return context
 
 

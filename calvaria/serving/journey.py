@@ -81,13 +81,11 @@ class Journey:
         self.warnings += notices
 
     def response(self) -> Response:
-        measured = self.seconds, self.occupied, tuple(self.warnings), self.failure
+        measured = self.seconds, self.occupied, tuple(self.warnings), self.failure, self.network_share_s
         if self.error is None:
-            return Response(self.body, 200, "ok", self.content_type, *measured, network_share_s=self.network_share_s)
+            return Response(self.body, 200, "ok", self.content_type, *measured)
         code = self.error.code
-        return Response(
-            encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured, network_share_s=self.network_share_s
-        )
+        return Response(encode_refusal(self.error), int(code.status), code.value, JSON_TYPE, *measured)
 
 
 def _refusal(error: Exception) -> CalvariaError:

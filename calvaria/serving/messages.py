@@ -1,5 +1,6 @@
 """What comes in and what goes out, whatever carries it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ class Request:
         return len(self.body) + len(self.image or b"")
 
     @classmethod
-    def from_parts(cls, parts: Mapping[str, bytes | bytearray | str], headers: Mapping[str, Any]) -> "Request":
+    def from_parts(cls, parts: Mapping[str, Any], headers: Mapping[str, Any]) -> "Request":
         """From what a server hands over: `body` or the part `volume`, the part `image`; all others, and our headers, are options."""
         body, image = parts.get(VOLUME_PART, parts.get("body", b"")), parts.get(IMAGE_PART)
         ours = {option_of(name): value for name, value in headers.items() if isinstance(value, str)}
@@ -48,14 +49,17 @@ class Response:
     code: str
     content_type: str
     seconds: Mapping[str, float]
-    network_share_s: float = field(default=0.0, kw_only=True)
     occupied: int
     warnings: Sequence[Notice]
     failure: str = ""
+    network_share_s: float = 0.0
 
 
-def _bytes(value: bytes | bytearray | str) -> bytes | bytearray:
-    return value.encode() if isinstance(value, str) else value
+def _bytes(value: Any) -> bytes | bytearray:
+    """A part as it was sent: of those that say they are text or JSON, TorchServe hands over what it read in them."""
+    if isinstance(value, bytes | bytearray):
+        return value
+    return (value if isinstance(value, str) else json.dumps(value)).encode(errors="replace")
 
 
 def _header_text(value: str) -> str:
@@ -63,5 +67,5 @@ def _header_text(value: str) -> str:
     return value.encode("latin-1", errors="replace").decode("utf-8", errors="replace")
 
 
-def _text(value: bytes | bytearray | str) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", errors="replace")
+def _text(value: Any) -> str:
+    return _bytes(value).decode("utf-8", errors="replace")

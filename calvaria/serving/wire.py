@@ -65,7 +65,7 @@ def decode_refusal(body: bytes) -> CalvariaError | None:
     try:
         fields = json.loads(body)["error"]
         code, message = str(fields["code"]), str(fields["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     known = {member.value: member for member in ErrorCode}
     return CalvariaError(known.get(code, ErrorCode.INTERNAL), message)
@@ -78,7 +78,7 @@ def timing_text(seconds: Mapping[str, float]) -> str:
 
 def stage_seconds(header: str) -> dict[str, float]:
     """The inverse of `timing_text`; entries without a duration are left out."""
-    return {stage: float(milliseconds) / 1000 for stage, milliseconds in re.findall(r"([\w-]+);dur=([\d.]+)", header)}
+    return {stage: float(milliseconds) / 1000 for stage, milliseconds in re.findall(r"([\w-]+);dur=(\d+(?:\.\d+)?)", header)}
 
 
 def header_text(sentences: Sequence[str]) -> str:

@@ -240,13 +240,18 @@ STRIDES = 31
 
 def _limits(extents: tuple[Extent, ...], stride: int, device: torch.device) -> Tensor:
     """int64 [B, 3]: the items' sizes in cells of this stride."""
-    return _every_limit(extents, device)[stride.bit_length() - 1]
+    return _every_limit(extents, device)[stride.bit_length() - 1, : len(extents)]
 
 
 @lru_cache(maxsize=64)
 def _every_limit(extents: tuple[Extent, ...], device: torch.device) -> Tensor:
-    """int64 [strides, B, 3]; sent at once and kept, because sending anything to a GPU halts it."""
-    return torch.tensor([[_cells(extent, 2**level) for extent in extents] for level in range(STRIDES)], device=device)
+    """int64 [strides, B or B + 1, 3]; sent at once and kept, because sending anything to a GPU halts it.
+
+    An even number of items, the last one twice where B is odd: so every stride's begin at a multiple of 16 bytes, as Triton's kernels are
+    compiled for.
+    """
+    even = (*extents, *extents[-1:])[: len(extents) + len(extents) % 2]
+    return torch.tensor([[_cells(extent, 2**level) for extent in even] for level in range(STRIDES)], device=device)
 
 
 @lru_cache(maxsize=64)

@@ -116,11 +116,6 @@ class Prepared(Cells):
         """The volume of a mask on the answer's grid along the patient's axes, turned back to the file's axes."""
         return self.answer.like(to_canonical(self.answer).from_canonical(mask))
 
-    @property
-    def occupied(self) -> int:
-        """Occupied voxels of the volume as it came."""
-        return self.volume.occupied
-
 
 @dataclass(frozen=True, eq=False)
 class Inferred:

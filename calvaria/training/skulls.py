@@ -1,5 +1,6 @@
 """Skulls for whatever is learned from them, and those that are generated, kept on disk."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +27,10 @@ class SkullStore:
         self.spacing_mm = spacing_mm
 
     def make(self, seeds: Sequence[int], workers: int) -> Iterator[int]:
-        """Generate what is missing, yielding each seed as it is there."""
+        """Generate what is missing, yielding each seed as it is there.
+
+        In an order of this process's own: others that make the same begin elsewhere, and what one has made the rest pass over.
+        """
         missing = [seed for seed in seeds if not self._path(seed).exists()]
         absent = set(missing)
         yield from (seed for seed in seeds if seed not in absent)
@@ -34,7 +38,7 @@ class SkullStore:
             return
         make_folder(self.folder)
         with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
-            yield from pool.map(self._make, missing)
+            yield from pool.map(self._make, np.random.default_rng(os.getpid()).permutation(missing).tolist())
 
     def load(self, seed: int) -> BinaryVolume:
         with np.load(self._path(seed)) as stored:

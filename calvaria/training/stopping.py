@@ -1,6 +1,7 @@
 """A run that is asked to stop does so between two steps, so that nothing it has learned is lost; and nothing outlives it."""
 
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -25,7 +26,8 @@ class Stopped(Exception):
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], int]]:
-    """Within, Ctrl-C, SIGTERM and SIGHUP are remembered: what is yielded says which came, or 0. The second ends the program at once.
+    """Within, Ctrl-C, SIGTERM and SIGHUP are remembered: what is yielded says which came, or 0. The second ends the program at once,
+    unless `torchrun` started it: that sends one to whatever still runs when a process has ended, and kills it 30 s later.
 
     Only a program's first thread can heed signals; in another, none is.
     """
@@ -34,8 +36,9 @@ def asked_to_stop() -> Iterator[Callable[[], int]]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        if "LOCAL_WORLD_SIZE" not in os.environ:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     if threading.current_thread() is threading.main_thread():
         # Ctrl-C is ignored in the background, SIGHUP under nohup.

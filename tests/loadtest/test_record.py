@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calvaria.errors import CalvariaError, ErrorCode
-from loadtest.record import End, Recording, Verdict, check_writable, reports_of
+from loadtest.record import End, Recording, Verdict, check_recording, reports_of
 from tests.loadtest.recordings import PLAN, recorded, request, sample
 
 times = st.floats(0, 1e5)
@@ -74,14 +74,21 @@ def test_no_file_is_refused(tmp_path):
 def test_what_is_only_checked_is_left_as_it_was(tmp_path):
     for name in ("new", "old"):
         (tmp_path / "old.jsonl").write_text("{}\n")
-        check_writable(tmp_path / f"{name}.jsonl")
+        check_recording(tmp_path / f"{name}.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl"]
     assert (tmp_path / "old.jsonl").read_text() == "{}\n"
 
 
+def test_a_link_that_leads_nowhere_yet_stays(tmp_path):
+    link = tmp_path / "run.jsonl"
+    link.symlink_to(tmp_path / "elsewhere.jsonl")
+    check_recording(link)
+    assert link.is_symlink()
+
+
 @pytest.mark.parametrize("name", ["run.json", "run.html"])
 def test_a_recording_that_its_report_would_replace_is_called_otherwise(tmp_path, name):
-    for check in (check_writable, reports_of):
+    for check in (check_recording, reports_of):
         with pytest.raises(CalvariaError, match=r"would be written over it: .*run\.jsonl"):
             check(tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -180,6 +180,15 @@ def test_an_archive_that_was_renamed_or_copied_is_told(tmp_path):
         settings.check_archives()
 
 
+@pytest.mark.parametrize("manifest", ["{}", "{", '{"model": 5}'])
+def test_an_archive_whose_manifest_cannot_be_read_is_named(manifest, tmp_path):
+    with zipfile.ZipFile(tmp_path / "completion.mar", "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", manifest)
+    with pytest.raises(CalvariaError, match=r"MANIFEST\.json in .*completion\.mar cannot be read .*make archive") as refused:
+        ServerSettings(tmp_path, {"model_store": "."}).check_archives()
+    assert refused.value.code is ErrorCode.BAD_OPTION
+
+
 def test_the_shipped_configuration_is_closed(settings):
     values = settings.values
     for name in ("inference", "management", "metrics"):

@@ -148,6 +148,13 @@ def test_limits(predictor):
     assert "nii.gz" in decode_refusal(large_answer[0].body).message
 
 
+@pytest.mark.parametrize("read", [{"a": 1}, 5, None, "\ud800", [1]])
+def test_what_a_server_read_as_json_is_no_volume_and_harms_nobody(predictor, read):
+    parts = {"body": read}, {"volume": request().body, "options": {"output": 2}}
+    answers = Service(predictor).handle([*(Request.from_parts(each, {}) for each in parts), request()])
+    assert [code_of(each) for each in answers] == ["not-a-volume", "bad-option", "ok"]
+
+
 def test_requests_from_parts_and_headers():
     raw = Request.from_parts(
         {"body": bytearray(b"v")},

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.serving.wire import HEADER_BYTES, header_text, pack, stage_seconds, timing_text, unpack
+from calvaria.serving.wire import HEADER_BYTES, decode_refusal, header_text, pack, stage_seconds, timing_text, unpack
 
 
 def test_few_sentences_are_all_in_the_header():
@@ -34,5 +34,11 @@ def test_stage_times_come_back_from_their_header(seconds):
     assert stage_seconds(timing_text(seconds)) == pytest.approx(seconds, abs=6e-7)
 
 
+@pytest.mark.parametrize("body", [b'{"error": ' + b"[" * 100_000, b'{"error": {}}', b"{", b"volume"])
+def test_what_holds_no_refusal_is_none(body):
+    assert decode_refusal(body) is None
+
+
 def test_of_a_proxys_own_timing_durations_are_read():
+    assert stage_seconds("edge;dur=1.2.3, network;dur=3.0") == {"edge": 0.0012, "network": 0.003}
     assert stage_seconds('cache;desc="hit", edge-1;dur=12.5, network;dur=3.0') == {"edge-1": 0.0125, "network": 0.003}

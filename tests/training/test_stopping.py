@@ -54,6 +54,15 @@ def test_a_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_to_the_same_w
         assert torch.equal(a[name], b[name]), name
 
 
+@pytest.mark.usefixtures("heeding")
+def test_where_torchrun_signals_twice_the_second_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with asked_to_stop() as asked:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert asked() == signal.SIGTERM
+
+
 @pytest.mark.parametrize("group", [True, False])
 def test_a_signal_to_the_whole_group_of_processes_loses_nothing_either(runs: Path, tmp_path: Path, group: bool) -> None:
     """As from torchrun, systemd or Slurm, which signal the processes that make examples, too."""
