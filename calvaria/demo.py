@@ -45,6 +45,7 @@ def demonstrate(folder: Path, out: Path, volume: Path | None = None, truth: Path
 
     The server is started, and stopped whatever happens. Raises CalvariaError, also if the two transports' answers differ.
     """
+    check_apart([volume, truth], [out / f"{name}.nrrd" for name in OUTPUTS])
     report = Report(Console())
     server = Server(folder)
     with report.stage("Reading the skull" if volume else "Generating a full-size skull (512³ class, 0.4 mm) and its defect"):
@@ -52,7 +53,6 @@ def demonstrate(folder: Path, out: Path, volume: Path | None = None, truth: Path
     report.say(f"{case.title}: {' × '.join(map(str, case.defective.shape))} voxels, {case.defective.occupied:,} occupied")
     with report.stage("Encoding it"):
         body = encode(case.defective, "nrrd")
-    check_apart([volume, truth], [out / f"{name}.nrrd" for name in OUTPUTS])
     make_folder(out)
     with report.stage("Starting TorchServe, until its worker is ready"):
         server.start()

@@ -25,6 +25,12 @@ def skull_file(skull: BinaryVolume, tmp_path: Path) -> Path:
     return tmp_path / "skull.nrrd"
 
 
+def test_a_skull_that_its_own_answer_would_replace_is_refused_before_anything_is_begun(tmp_path: Path) -> None:
+    with pytest.raises(CalvariaError, match=r"completed\.nrrd would be written over") as refused:
+        demonstrate(tmp_path / "no server", tmp_path, tmp_path / "completed.nrrd")
+    assert refused.value.code is ErrorCode.BAD_OPTION
+
+
 def test_a_cut_skull_is_its_own_truth(skull: BinaryVolume, skull_file: Path) -> None:
     case = load_case(skull_file, None, seed=3)
     assert case.true_implant is not None
