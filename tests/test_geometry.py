@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage
 
-from calvaria.geometry import bounding_box, laid, none_of, regridded, to_canonical
-from calvaria.volume import BinaryVolume
+from calvaria.geometry import bared, bounding_box, laid, none_of, regridded, to_canonical
+from calvaria.volume import BinaryVolume, Mask
 from tests.orientations import ORIENTATIONS, oblique, spacings, stored, turns
 
 
@@ -89,3 +91,8 @@ def test_other_voxels_lie_edge_by_edge_where_they_begin_and_end(turn, spacing, s
         for number in (0, 1, 7):
             edge = volume.affine[:3, :3] @ (np.array(start) + number * np.array(steps) - 0.5) + volume.affine[:3, 3]
             np.testing.assert_allclose(affine[:3, :3] @ np.full(3, number - 0.5) + affine[:3, 3], edge, atol=1e-9)
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=5)))
+def test_air_lies_beside_what_erosion_takes_but_not_beyond_the_grid(mask: Mask) -> None:
+    np.testing.assert_array_equal(bared(mask), mask & ~ndimage.binary_erosion(mask, border_value=1))

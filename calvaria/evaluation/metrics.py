@@ -10,7 +10,7 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.geometry import Box, bounding_box, grown
+from calvaria.geometry import Box, bared, bounding_box, grown
 from calvaria.volume import BinaryVolume, Mask
 
 Spacing = tuple[float, float, float]
@@ -101,7 +101,7 @@ class SurfaceDistances:
         """
         _check_same_shape(a, b)
         box = bounding_box(a | b)
-        surface_a, surface_b = _surface(a[box]), _surface(b[box])
+        surface_a, surface_b = (bared(np.pad(mask[box], 1)) for mask in (a, b))
         of_both = int(np.count_nonzero(surface_a) + np.count_nonzero(surface_b))
         if not (a.any() and b.any()):
             return cls(0, np.full(of_both, np.inf, dtype=np.float32))
@@ -153,21 +153,6 @@ def _distance_to(mask: Mask, spacing_mm: Spacing) -> Distances:
 def _grown(box: Box, margin_mm: float, spacing_mm: Spacing, shape: tuple[int, ...]) -> Box:
     """A box with that much more on both sides of each axis, as far as the grid goes."""
     return grown(box, (int(margin_mm / step) + 1 for step in spacing_mm), shape)
-
-
-def _surface(mask: Mask) -> Mask:
-    """A mask minus its 6-connected erosion."""
-    inside = mask.copy()
-    for axis in range(3):
-        ahead = [slice(None)] * 3
-        behind = [slice(None)] * 3
-        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-        inside[tuple(ahead)] &= mask[tuple(behind)]
-        inside[tuple(behind)] &= mask[tuple(ahead)]
-        for end in (0, -1):
-            ahead[axis] = slice(end, end + 1 or None)
-            inside[tuple(ahead)] = False
-    return mask & ~inside
 
 
 def _check_same_shape(first: Mask, *others: Mask) -> None:

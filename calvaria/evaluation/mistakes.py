@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from calvaria.evaluation.metrics import dice
-from calvaria.vault.bent import bared
+from calvaria.geometry import bared
 from calvaria.volume import BinaryVolume, Mask
 
 Places = NDArray[np.intp]

@@ -1,7 +1,6 @@
 """Fit a network: the paper's six-level loss, one configuration, resumable to the same result."""
 
 import math
-import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from calvaria.cores import cores, threads_each
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, bad_option
 from calvaria.files import make_folder
@@ -25,7 +23,7 @@ from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
 from calvaria.training.stopping import SIGNALS, Stopped, asked_to_stop, end_with_parent
-from calvaria.training.team import Team, check_share
+from calvaria.training.team import Team, check_share, cores_each
 from calvaria.training.widening import widened
 from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_state, save_weights, weights_sha256
 
@@ -204,8 +202,7 @@ def _batches(examples: Dataset[Example], config: TrainConfig, done: int, team: T
     batch = config.optimizer.batch
     rest = Subset(_Told(examples), team.share(done * batch, config.last_step * batch))
     # One process beside this one keeps up with two cores of training; for a GPU there are more. Examples are the same anyway.
-    beside = threads_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores()) - 1
-    workers = 1 if device == "cpu" else max(1, min(8, beside))
+    workers = 1 if device == "cpu" else max(1, min(8, cores_each() - 1))
     loader = DataLoader(
         rest,
         batch_size=batch // team.size,

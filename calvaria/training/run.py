@@ -1,7 +1,6 @@
 """A training run from the command line: make the skulls, fit, and show how it goes."""
 
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +14,6 @@ from rich import get_console
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, bad_option
 from calvaria.files import filling, reading
 from calvaria.tasks import Settings
@@ -28,7 +26,7 @@ from calvaria.training.given import GivenCase
 from calvaria.training.lessons import LESSONS
 from calvaria.training.skulls import generated_skulls, store
 from calvaria.training.stopping import Stopped, end_with_parent
-from calvaria.training.team import check_share
+from calvaria.training.team import check_share, cores_each, leads
 from calvaria.weights import WEIGHTS, load_weights
 
 LINE_STEPS = 100
@@ -55,8 +53,7 @@ def run(
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
     check_share(config.optimizer.batch)
     check(config, folder, device, start, first)  # what is refused is refused before an hour of making skulls, not after
-    leads = os.environ.get("RANK", "0") == "0"
-    console = get_console() if leads else Console(quiet=True)  # of a team, the first alone speaks, and keeps the folder
+    console = get_console() if leads() else Console(quiet=True)  # of a team, the first alone speaks, and keeps the folder
     with _bars(console) as bars:
         count, skulls, note = _skulls(config, folder, first)
         making = Stage(bars, "skulls", count, note)
@@ -64,7 +61,7 @@ def run(
             making.reach(done, note)
         training = Stage(bars, "training", config.last_step)
         try:
-            with filling(folder) if leads else nullcontext():
+            with filling(folder) if leads() else nullcontext():
                 path = fit(config, folder, device, lambda p: training.reach(p.step, _note(task, p), p.validated), start, first)
         except Stopped as stopped:
             _say(console, f"Stopped after step {stopped.step} of {config.last_step}: the same command goes on from there.")
@@ -74,17 +71,16 @@ def run(
 
 def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int, Iterator[object], str]:
     """How many skulls are to be made, or read to see that each can be learned from, the making of them, and what is said of them."""
-    workers = threads_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), cores())
     if config.data.cases:
         parts = LESSONS[config.task].given.cases(config)
         said = ", ".join(f"{len(part)} of {len({case.skull for case in part})} heads" for part in parts)
         cases = [] if (folder / CHECKPOINT).exists() else [case for part in parts for case in part]
         settings = load_weights(first / WEIGHTS)[2] if first else config.settings
-        return len(cases), _read(cases, partial(_check, config.task, settings), workers), f"learned from and validated on: {said}"
+        return len(cases), _read(cases, partial(_check, config.task, settings), cores_each()), f"learned from and validated on: {said}"
     if LESSONS[config.task].generated is not generated_skulls:  # what else there is is made as it is drawn
         return 0, iter(()), ""
     seeds = [*validation_seeds(config), *training_seeds(config)]
-    return len(seeds), store(config, folder).make(seeds, workers), ""
+    return len(seeds), store(config, folder).make(seeds, cores_each()), ""
 
 
 def _read(cases: list[GivenCase], check: Callable[[GivenCase], None], workers: int) -> Iterator[object]:

@@ -1,7 +1,6 @@
 """A run that is asked to stop does so between two steps, so that nothing it has learned is lost; and nothing outlives it."""
 
 import ctypes
-import os
 import signal
 import sys
 import threading
@@ -9,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from calvaria.training.team import launched
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
@@ -36,7 +37,7 @@ def asked_to_stop() -> Iterator[Callable[[], int]]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if "LOCAL_WORLD_SIZE" not in os.environ:
+        if not launched():
             for each, handler in before.items():
                 signal.signal(each, handler)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed, nn
 
+from calvaria.cores import cores, threads_each
 from calvaria.errors import bad_option
 
 PATIENCE = timedelta(hours=2)
@@ -22,14 +23,13 @@ class Team:
 
     @classmethod
     def assemble(cls, device: str) -> "Team":
-        """Join the others if `torchrun` started this process (it sets RANK and WORLD_SIZE), else alone.
+        """Join the others if `torchrun` started this process, else alone.
 
         CalvariaError BAD_OPTION where several would share a GPU that is named.
         """
-        if "WORLD_SIZE" not in os.environ:
+        if not launched():
             return cls()
-        size = int(os.environ["WORLD_SIZE"])
-        if size > 1 and device.startswith("cuda:"):
+        if (size := _told("WORLD_SIZE", 1)) > 1 and device.startswith("cuda:"):
             raise bad_option(f"{size} processes would share {device}. With torchrun say --device cuda.")
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
@@ -42,7 +42,7 @@ class Team:
 
     def device(self, device: str) -> str:
         """The device of this process: under `torchrun`, "cuda" is the GPU of its local rank."""
-        return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and self.size > 1 else device
+        return f"cuda:{_told('LOCAL_RANK', 0)}" if device == "cuda" and self.size > 1 else device
 
     def share(self, start: int, end: int) -> list[int]:
         """The numbers of this process's examples, of those from `start` on in batches, which all can share evenly (`check_share`)."""
@@ -67,12 +67,31 @@ class Team:
         return int(largest)
 
 
+def launched() -> bool:
+    """Whether `torchrun` started this process."""
+    return "WORLD_SIZE" in os.environ
+
+
+def leads() -> bool:
+    """Whether this process will lead the team (`Team.leads`), before it is assembled."""
+    return _told("RANK", 0) == 0
+
+
+def cores_each() -> int:
+    """Cores for each of the team's processes on this machine."""
+    return threads_each(_told("LOCAL_WORLD_SIZE", 1), cores())
+
+
 def check_share(batch: int) -> None:
     """CalvariaError BAD_OPTION where the processes that `torchrun` started cannot share a batch evenly."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if batch % size:
+    if batch % (size := _told("WORLD_SIZE", 1)):
         message = f"A batch of {batch} cannot be shared evenly by {size} processes. Change batch in the configuration's [optimizer]."
         raise bad_option(message)
+
+
+def _told(name: str, alone: int) -> int:
+    """What `torchrun` sets in the environment, or what it would be for a process alone."""
+    return int(os.environ.get(name, alone))
 
 
 def _scatter(values: Tensor, tensors: list[Tensor]) -> None:

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from calvaria.geometry import Field
+from calvaria.geometry import Field, bared
 from calvaria.sampling import transformed
 from calvaria.vault.mirrored import Reflection
-from calvaria.volume import Mask
 
 NODE_MM = 8.0
 MOST_NODES = 2**16  # a head has 20,000; on a wider grid they lie further apart
@@ -87,16 +86,6 @@ def surface(share: Field, cell_mm: float) -> tuple[Points, Points]:
     cells, values, slopes, steep = (each[steep > FLAT] for each in (cells, values, slopes, steep))
     normals = -slopes / steep[:, None]
     return (cells + normals * ((values - 0.5) / steep).clip(-1, 1)[:, None]) * cell_mm, normals
-
-
-def bared(bone: Mask) -> Mask:
-    """The cells that have air beside one of their faces, all bool [x, y, z]. A sixth of the time that `ndimage.binary_erosion` takes."""
-    inner = bone.copy()
-    for axis in range(3):
-        cells, beside = inner.swapaxes(0, axis), bone.swapaxes(0, axis)
-        cells[1:] &= beside[:-1]
-        cells[:-1] &= beside[1:]
-    return bone & ~inner
 
 
 def _slopes(share: Field, cells: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

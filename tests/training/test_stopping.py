@@ -56,7 +56,7 @@ def test_a_run_that_is_asked_to_stop_saves_where_it_is_and_goes_on_to_the_same_w
 
 @pytest.mark.usefixtures("heeding")
 def test_where_torchrun_signals_twice_the_second_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with asked_to_stop() as asked:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)

@@ -4,14 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis.extra.numpy import array_shapes, arrays
-from scipy import ndimage
 
 from calvaria.geometry import Field
-from calvaria.vault.bent import MOST_NODES, Bent, bared, bend, surface
+from calvaria.vault.bent import MOST_NODES, Bent, bend, surface
 from calvaria.vault.mirrored import Reflection
-from calvaria.volume import BinaryVolume, Mask
+from calvaria.volume import BinaryVolume
 from tests.vault.shells import HALF_MM, STEP_MM, cut, head, lopsided
 
 HOLE = (60.0, 10.0, 35.0), 18.0
@@ -105,11 +102,6 @@ def test_on_a_wide_grid_nodes_are_few() -> None:
     bent = bend(wide, 2.0, (np.diag([-1.0, 1.0, 1.0]), np.array([1599.0, 0, 0])))
     assert bent.shift_mm[0].size < 2.5 * MOST_NODES
     assert np.isfinite(bent.shift_mm).all()
-
-
-@given(arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=5)))
-def test_air_lies_beside_what_erosion_takes_but_not_beyond_the_grid(bone: Mask) -> None:
-    np.testing.assert_array_equal(bared(bone), bone & ~ndimage.binary_erosion(bone, border_value=1))
 
 
 def test_points_of_a_ball_s_surface_lie_on_it_and_face_outwards() -> None:
