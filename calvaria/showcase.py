@@ -14,6 +14,7 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.scoring import Drawn, Figure, Planned
 from calvaria.evaluation.sheet import captioned
+from calvaria.files import write_file
 from calvaria.io import encode, encode_scan, write
 from calvaria.server.server import Server
 from calvaria.tasks import TASKS, Extras
@@ -54,7 +55,7 @@ def show(task: str, server: Server, out: Path, report: Report) -> None:
     with report.stage("Drawing and scoring"):
         write(out / f"{task}-given.nrrd", case.given)
         if scan:
-            (out / f"{task}-scan.nrrd").write_bytes(scan)
+            write_file(out / f"{task}-scan.nrrd", scan)
         write(out / f"{task}-{output}.nrrd", answer)
         if scoring.picture:
             captioned(scoring.picture(case, {output: answer}), f"{planned.name}: given, truth, {output}").save(out / f"{task}.png")

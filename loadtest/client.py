@@ -14,7 +14,7 @@ import httpx
 from calvaria.client import Answer, refusals
 from calvaria.client.grpc_client import METHOD, OPTIONS
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
-from calvaria.client.trust import known_as, named, trust
+from calvaria.client.trust import known_as, named, pem, trust
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.serving.wire import TIMING_HEADER, VOLUME_PART, decode_refusal, header_of, stage_seconds
 from loadtest.workload import OK, Item
@@ -122,7 +122,7 @@ class GrpcSender(Sender):
         self.target = target
         self.timeout_s = timeout_s
         self._metadata = [("authorization", f"Bearer {token}")] if token else []
-        trusted, options = grpc.ssl_channel_credentials(ca_file.read_bytes()) if ca_file else None, OPTIONS + named(name)
+        trusted, options = grpc.ssl_channel_credentials(pem(ca_file)) if ca_file else None, OPTIONS + named(name)
         self._channel = grpc.aio.secure_channel(target, trusted, options) if trusted else grpc.aio.insecure_channel(target, options)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)
 

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from calvaria.console import Report
-from calvaria.files import writing
+from calvaria.files import write_file
 
 
 def write_output(path: Path | None, found: dict[str, Any], report: Report) -> None:
-    """Write what was found, if a file is wanted, and say where it is. Errors as of `writing`."""
+    """Write what was found, if a file is wanted, and say where it is. Errors as of `write_file`."""
     if path:
-        with writing(path):
-            path.write_text(json.dumps(found, indent=1) + "\n")
+        write_file(path, json.dumps(found, indent=1).encode() + b"\n")
         report.say(f"Everything: {path}")

@@ -1,6 +1,5 @@
 """What both transports share: volumes to bodies, options to text, bodies to answers."""
 
-import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -188,23 +187,6 @@ def encode_source(source: Source) -> bytes:
         return source
     with reading(source):
         return Path(source).read_bytes()
-
-
-def trusted_pem() -> bytes | None:
-    """The authorities that this machine trusts, or SSL_CERT_FILE names, for gRPC; None where there is no list, for it to take its own."""
-    places = ssl.get_default_verify_paths()
-    found = [Path(places.cafile)] if places.cafile else []
-    found += [Path(places.capath) / "ca-certificates.crt"] if places.capath else []
-    return next((path.read_bytes() for path in found if path.is_file()), None)
-
-
-def readable(ca_file: Path | str) -> Path:
-    """The file itself; BAD_OPTION unless it can be read and may hold certificates."""
-    with reading(ca_file):
-        ok = b"-----BEGIN CERTIFICATE-----" in Path(ca_file).read_bytes()
-    if not ok:
-        raise bad_option(f"{ca_file} holds no certificate (PEM).")
-    return Path(ca_file)
 
 
 def accept(answer: Answer) -> Answer:

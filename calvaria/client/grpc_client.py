@@ -7,10 +7,10 @@ from pathlib import Path
 import grpc
 
 from calvaria.client import refusals
-from calvaria.client.codec import Answer, Caller, accept, readable, trusted_pem
+from calvaria.client.codec import Answer, Caller, accept
 from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.retry import Retry, Transfer, Watch
-from calvaria.client.trust import named
+from calvaria.client.trust import named, pem
 from calvaria.errors import bad_option
 from calvaria.serving.wire import IMAGE_PART, VOLUME_PART
 
@@ -58,7 +58,7 @@ class GrpcClient(Caller):
         if target.lower().startswith(("http://", "https://")):
             raise bad_option(f"gRPC wants host:port, such as 127.0.0.1:7070, not {target}. TLS is asked for with tls=True.")
         self.target = target
-        trust = grpc.ssl_channel_credentials(readable(ca_file).read_bytes() if ca_file else trusted_pem())
+        trust = grpc.ssl_channel_credentials(pem(ca_file))
         options = OPTIONS + named(name)
         self._channel = grpc.secure_channel(target, trust, options) if tls or ca_file else grpc.insecure_channel(target, options)
         self._predictions = self._channel.unary_unary(METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString)

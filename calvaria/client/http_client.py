@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from calvaria.client import refusals
-from calvaria.client.codec import Answer, Caller, accept, readable
+from calvaria.client.codec import Answer, Caller, accept
 from calvaria.client.retry import Retry, Transfer, Watch
 from calvaria.client.trust import known_as, trust
 from calvaria.errors import bad_option
@@ -47,7 +47,7 @@ class Client(Caller):
         self._extensions = known_as(name)
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout_s if isfinite(timeout_s) else None, connect=10.0),
-            verify=trust(readable(ca_file) if ca_file else None),
+            verify=trust(ca_file),
             transport=transport,
             trust_env=False,
         )

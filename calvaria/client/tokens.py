@@ -36,10 +36,10 @@ def read_token(key_file: Path, kind: TokenKind = "inference") -> str | None:
         raise CalvariaError(ErrorCode.UNAUTHORIZED, f"{key_file} holds no {kind} token that can be read: {error}") from error
 
 
-def token_end(key_file: Path, kind: TokenKind = "inference") -> datetime | None:
-    """When the token for one kind of call expires; None where nothing says so."""
+def token_end(key_file: Path) -> datetime | None:
+    """When the token for inference expires; None where nothing says so."""
     try:
-        return datetime.fromisoformat(_entries(key_file)[kind]["expiration time"])
+        return datetime.fromisoformat(_entries(key_file)["inference"]["expiration time"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -19,7 +19,7 @@ from calvaria.datasets.meshes import MESH_SIZES, Grid, box_of, read_mesh
 from calvaria.datasets.series import RESOLUTIONS, own_resolution, series
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import bad_option
-from calvaria.files import writing
+from calvaria.files import make_folder, replacing, write_file, writing
 from calvaria.io import read
 from calvaria.sparse.sites import SiteSet
 from calvaria.volume import BinaryVolume, Mask
@@ -163,23 +163,21 @@ def sentence(found: Sequence[Statistics], rule: str) -> str:
 
 def write_csv(path: Path, found: Sequence[Statistics]) -> None:
     """A row for each volume and resolution."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["volume", "resolution", "shape", "voxels", "occupied", "percent"])
-            for count in (count for statistics in found for count in statistics.counts):
-                shape = " ".join(map(str, count.shape))
-                writer.writerow([count.volume, count.resolution, shape, count.voxels, count.occupied, f"{count.percent:.4f}"])
+    make_folder(path.parent)
+    with writing(path), replacing(path) as unfinished, unfinished.open("w", newline="", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["volume", "resolution", "shape", "voxels", "occupied", "percent"])
+        for count in (count for statistics in found for count in statistics.counts):
+            shape = " ".join(map(str, count.shape))
+            writer.writerow([count.volume, count.resolution, shape, count.voxels, count.occupied, f"{count.percent:.4f}"])
 
 
 def write_json(path: Path, found: Sequence[Statistics], rule: str) -> None:
     """Everything: counts, sites by stride and exponents of each volume, and the means."""
     each = [asdict(statistics) | {"exponents": _numbers(statistics.exponents())} for statistics in found]
     content = {"rule": rule, "strides": STRIDES, "volumes": each, "mean_exponents": _numbers(mean_exponents(found))}
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n")
+    make_folder(path.parent)
+    write_file(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
 def _numbers(exponents: tuple[float, float]) -> dict[str, float | None]:

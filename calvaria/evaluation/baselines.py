@@ -34,8 +34,8 @@ def unchanged(defective: BinaryVolume) -> BinaryVolume:
     return defective.like(np.zeros_like(defective.mask))
 
 
-def closing(defective: BinaryVolume, radius_mm: float = CLOSING_MM) -> BinaryVolume:
-    """The largest piece, in the upper part of the head, that a closing with a ball of `radius_mm` adds, as thick as the bone is.
+def closing(defective: BinaryVolume) -> BinaryVolume:
+    """The largest piece, in the upper part of the head, that a closing with a ball of `CLOSING_MM` adds, as thick as the bone is.
 
     So large a ball does not enter the brain's cavity: the closing fills the head, and its outer layer is taken. Further down, that
     would always be a gap of the face.
@@ -43,7 +43,7 @@ def closing(defective: BinaryVolume, radius_mm: float = CLOSING_MM) -> BinaryVol
 
     def close(share: Field, cell_mm: float) -> Mask:
         bone = share > 0.5
-        solid = close_by_distance(bone, radius_mm / cell_mm, (1.0, 1.0, 1.0))
+        solid = close_by_distance(bone, CLOSING_MM / cell_mm, (1.0, 1.0, 1.0))
         depth = edt.edt(solid, black_border=True)
         upper = _above_face(bone, bone)
         thickness = np.percentile(depth[upper], BONE_PERCENT) if upper.any() else 0.0

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from calvaria.client import Answer, Report
-from calvaria.client.codec import trusted_pem
 from calvaria.client.local import LocalClient
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import encode
@@ -60,14 +59,3 @@ def test_refusals_are_those_of_a_server(local, tmp_path):
         local.predict("embalming", VOLUME)
     with pytest.raises(CalvariaError, match=r"none\.nrrd cannot be read"):
         local.predict("completion", tmp_path / "none.nrrd")
-
-
-def test_grpc_trusts_whom_this_machine_trusts_or_a_file_that_is_named(monkeypatch, tmp_path):
-    authority = tmp_path / "authority.pem"
-    authority.write_bytes(b"-----BEGIN CERTIFICATE-----")
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    assert trusted_pem() == authority.read_bytes()
-    monkeypatch.chdir(tmp_path)
-    authority.rename("ca-certificates.crt")  # of the folder that one happens to be in nothing is trusted
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "absent"))
-    assert trusted_pem() is None
