@@ -26,8 +26,19 @@ def save_weights(path: Path, network: EncoderDecoder, task: Task, settings: Sett
 
 
 def save_state(path: Path, network: torch.nn.Module, header: dict[str, str] | None = None) -> None:
-    """The parameters of any network. Errors as of `write_file`."""
-    write_file(path, save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata=header))
+    """The parameters of any network, the same bytes for the same ones. Errors as of `write_file`."""
+    write_file(path, _in_order(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata=header)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A file of safetensors with the entries of its metadata in order: they come in another one every time, and hashes name weights."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def load_weights(path: Path) -> tuple[EncoderDecoder, Task, Settings]:

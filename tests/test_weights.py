@@ -21,6 +21,15 @@ def test_round_trip(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), network.state_dict().values(), strict=True))
 
 
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    """A run that goes on is recognised by the hash of what it began from, which may have been saved again since."""
+    network, saved = EncoderDecoder(NetworkConfig((3, 4, 5, 6, 7, 8, 9))), set()
+    for number in range(12):
+        save_weights(tmp_path / str(number), network, TASKS["completion"], Settings(spacing_mm=3.5))
+        saved.add((tmp_path / str(number)).read_bytes())
+    assert len(saved) == 1
+
+
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(b"not weights at all")
     with pytest.raises(CalvariaError, match="not a safetensors file"):

@@ -71,9 +71,9 @@ class Evaluation:
         kinds = list(dict.fromkeys(row.kind for row in rows))
         tests = {f"{title}, {kind}": [row for row in rows if row.kind == kind] for kind in kinds} if self.scoring.apart else {title: rows}
         for name, of_test in tests.items():
-            console.print(summary(of_test, figures, name))
+            console.print(summary(of_test, figures, name, self.scoring.subject))
             if (band := self.scoring.band) and (within := band.of(of_test)):
-                console.print(summary(within, figures, f"Of these {band.heading}"))
+                console.print(summary(within, figures, f"Of these {band.heading}", self.scoring.subject))
             for figure in figures:
                 if len({row.kind for row in of_test}) > 1 and figure.better:
                     console.print(by_kind(of_test, figure))

@@ -131,6 +131,7 @@ MISTAKES = Scoring(
     METHODS,
     mask_strip,
     band=Band("given_dice", 0.75, 0.90, "masks of DSC 0.75 to 0.90"),
+    subject="subject",
 )
 """`error_left`: what an answer leaves of the input's error, (1 − DSC) / (1 − DSC of what was given); below 0.5 the error is halved."""
 
@@ -145,6 +146,7 @@ UNTOUCHED = Scoring(
     _scores,
     METHODS,
     mask_strip,
+    subject="subject",
 )
 
 REFINEMENT = Assessment(

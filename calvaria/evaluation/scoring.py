@@ -94,6 +94,7 @@ class Scoring:
     picture    draws a case beside an answer to it
     apart      kinds are tests of their own: each has a summary, and there is none of all
     band       cases that have a summary of their own beside that of all
+    subject    what several cases may be of
     """
 
     figures: tuple[Figure, ...]
@@ -102,6 +103,7 @@ class Scoring:
     picture: Callable[[Case, Outputs], Image] | None = None
     apart: bool = False
     band: Band | None = None
+    subject: str = "skull"
 
 
 @dataclass(frozen=True)

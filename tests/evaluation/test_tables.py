@@ -32,8 +32,8 @@ def test_answers_that_are_both_missing_do_not_differ() -> None:
 
 def test_what_failed_is_no_skull_of_a_summary() -> None:
     failed = [Row("case 1", "skull 1", "", "M", error="truncated")]
-    assert "of 1 cases of one head" in str(summary(rows("M", (0.9, 3)) + failed, FIGURES, "title").caption)
-    assert "of 1 cases of one head" in str(summary(failed, FIGURES, "title").caption)
+    assert "of 1 cases of one skull" in str(summary(rows("M", (0.9, 3)) + failed, FIGURES, "title").caption)
+    assert "of 1 cases of one skull" in str(summary(failed, FIGURES, "title").caption)
 
 
 def test_a_share_has_the_interval_of_its_skulls() -> None:
@@ -43,6 +43,15 @@ def test_a_share_has_the_interval_of_its_skulls() -> None:
     assert list(table.columns[2].cells) == ["0 of 40\n0.0–60.2 %"]
     assert "shares: exact intervals where none or all." in str(table.caption)
     assert list(summary(cases[:20], [figure], "title").columns[2].cells) == ["0 of 20"], "of two skulls an interval says nothing"
+
+
+def test_means_are_of_the_cases_that_all_have_answered() -> None:
+    """A model that refuses the hardest case is no better for it."""
+    refused = [*rows("M", (0.9, 3), (0.8, 5)), Row("case 2", "skull 2", "", "M", error="empty-mask")]
+    table = summary(refused + rows("one", (0.7, 9), (0.7, 9), (0.1, 90)), FIGURES, "title", "mask")
+    assert list(table.columns[1].cells) == ["2\n1 failed", "2"]
+    assert list(table.columns[2].cells) == ["0.850", "0.700"]
+    assert str(table.caption) == "Means (HD95: medians) of 2 masks: too few for intervals."
 
 
 @pytest.mark.parametrize("left_out", ["M", "one"])
