@@ -30,7 +30,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 $([
 COPY --from=build /opt/calvaria /opt/calvaria
 ENV PATH=/opt/calvaria/bin:$PATH PYTHONUNBUFFERED=1 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /srv/calvaria
-RUN chown calvaria .
+RUN mkdir logs && chown calvaria . logs  # a volume mounted there takes its owner over
 COPY --from=build --chown=calvaria /build/archive/model_store archive/model_store
 COPY --chown=calvaria config.properties metrics.yaml log4j2.xml ./
 # Predictions and metrics leave the container, where `docker run --publish` lets them; management stays inside.

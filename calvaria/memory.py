@@ -6,7 +6,7 @@ and the sites given were there before.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from typing import TypeVar
@@ -61,6 +61,11 @@ class Load:
             kept = truth.intersection(judged[-1])
         counts = (zip(*(level.counts for level in sets), strict=True) for sets in (levels, reversed(candidates), reversed(judged)))
         return [cls(*numbers) for numbers in zip(sites.extents, *counts, strict=True)]
+
+    def after(self, cells: Extent) -> "Load":
+        """What the volume brings where so many empty cells lie before it along each axis."""
+        (x, y, z), (before_x, before_y, before_z) = self.extent, cells
+        return replace(self, extent=(x + before_x, y + before_y, z + before_z))
 
 
 def _free(extent: Extent, given: tuple[int, ...], coarsest: int, kept: float) -> Load:
@@ -209,7 +214,7 @@ def split_to_fit(
     engine: str,
     device: torch.device,
     budget_bytes: int,
-    copies: int = 1,
+    before: Sequence[Extent] = ((0, 0, 0),),
 ) -> list[list[Item]]:
     """`split` items whose sites at stride 1 are `mask_of`, bool [x, y, z].
 
@@ -217,14 +222,14 @@ def split_to_fit(
     the grid that its items share.
 
     engine  of the plan on the device; the sites are counted on the CPU.
-    copies  how often each item is asked about in a call: twice with its mirror image.
+    before  how many empty cells lie before an item along each axis, each time that a call asks about it: twice with its mirror image.
     """
     counting = engine if device.type == "cpu" else "auto"
     loads = [Load.free(SiteSet.from_masks([mask_of(item)], counting), config.growth)[0] for item in items]
     most_cells = footprint(engine, device.type, torch.float32.itemsize).most_cells
 
     def fits(piece: Sequence[tuple[Item, Load]]) -> bool:
-        shared = [load for _, load in piece] * copies
+        shared = [load.after(cells) for cells in before for _, load in piece]
         cells = CELLS * prod(_grid([load.extent for load in shared], 0))
         return cells <= most_cells and predicted_peak_bytes(shared, config, engine, device.type) <= budget_bytes
 

@@ -29,6 +29,11 @@ from calvaria.serving.service import STAGES, Limits, Model, Request, Response, S
 from calvaria.serving.wire import TIMING_HEADER, WARNING_HEADER, header_text, timing_text
 from calvaria.weights import weights_sha256
 
+LAST_OF_STREAM = "ts_stream_next"
+"""Header by which an answer to gRPC's StreamPredictions says whether another follows: without it, TorchServe ends the worker and its batch.
+Over HTTP an answer that has it would lose its status.
+"""
+
 log = logging.getLogger(__name__)
 
 
@@ -110,6 +115,8 @@ def _describe(response: Response, context: Context, i: int) -> None:
     context.set_response_header(i, TIMING_HEADER, timing_text(response.seconds))
     if response.warnings:
         context.set_response_header(i, WARNING_HEADER, header_text([notice.message for notice in response.warnings]))
+    if not any(isinstance(value, str) for value in context.get_all_request_header(i).values()):  # gRPC has none, and HTTP some
+        context.set_response_header(i, LAST_OF_STREAM, "false")
 
 
 def _start_measuring(context: Context, gpu: torch.device | None) -> Pulse:

@@ -78,6 +78,8 @@ def serve() -> None:
 
 def squeezed(handler: Any, bodies: list[bytes]) -> None:
     """With just the memory that one volume takes, a batch of eight must still be answered, in pieces."""
+    from calvaria.inference import Inference
+
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     ask(handler, bodies[:1])
@@ -85,10 +87,10 @@ def squeezed(handler: Any, bodies: list[bytes]) -> None:
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(1.5 * alone / torch.cuda.get_device_properties(0).total_memory)
     try:
-        with patch.object(handler.service, "_infer_together", wraps=handler.service._infer_together) as call:
+        with patch.object(Inference, "_decided", autospec=True, side_effect=Inference._decided) as call:
             _, context = ask(handler, bodies[:8])
         assert context.statuses == [200] * 8, context.statuses
-        assert call.call_count > 1, "the batch was not split"
+        assert call.call_count > 2, "the batch was not split"
         room = f"{1.5 * alone / 2**20:.0f} MiB for all ({held / 2**20:.0f} held)"
         print(f"serve: eight in {call.call_count} calls with {room}: status {context.statuses}")
     finally:

@@ -19,7 +19,7 @@ from calvaria.io import DEFAULT_MAX_VOXELS, Decoded, Promise, as_mask, open_imag
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
 from calvaria.serving.findings import about_answer, about_questions, assumptions, merged
-from calvaria.serving.heap import give_back, resident_bytes
+from calvaria.serving.heap import give_back, give_back_of_device, resident_bytes
 from calvaria.serving.journey import Journey
 from calvaria.serving.logline import whereabouts
 from calvaria.serving.messages import Request, Response
@@ -46,6 +46,9 @@ FINISHING_BYTES = 8
 
 KEPT_BYTES = 2**25
 """What the process may hold beyond its size before its first request; then what was freed goes back to the system, in about 10 ms."""
+
+DEVICE_KEPT_BYTES = 2**31
+"""What PyTorch may keep of a GPU's memory between batches: as much as a call of several grids may take (`inference.BUDGET_BYTES`)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Service:
         self._bound_batch(journeys)
         if resident_bytes() > self._level_bytes + KEPT_BYTES:
             give_back()
+        give_back_of_device(self.predictor.device, DEVICE_KEPT_BYTES)
         return [journey.response() for journey in journeys]
 
     def _each(self, journeys: Sequence[Journey], stage: Callable[[Journey], None], small: Callable[[Journey], bool]) -> None:

@@ -11,10 +11,13 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from grpc import insecure_channel
 
 import calvaria
 from calvaria.client import NEVER, Busy, Client, GrpcClient, Retry
 from calvaria.client.codec import Answer, Caller
+from calvaria.client.grpc_client import METHOD
+from calvaria.client.inference_pb2 import PredictionResponse, PredictionsRequest
 from calvaria.client.tokens import read_token
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import decode, encode
@@ -235,6 +238,18 @@ def test_an_option_of_another_task_is_refused_alike(http, grpc):
     refusals = {outcome(client, GOOD, {"factor": "2"}) for client in (http, grpc)}
     assert len(refusals) == 1
     assert "completion takes no option factor" in refusals.pop()[1]
+
+
+def test_a_stream_of_one_answer_ends_nobody(server, grpc):
+    """StreamPredictions is in TorchServe's own inference.proto, and whoever takes that may call it."""
+    wanted = PredictionsRequest(model_name="completion", input={"volume": GOOD})
+    with insecure_channel(server.settings.grpc_target) as channel:
+        stream = channel.unary_stream(
+            METHOD.replace("Predictions", "StreamPredictions"), PredictionsRequest.SerializeToString, PredictionResponse.FromString
+        )
+        authorization = [("authorization", f"Bearer {read_token(server.key_file)}")]
+        answers = [answer.prediction for answer in stream(wanted, metadata=authorization, timeout=120)]
+    assert answers == [grpc.request("completion", GOOD).body]
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])

@@ -10,11 +10,12 @@ import weakref
 
 import psutil
 import pytest
+import torch
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import encode
-from calvaria.serving.heap import give_back, resident_bytes
-from calvaria.serving.service import Limits, Request, Service
+from calvaria.serving.heap import give_back, give_back_of_device, resident_bytes
+from calvaria.serving.service import DEVICE_KEPT_BYTES, Limits, Request, Service
 from tests.serving.random_requests import request, volume
 
 
@@ -133,3 +134,13 @@ def test_what_threads_freed_is_no_longer_held_either():
     """In a process of its own: the setting holds for all of it, and from its beginning."""
     grown = subprocess.run([sys.executable, "-c", FROM_THREADS], check=True, capture_output=True, text=True).stdout
     assert int(grown) < 10_000_000
+
+
+@pytest.mark.parametrize(("kept_mib", "times"), [(2047, 0), (2049, 1)])
+def test_what_a_batch_left_of_a_gpu_is_there_for_the_workers_of_other_models(monkeypatch, kept_mib, times):
+    emptied = []
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: (kept_mib + 100) * 2**20 if device.index == 1 else 0)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda device: 100 * 2**20)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: emptied.append(1))
+    give_back_of_device(torch.device("cuda:1"), DEVICE_KEPT_BYTES)
+    assert len(emptied) == times
