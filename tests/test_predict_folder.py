@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from calvaria.cli import main
-from calvaria.commands.folder import plan
+from calvaria.commands.folder import answer_folder, plan
+from calvaria.datasets.index import read_index
 from calvaria.errors import CalvariaError
-from calvaria.io import encode, read, write
+from calvaria.io import encode, encode_scan, read, write
 from calvaria.networks import CONFIGS, EncoderDecoder
 from calvaria.predictor import Predictor
 from calvaria.tasks import TASKS, Settings
@@ -171,6 +172,9 @@ def test_nothing_that_is_asked_about_is_overwritten(skulls: dict[str, BinaryVolu
     with pytest.raises(CalvariaError, match="is no folder"):
         plan(folder, tmp_path / "out", ("refined",), None, folder / "a.nrrd")
     (tmp_path / "scans").mkdir()
+    with pytest.raises(CalvariaError, match=r"No scan in .*scans has the path of a mask in"):
+        plan(folder, tmp_path / "out", ("refined",), None, tmp_path / "scans")
+    write(tmp_path / "scans" / "a.nrrd", skulls["a.nrrd"])
     with pytest.raises(CalvariaError, match="would overwrite it"):
         plan(folder, tmp_path / "scans", ("refined",), None, tmp_path / "scans")
 
@@ -191,3 +195,23 @@ def test_two_that_would_become_one_file_are_refused(predict: Command) -> None:
     status, said = predict("--format", "nrrd")
     assert status == 2
     assert "a.nii and a.nrrd would both be answered in a.nrrd" in said
+
+
+def test_scans_have_the_paths_of_their_masks_whatever_their_suffixes_and_a_mask_may_have_none(tmp_path: Path) -> None:
+    ball = np.linalg.norm(np.indices((24, 24, 24)) - 12, axis=0) < 8
+    mask = BinaryVolume.on_grid(ball, (2.0, 2.0, 2.0))
+    for name in ("masks/sub/a.nrrd", "masks/b.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name, mask)
+    scan = tmp_path / "scans" / "sub" / "a.nii.gz"
+    scan.parent.mkdir(parents=True)
+    scan.write_bytes(gzip.compress(encode_scan(np.where(ball, 40, -900), mask.affine)))
+    answer_folder("refinement", tmp_path / "masks", tmp_path / "out", None, "cpu", "auto", images=tmp_path / "scans")
+    alone, scanned = read_index(tmp_path / "out")
+    assert (alone.name, alone.error) == ("b.nii.gz", "")
+    assert alone.message.startswith("There was no scan beside it.")
+    assert (scanned.name, scanned.error) == ("sub/a.nrrd", "")
+    assert "no scan" not in scanned.message
+    scan.with_name("a.nrrd").write_bytes(b"")
+    with pytest.raises(CalvariaError, match=r"a\.nii\.gz and .*a\.nrrd would both be the scan of one mask"):
+        plan(tmp_path / "masks", tmp_path / "out", ("refined",), None, tmp_path / "scans")

@@ -42,7 +42,8 @@ def answer_folder(
     """Answer for every volume below a folder; exit status 1 where one could not be, the others are there.
 
     Answers have the paths of their volumes, below `out` or, of several outputs, below `out`/OUTPUT; `images` holds scans of the same
-    paths. What is there already, of the same weights and options, is kept, and what failed is tried again.
+    paths but for their suffixes, and a mask without one is answered alone, which its row tells. What is there already, of the same weights
+    and options, is kept, and what failed is tried again.
     """
     weights = model_folder(task, models)
     predictor = Predictor.load(weights, device=device, engine=engine)
@@ -66,6 +67,7 @@ def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, 
         raise bad_option(f"{out} lies within {folder}: its answers would be asked about next. Choose another --out.")
     if images and not images.is_dir():
         raise bad_option(f"{images} is no folder: for a folder of masks, --image names one with scans of the same paths.")
+    scans = _scans(images) if images else {}
     if format and format not in VOLUME_FORMATS:
         raise bad_option(f"Answers for a folder cannot be {format!r}. Choose one of: {', '.join(VOLUME_FORMATS)}.")
     tell_unread(folder)
@@ -74,11 +76,26 @@ def plan(folder: Path, out: Path, outputs: tuple[str, ...], format: str | None, 
         name = path.relative_to(folder)
         wanted = _answer_to(name, format)
         answers = {each: str(Path(each) / wanted if len(outputs) > 1 else wanted) for each in outputs}
-        questions.append(Question(path, str(name), images / name if images else None, answers))
+        questions.append(Question(path, str(name), scans.get(_stem(name)), answers))
     if not questions:
         raise bad_option(f"{folder} holds no volume: no file ends in {', '.join(VOLUMES)}.")
+    if images and not any(each.image for each in questions):
+        raise bad_option(f"No scan in {images} has the path of a mask in {folder}, such as {questions[0].name}, whatever its suffix.")
     _check_answers(questions, out)
     return questions
+
+
+def _scans(images: Path) -> dict[Path, Path]:
+    """Scans by their paths below a folder, without suffixes. BAD_OPTION where two differ in nothing else."""
+    found: dict[Path, Path] = {}
+    for path in walk(images, VOLUMES):
+        if (other := found.setdefault(_stem(path.relative_to(images)), path)) is not path:
+            raise bad_option(f"{other} and {path} would both be the scan of one mask; leave one of them in the folder.")
+    return found
+
+
+def _stem(name: Path) -> Path:
+    return name.with_name(stem_of(name, VOLUMES))
 
 
 def _check_answers(questions: list[Question], out: Path) -> None:
@@ -97,17 +114,19 @@ def _answer_to(name: Path, format: str | None) -> Path:
     """The path of an answer: its volume's, in another format if one is wanted; .nrrd.gz is read and not written."""
     if not format and suffix_of(name, VOLUMES) != ".nrrd.gz":
         return name
-    return name.with_name(f"{stem_of(name, VOLUMES)}.{format or 'nrrd'}")
+    return name.with_name(f"{_stem(name).name}.{format or 'nrrd'}")
 
 
 def _answered(client: LocalClient, task: str, made: DataSet, questions: list[Question], options: AnswerOptions) -> Iterator[Question]:
+    scanned = any(question.image for question in questions)
     for question in questions:
         files = [question.source, *([question.image] if question.image else [])]
         names = question.answers.values()
         if not all(made.has(name, question.name, files) for name in names):
             with made.noting(question.name, *names):
                 found = client.predict_several(task, question.source, list(question.answers), image=question.image, **options)
-                minded = " ".join(notice.message for notice in found.report.warnings)
+                alone = ["There was no scan beside it."] if scanned and not question.image else []
+                minded = " ".join([*alone, *(notice.message for notice in found.report.warnings)])
                 for output, name in question.answers.items():
                     made.add(found.volumes[output], name, question.name, output, minded, files)
         yield question
