@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from calvaria.datasets.files import fingerprint
 from calvaria.errors import CalvariaError, bad_option, error_code
-from calvaria.files import claim, replacing, write_file, writing
-from calvaria.io import write
+from calvaria.files import claim, make_folder, reading, replacing, write_file, writing
+from calvaria.io import Image, write
 from calvaria.volume import BinaryVolume
 
 INDEX = "index.csv"
@@ -29,9 +31,9 @@ class Row:
 
     name      path of the file below the data set's folder
     source    what it was made from: a path below the source folder, or the seeds
-    kind      what that was: ct, mask, mesh, or generated; of an answer, which output
+    kind      what that was: ct, mask, scan (beside a mask), mesh, or generated; of an answer, which output
     shape     voxels, such as "512 512 240"; spacing_mm likewise
-    occupied  voxels
+    occupied  voxels, none of a scan
     error     code of what went wrong; "" where the file is there
     message   the same as a sentence; of a file that is there, what to mind
     made_of   fingerprint of the files that it was made from; "" where there are none
@@ -49,8 +51,9 @@ class Row:
 
     @classmethod
     def of(cls, name: str, source: str, kind: str, volume: BinaryVolume, message: str = "", made_of: str = "") -> "Row":
-        shape, spacing = (" ".join(f"{value:.9g}" for value in values) for values in (volume.shape, volume.spacing_mm))
-        return cls(name, source, kind, shape, spacing, volume.occupied, message=message, made_of=made_of)
+        return cls(
+            name, source, kind, _spelled(volume.shape), _spelled(volume.spacing_mm), volume.occupied, message=message, made_of=made_of
+        )
 
     @classmethod
     def failed(cls, name: str, source: str, error: Exception) -> "Row":
@@ -87,10 +90,17 @@ class DataSet:
     def add(self, volume: BinaryVolume, name: str, source: str, kind: str, message: str = "", files: Sequence[Path] = ()) -> None:
         """Write a volume that was made from these files, then its row."""
         path = self.folder / name
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write(path, volume)
         self.note(Row.of(name, source, kind, volume, message, _made_of(files)))
+
+    def keep(self, file: Path, name: str, source: str, kind: str, image: Image) -> None:
+        """Take over a file as it is, which holds this image, then write its row."""
+        make_folder((self.folder / name).parent)
+        with reading(file):
+            write_file(self.folder / name, file.read_bytes())
+        shape, spacing = _spelled(image.samples.shape), _spelled(np.linalg.norm(image.affine[:3, :3], axis=0))
+        self.note(Row(name, source, kind, shape, spacing, made_of=_made_of([file])))
 
     def note(self, row: Row) -> None:
         """Add a row; a later one of the same name and source counts instead of it."""
@@ -151,6 +161,10 @@ class DataSet:
         """What failed, by name: the rows with an error, and those of files that stay because their sources could not be read now."""
         found = {key: row for key, row in self.rows.items() if row.error} | self._stale
         return [found[key] for key in sorted(found)]
+
+
+def _spelled(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.9g}" for value in values)
 
 
 def _refused_by_system(error: Exception) -> bool:

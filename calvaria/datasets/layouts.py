@@ -11,7 +11,7 @@ from pathlib import Path
 
 from calvaria.datasets.files import VOLUMES, by_stem, folders
 from calvaria.datasets.index import SETTINGS
-from calvaria.datasets.reading import check_same_grid, read_logged
+from calvaria.datasets.reading import read_logged, seen_along
 from calvaria.errors import bad_option
 from calvaria.volume import BinaryVolume
 
@@ -52,14 +52,13 @@ class Pair:
         """The defective skull and its implant on one grid, disjoint.
 
         The implant is the file's, or the complete skull's, without what the defective skull has already. Raises what `io.read` raises;
-        BAD_OPTION without a truth; BAD_GEOMETRY where the files lie on different grids.
+        BAD_OPTION without a truth; BAD_GEOMETRY where the files lie on different voxels.
         """
         truth = self.implant or self.complete
         if not truth:
             raise bad_option(f"{self.name} has neither an implant nor a complete skull to compare with.")
         defective, whole_or_piece = read_logged(self.defective), read_logged(truth)
-        check_same_grid(self.defective, defective, truth, whole_or_piece)
-        return defective, defective.like(whole_or_piece.mask & ~defective.mask)
+        return defective, defective.like(seen_along(self.defective, defective, truth, whole_or_piece) & ~defective.mask)
 
 
 def pairs(folder: Path | str) -> list[Pair]:
@@ -98,11 +97,23 @@ def cases_in(folder: Path, suffixes: Sequence[str]) -> list[Pair]:
 def _parallel(roles: dict[str, Path], suffixes: Sequence[str]) -> Iterator[Pair]:
     """One folder for each role; in it files, or a folder of files for each class of defect. A complete skull may serve all classes."""
     for kind in ("", *(path.name for path in folders(roles["defective"]))):
-        names = {role: by_stem(path / kind, suffixes) if (path / kind).is_dir() else {} for role, path in roles.items()}
-        shared = by_stem(roles["complete"], suffixes) if "complete" in roles else {}
+        names = {role: _by_name(path / kind, suffixes) if (path / kind).is_dir() else {} for role, path in roles.items()}
+        shared = _by_name(roles["complete"], suffixes) if "complete" in roles else {}
         for skull, defective in names["defective"].items():
             complete = names.get("complete", {}).get(skull) or shared.get(skull)
             yield Pair(f"{kind}/{skull}" if kind else skull, skull, kind, defective, complete, names.get("implant", {}).get(skull))
+
+
+def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files by whose they are, although their names may also say what they hold. BAD_OPTION where two are one's."""
+    found: dict[str, Path] = {}
+    for stem, path in by_stem(folder, suffixes).items():
+        match = _NAME_AND_ROLE.fullmatch(stem)
+        name = (match[1] or match[4]) if match else stem
+        if name in found:
+            raise bad_option(f"{found[name]} and {path} say the same; leave one of them in the folder.")
+        found[name] = path
+    return found
 
 
 def _folder_each(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:

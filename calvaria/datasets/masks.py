@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from calvaria.companion import scan_beside
-from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings
-from calvaria.datasets.reading import check_same_grid, read_logged
+from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings, way_to
+from calvaria.datasets.reading import read_logged, seen_along
 from calvaria.errors import CalvariaError, bad_option
 from calvaria.io import read_image
 from calvaria.volume import BinaryVolume
@@ -45,11 +45,10 @@ class MaskPair:
     def read(self) -> tuple[BinaryVolume, BinaryVolume, NDArray[Any] | None]:
         """The rough mask, the right one, and the scan's samples [X, Y, Z], HU, all on the rough mask's grid.
 
-        Raises what `io.read` raises; BAD_GEOMETRY where the files lie on different grids; NOT_HOUNSFIELD.
+        Raises what `io.read` raises; BAD_GEOMETRY where the files lie on different voxels; NOT_HOUNSFIELD.
         """
         rough, right = read_logged(self.rough), read_logged(self.right)
-        check_same_grid(self.rough, rough, self.right, right)
-        return rough, rough.like(right.mask), self._image(rough) if self.scan else None
+        return rough, rough.like(seen_along(self.rough, rough, self.right, right)), self._image(rough) if self.scan else None
 
     def _image(self, rough: BinaryVolume) -> NDArray[Any]:
         assert self.scan
@@ -78,6 +77,20 @@ def mask_pairs(folder: Path | str) -> list[MaskPair]:
     if alone:
         _log.warning("Passed over, without a rough mask: %s.", ", ".join(map(str, alone)))
     return [MaskPair(name, files[ROUGH], files[RIGHT], files.get(SCAN)) for name, files in sorted(found.items())]
+
+
+def scans_in(folder: Path, above: frozenset[Path] = frozenset()) -> set[Path]:
+    """The scans beside rough masks in a folder, or in folders in it, that are in such a layout. `above`: see `files.way_to`."""
+    try:
+        found, _ = _cases(folder)
+    except CalvariaError as error:
+        _log.warning("%s Until then, no file of %s is taken for a scan beside masks.", error, folder)
+        return set()
+    if found:
+        return {files[SCAN] for files in found.values() if SCAN in files}
+    way = way_to(folder, above)
+    inside = [scans_in(path, way) for path in folders(folder) if path.resolve() not in way]
+    return set().union(*inside)
 
 
 def _cases(folder: Path) -> tuple[dict[str, dict[str, Path]], list[Path]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calvaria.datasets.files import MESHES, VOLUMES, folders, log_warnings, stem_of, suffix_of, tell_unread, walk, way_to
 from calvaria.datasets.index import DataSet
 from calvaria.datasets.layouts import cases_in
+from calvaria.datasets.masks import scans_in
 from calvaria.datasets.meshes import MESH_SIZES, Extent, Grid, Mesh, box_around, box_of, read_mesh
 from calvaria.datasets.series import check_rule, counts_at, own_resolution, resampled
 from calvaria.datasets.voxelise import voxelise
@@ -58,11 +59,15 @@ SEEN = 2**20
 
 @dataclass(frozen=True)
 class Job:
-    """One file to convert, and the files of its data set that come of it, by resolution; 0 is its own."""
+    """One file to convert, and the files of its data set that come of it, by resolution; 0 is its own.
+
+    scan  it lies beside a mask that was drawn in it, and is taken over as it is
+    """
 
     source: Path
     name: str
     outputs: dict[int, str]
+    scan: bool = False
 
 
 def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
@@ -79,7 +84,10 @@ def plan(folder: Path, out: Path, recipe: Recipe) -> list[Job]:
     found = [path for path in walk(Path(folder), VOLUMES + MESHES) if made not in path.resolve().parents]
     if not found:
         raise bad_option(f"{folder} holds nothing to convert: no file in it ends in {', '.join(VOLUMES + MESHES)}.")
-    jobs, sources = [_job(path, Path(folder), recipe) for path in found], {path.resolve() for path in found}
+    scans, sources = scans_in(Path(folder)), {path.resolve() for path in found}
+    jobs = [_job(path, Path(folder), recipe, path in scans) for path in found]
+    if scans and recipe.resolutions:
+        _log.warning("%d scans beside masks are left out: masks alone are resampled.", len(scans))
     if lost := [path for job in jobs for name in job.outputs.values() if (path := (out / name).resolve()) in sources]:
         raise bad_option(f"{lost[0]} is to be converted, and would be overwritten. Choose another --out.")
     return jobs
@@ -102,7 +110,10 @@ def prepare(folder: Path, dataset: DataSet, jobs: Sequence[Job], recipe: Recipe)
             with dataset.noting(job.name, *missing.values()):
                 if others:
                     raise bad_option(f"{others[0]} becomes the same file; rename one of them.")
-                _convert(job, missing, dataset, _subject(job.source, together, recipe, box), together)
+                if job.scan:
+                    dataset.keep(job.source, job.outputs[0], job.name, "scan", read_image(job.source))
+                else:
+                    _convert(job, missing, dataset, _subject(job.source, together, recipe, box), together)
         yield job
 
 
@@ -162,6 +173,9 @@ def _subject(path: Path, together: list[Path], recipe: Recipe, box: Callable[[Pa
     except CalvariaError as error:
         if error.code is not ErrorCode.NOT_BINARY:
             raise
+        if not (_is_scan(image.samples) or recipe.offset_hu):
+            hint = "If it is a map of labels, --label says which is the mask; if it is CT, --offset how it becomes Hounsfield units."
+            raise CalvariaError(error.code, f"{error.message} {hint}") from error
     log_warnings(path, image.warnings)
     return _FromVolume(threshold(image, recipe.hu, recipe.offset_hu), "ct", recipe.rule)
 
@@ -190,8 +204,10 @@ def _meshes_of_skulls(folder: Path, above: frozenset[Path] = frozenset()) -> dic
     return {path: sorted(meshes) for meshes in skulls.values() for path in meshes}
 
 
-def _job(path: Path, folder: Path, recipe: Recipe) -> Job:
+def _job(path: Path, folder: Path, recipe: Recipe, scan: bool) -> Job:
     name = path.relative_to(folder)
+    if scan:
+        return Job(path, name.as_posix(), {} if recipe.resolutions else {0: f"{NATIVE}/{name.as_posix()}"}, scan)
     stem = name.with_name(stem_of(path, VOLUMES + MESHES) + ".nrrd")
     sizes = recipe.meshes if suffix_of(path, MESHES) else recipe.resolutions or (0,)
     return Job(path, name.as_posix(), {size: f"{size or NATIVE}/{stem.as_posix()}" for size in sizes})

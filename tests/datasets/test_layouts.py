@@ -12,6 +12,7 @@ from calvaria.datasets import Pair, pairs, split
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import write
 from calvaria.volume import BinaryVolume
+from tests.orientations import ORIENTATIONS, stored
 
 CLASSES = ("bilateral", "frontoorbital", "parietotemporal", "random_1", "random_2")
 
@@ -125,6 +126,22 @@ def test_files_on_different_grids_are_no_pair(lay, complete):
     nearly = complete.affine + np.array([[0, 0, 0, 1e-3]] * 3 + [[0] * 4])
     write(folder / "a/complete.nrrd", BinaryVolume(complete.mask, nearly))
     assert pairs(folder)[0].read()[0].same_grid(pairs(folder)[0].read()[1])
+
+
+@pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS[1::7])
+def test_files_that_order_or_flip_their_axes_otherwise_are_a_pair_all_the_same(lay, complete, implant, axes, flips):
+    folder = lay("a/defective.nrrd")
+    write(folder / "a/complete.nrrd", stored(complete, axes, flips))
+    assert np.array_equal(pairs(folder)[0].read()[1].mask, implant.mask)
+
+
+def test_names_in_parallel_folders_may_say_what_the_files_hold(lay, implant):
+    folder = lay("defective/001_defective.nrrd", "implant/001_implant.nrrd", "complete/complete-002.nrrd", "defective/002.nrrd")
+    assert cases(folder) == [("001", "001", "", False, True), ("002", "002", "", True, False)]
+    assert np.array_equal(pairs(folder)[0].read()[1].mask, implant.mask)
+    lay("implant/implant_001.nrrd")
+    with pytest.raises(CalvariaError, match="say the same"):
+        pairs(folder)
 
 
 def test_what_was_assumed_is_logged(lay, caplog):

@@ -11,6 +11,7 @@ import trimesh
 
 from calvaria.datasets import pairs
 from calvaria.datasets.index import DataSet, read_index
+from calvaria.datasets.masks import mask_pairs
 from calvaria.datasets.meshes import Grid, box_of, read_mesh
 from calvaria.datasets.prepare import Recipe, plan, prepare
 from calvaria.datasets.series import counts_at, resampled
@@ -306,6 +307,43 @@ def test_a_label_may_be_chosen(folder, tmp_path, complete):
     ct(folder, "labels.nrrd", (complete.mask * 300 + (np.indices(complete.shape).sum(axis=0) % 97)).astype("u2"))
     rows = make(folder, tmp_path / "out", Recipe(label=5))
     assert rows["native/labels.nrrd"].occupied == np.count_nonzero(~complete.mask & (np.indices(complete.shape).sum(axis=0) % 97 == 5))
+
+
+def test_scans_beside_masks_are_taken_over_as_they_are(folder, tmp_path, complete, caplog):
+    """They are what a refined mask is drawn in, and no skulls."""
+    scan = ct(folder, "chests/scan/a.nrrd", np.where(complete.mask, 40, -900).astype("i2"))
+    labels = np.where(complete.mask, 2, 0).astype("u1")
+    labels[0, 0, 0] = 1
+    for role in ("rough", "right"):
+        ct(folder, f"chests/{role}/a.nrrd", labels)
+    rows = make(folder, tmp_path / "out", Recipe(label=2))
+    assert {row.name: row.kind for row in rows.values()} == {
+        "native/chests/scan/a.nrrd": "scan",
+        "native/chests/rough/a.nrrd": "mask",
+        "native/chests/right/a.nrrd": "mask",
+    }
+    assert (tmp_path / "out/native/chests/scan/a.nrrd").read_bytes() == scan.read_bytes()
+    assert rows["native/chests/scan/a.nrrd"].shape == rows["native/chests/rough/a.nrrd"].shape
+    assert rows["native/chests/scan/a.nrrd"].spacing_mm == "1 1 2"
+    (pair,) = mask_pairs(tmp_path / "out/native/chests")
+    given, truth, image = pair.read()
+    assert np.array_equal(given.mask, complete.mask)
+    assert np.array_equal(truth.mask, complete.mask)
+    assert set(np.unique(image)) == {-900, 40}
+    assert set(make(folder, tmp_path / "small", Recipe(label=2, resolutions=(8,)))) == {"8/chests/rough/a.nrrd", "8/chests/right/a.nrrd"}
+    assert "1 scans beside masks are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "samples", [np.arange(100, dtype="i2").reshape(4, 5, 5), np.linspace(0, 1, 100, dtype="f4").reshape(4, 5, 5)], ids=["labels", "shares"]
+)
+def test_what_is_neither_a_mask_nor_ct_is_told_as_it_is(folder, tmp_path, samples):
+    ct(folder, "a.nrrd", samples)
+    (row,) = make(folder, tmp_path / "out").values()
+    assert row.error == "not-binary"
+    assert "--label" in row.message
+    (row,) = make(folder, tmp_path / "shifted", Recipe(offset_hu=-1024)).values()
+    assert row.error != "not-binary", "who says how samples become Hounsfield units says that they are CT"
 
 
 def test_labels_that_are_taken_for_one_mask_are_told(folder, tmp_path, complete, caplog):
