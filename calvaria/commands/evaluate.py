@@ -1,6 +1,8 @@
 """What `calvaria evaluate` does."""
 
+from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from rich.console import Console
@@ -60,7 +62,7 @@ class Wanted:
         seeds = range(self.seed, self.seed + (self.count or DEFAULT_CASES))
         drawn = Drawn(seeds, self._kinds(assessment), self.spacing_mm or DEFAULT_SPACING_MM)
         if self.folder and test.of_folder:
-            return test.of_folder(self.folder)[: self.count]
+            return in_turn(test.of_folder(self.folder))[: self.count]
         return of_wholes(self.whole, test.of_whole, drawn, read_volume) if self.whole else test.generated(drawn)
 
     def origin(self, test: Test) -> str:
@@ -84,6 +86,16 @@ class Wanted:
         if unknown := [kind for kind in wanted if kind not in assessment.kinds]:
             raise bad_option(f"{assessment.task} has no kind of case {unknown[0]!r}. Choose of: {', '.join(assessment.kinds)}.")
         return wanted
+
+
+def in_turn(cases: list[Planned]) -> list[Planned]:
+    """Cases of all kinds by turns, so that the first few are not of one kind alone."""
+    met: Counter[str] = Counter()
+    turns = []
+    for case in cases:
+        met[case.kind] += 1
+        turns.append(met[case.kind])
+    return [case for _, case in sorted(zip(turns, cases, strict=True), key=itemgetter(0))]
 
 
 def evaluate(

@@ -62,8 +62,10 @@ class Evaluation:
             self._tell(out, title)
         write_file(self.record.path.with_suffix(".txt"), text.getvalue().encode(errors="replace"))
         if self._strips:
-            strips = [self._strip(planned.name) for planned in cases]
-            write_sheet([strip for strip in strips if strip.exists()], self.record.path.with_suffix(".png"))
+            strips = [strip for planned in cases if (strip := self._strip(planned.name)).exists()]
+            write_sheet(strips, self.record.path.with_suffix(".png"))
+            if undrawn := sum(row.method == MODEL and not row.error for row in self.record.rows) - len(strips):
+                console.print(f"{undrawn} cases have no picture, as they were scored without; choose another --out to draw them.")
         return sum(bool(row.error) for row in self.record.rows)
 
     def _tell(self, console: Console, title: str) -> None:

@@ -171,7 +171,7 @@ def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch,
     loss.backward()  # type: ignore[no-untyped-call]
     team.average(network)
     if not torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0).isfinite():
-        raise RuntimeError("A gradient is not finite: the learning rate is too high for this network, or its precision too low.")
+        raise bad_option('A gradient is not finite: lower learning_rate in the configuration\'s [optimizer], or set precision = "fp32".')
     optimizer.step()
     return float(loss.detach())
 

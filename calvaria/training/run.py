@@ -14,7 +14,7 @@ from rich import get_console
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from calvaria.errors import CalvariaError, bad_option
+from calvaria.errors import CalvariaError, ErrorCode, bad_option, error_code
 from calvaria.files import filling, reading
 from calvaria.tasks import Settings
 from calvaria.training.checkpoint import CHECKPOINT
@@ -28,6 +28,9 @@ from calvaria.training.skulls import generated_skulls, store
 from calvaria.training.stopping import Stopped, end_with_parent
 from calvaria.training.team import check_share, cores_each, leads
 from calvaria.weights import WEIGHTS, load_weights
+
+LOADER_ENDED = "signal: Killed", "signal: Bus error"
+"""What PyTorch says of a process that makes examples where the system, or its shared memory, had no room for it any more."""
 
 LINE_STEPS = 100
 LINE_S = 30.0
@@ -66,6 +69,11 @@ def run(
         except Stopped as stopped:
             _say(console, f"Stopped after step {stopped.step} of {config.last_step}: the same command goes on from there.")
             sys.exit(128 + stopped.number)
+        except Exception as error:
+            if error_code(error) is not ErrorCode.OUT_OF_MEMORY and not any(said in str(error) for said in LOADER_ENDED):
+                raise
+            advice = "Lower batch in the configuration's [optimizer], or channels in its [network]."
+            raise CalvariaError(ErrorCode.OUT_OF_MEMORY, f"Training takes more memory than there is ({error}). {advice}") from error
     _say(console, str(path))
 
 

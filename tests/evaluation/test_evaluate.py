@@ -293,3 +293,15 @@ def test_a_name_that_is_no_unicode_comes_back(tmp_path: Path) -> None:
     name = b"caf\xe9".decode(errors="surrogateescape")
     Record(tmp_path / "scores.csv", ("dice",), {}).add(Row(name, "skull", "kind", "model", figures={"dice": 0.5}))
     assert Record(tmp_path / "scores.csv", ("dice",), {}).rows[0].case == name
+
+
+def test_cases_that_were_scored_without_pictures_are_told(tmp_path: Path) -> None:
+    said = []
+    for pictures in (False, True, True):
+        console = Console(record=True, width=160, file=(tmp_path / "shown.txt").open("w"))
+        run = Evaluation(
+            DEFECTS, {MODEL: perfect}, Record(tmp_path / "scores.csv", tuple(figure.name for figure in DEFECTS.figures), {}), pictures
+        )
+        run.report(planned(3), "squares", console)
+        said.append("3 cases have no picture" in console.export_text())
+    assert said == [False, True, True]

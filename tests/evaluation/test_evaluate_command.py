@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from calvaria.cli import main
+from calvaria.commands.evaluate import in_turn
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.cubes import Resolutions
 from calvaria.evaluation.evaluate import MODEL
+from calvaria.evaluation.scoring import Planned
 from calvaria.evaluation.super_resolution import GRIDS
 from calvaria.io import read, write
 from calvaria.networks import EncoderDecoder, NetworkConfig
@@ -237,3 +239,9 @@ def test_masks_of_a_folder_are_refined_with_their_scans(evaluate: Command) -> No
     assert evaluate("refinement", "--cases-from", "masks", "--out", "masks.csv", "--no-pictures")[0] == 0
     rows = [row for row in read_rows("masks.csv") if row["method"] == "input unchanged"]
     assert [(row["case"], row["given_dice"]) for row in rows] == [("with scan", "1"), ("without", "1")]
+
+
+def test_kinds_take_turns_where_not_all_cases_of_a_folder_are_asked_for() -> None:
+    cases = [Planned(f"{kind}/{number}", kind, str(number), lambda: pytest.fail("nothing is read")) for kind in "ab" for number in range(3)]
+    assert [case.name for case in in_turn(cases)[:4]] == ["a/0", "b/0", "a/1", "b/1"]
+    assert in_turn(cases[:3]) == cases[:3]

@@ -1,12 +1,16 @@
 """Where no bar can move, a run says in lines how far it has come."""
 
 import io
+from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from calvaria.training.run import Stage
+from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.training.run import Stage, run
+from tests.training.test_team import FILE
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,17 @@ def test_on_a_terminal_there_are_no_lines() -> None:
     screen = io.StringIO()
     Stage(Progress(console=Console(file=screen)), "training", 1).reach(1, "loss 0.250", notable=True)
     assert screen.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")]
+)
+def test_too_little_memory_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    (tmp_path / "train.toml").write_text(FILE)
+    monkeypatch.setattr("calvaria.training.run.fit", fail)
+    with pytest.raises(CalvariaError, match=r"takes more memory than there is .*Lower batch") as refused:
+        run("completion", tmp_path / "train.toml", tmp_path / "runs" / "any", "cpu")
+    assert refused.value.code is ErrorCode.OUT_OF_MEMORY

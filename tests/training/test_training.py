@@ -135,7 +135,7 @@ def test_a_checkpoint_with_a_setting_that_is_gone_is_of_another_run(runs: Path) 
 
 def test_weights_that_are_no_numbers_are_never_written(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calvaria.training.fit.pyramid_loss", lambda levels, *_: sum(level.logits.sum() for level in levels) * torch.nan)
-    with pytest.raises(RuntimeError, match="is not finite"):
+    with pytest.raises(CalvariaError, match="is not finite"):
         fit(CONFIG, runs / "nan")
     assert not (runs / "nan" / WEIGHTS).exists()
 
