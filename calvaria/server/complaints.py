@@ -25,9 +25,9 @@ class Logs:
         self._starts = {path: (path.stat().st_ino, path.stat().st_size) for path in self._folder.glob("*.log")}
 
     def end(self) -> str:
-        """The last lines of the server's own."""
-        lines = self._lines(self._errors) + self._lines(self._folder / "ts_log.log")
-        return "\n".join([line for line in lines if "ACCESS_LOG" not in line][-SHOWN_LINES:])
+        """The last lines of its standard error, and the last of its own log."""
+        lines = (self._lines(self._errors), self._lines(self._folder / "ts_log.log"))
+        return "\n".join(line for each in lines for line in [line for line in each if "ACCESS_LOG" not in line][-SHOWN_LINES:])
 
     def worker_complaint(self) -> str:
         """What a worker that could not load its model said before it died, and the end of the traceback after; empty if none has died."""

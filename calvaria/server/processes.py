@@ -108,9 +108,12 @@ class Processes:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Within, nobody else marks or ends processes with this note."""
-        with self._note.with_name("lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        lock = os.open(self._note.with_name("lock"), os.O_RDWR | os.O_CREAT, 0o600)  # who can open it can keep others waiting
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
             yield
+        finally:
+            os.close(lock)
 
     def _check_account(self) -> None:
         """The environment of another account's processes is hidden from all but root: a server that lives would seem to be gone."""

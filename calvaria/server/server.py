@@ -19,7 +19,7 @@ import httpx
 from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
-from calvaria.files import writing
+from calvaria.files import make_folder, writing
 from calvaria.server import termination, typed
 from calvaria.server.complaints import Logs
 from calvaria.server.java import find_java_home
@@ -165,6 +165,11 @@ class Server:
         """
         return threads_each(max(self.settings.workers.values(), default=1), cores())
 
+    @property
+    def threads_used(self) -> str:
+        """What is said of them: OMP_NUM_THREADS, of a server that is started from here, or else `threads`."""
+        return os.environ.get("OMP_NUM_THREADS", str(self.threads))
+
     def serve_until_interrupted(self) -> None:
         """Until this program is interrupted, and stop it; or until `calvaria stop`. CalvariaError UNAVAILABLE if it ends by itself."""
         try:
@@ -212,10 +217,12 @@ class Server:
 
     def _launch(self) -> None:
         java = find_java_home()  # before the folder is claimed: it may take longer than a claim without a process holds
-        scratch = self._claim()
         run, logs = self.folder / RUN_FOLDER, self.folder / LOGS
+        make_folder(logs)
+        if not os.access(logs, os.W_OK | os.X_OK):  # TorchServe would go on without logs
+            raise bad_option(f"{logs} cannot be written: this account may not. Give it the folder, or remove it.")
+        scratch = self._claim()
         with writing(self.folder):
-            logs.mkdir(exist_ok=True)
             self.key_file.unlink(missing_ok=True)
             (run / ERRORS).write_bytes(b"")
         environment = self._environment(os.environ) | {
@@ -263,7 +270,7 @@ class Server:
             time.sleep(POLL_S)
         termination.check()
         log.info("ready after %.1f s", time.monotonic() - start)
-        log.info("workers: %s; of %d cores each has %d", self.settings.workers, cores(), self.threads)
+        log.info("workers: %s; of %d cores each has %s", self.settings.workers, cores(), self.threads_used)
 
     def _complete(self) -> bool:
         """Whether as many workers as there should be are ready."""

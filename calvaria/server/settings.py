@@ -1,6 +1,7 @@
 """What `config.properties` says, for those who start and call a server."""
 
 import json
+import os
 import re
 import socket
 import struct
@@ -62,8 +63,8 @@ class ServerSettings:
                 wanted = f"an address such as http://{LOOPBACK}:{URLS[key]}"
             elif key in GRPC_PORTS and not _is_port(value):
                 wanted = f"a port from 1 to {MOST_PORTS}"
-            elif key in FILES and not (self.folder / value).is_file():
-                wanted = "a file that exists"
+            elif key in FILES and not _is_readable(self.folder / value):
+                wanted = "a file that exists, and that this account may read"
             elif key in NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
                 wanted = "a whole number above zero"
             else:
@@ -186,6 +187,10 @@ def _called(address: str) -> str:
 def _is_address(text: str) -> bool:
     found = ADDRESS.fullmatch(text)
     return found is not None and (found["port"] is None or _is_port(found["port"]))
+
+
+def _is_readable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
 
 
 def _is_port(text: str) -> bool:

@@ -80,4 +80,4 @@ def _sharing(server: Server) -> str:
     if sum(workers.values()) < 2:
         return ""
     counts = ", ".join(f"{count} of {model}" for model, count in workers.items())
-    return f" Workers: {counts}; each computes with {server.threads} of {cores()} cores."
+    return f" Workers: {counts}; each computes with {server.threads_used} of {cores()} cores."

@@ -19,3 +19,12 @@ def test_of_a_worker_that_died_the_traceback_is_quoted_too(tmp_path: Path, monke
     with log.open("a") as file:
         file.write("".join(f"2026 [INFO ] W-1 MODEL_LOG - {line}\n" for line in said))
     assert logs.worker_complaint().splitlines() == said[:7]
+
+
+def test_of_a_server_that_ended_both_its_error_and_its_log_are_quoted(tmp_path: Path) -> None:
+    """A long log does not crowd out the one line that says why."""
+    logs = Logs(tmp_path, tmp_path / "stderr.log")
+    logs.begin()
+    (tmp_path / "stderr.log").write_text("AccessDeniedException: server.key\n")
+    (tmp_path / "ts_log.log").write_text("".join(f"line {number}\n" for number in range(30)) + "GET / ACCESS_LOG\n")
+    assert logs.end().splitlines() == ["AccessDeniedException: server.key", *(f"line {number}" for number in range(18, 30))]

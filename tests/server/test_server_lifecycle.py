@@ -224,6 +224,14 @@ def test_a_folder_that_cannot_be_written_is_named(model_store, tmp_path, monkeyp
     assert not list(tmp_path.glob("calvaria-*"))
 
 
+def test_logs_that_cannot_be_written_are_refused(model_store, tmp_path, monkeypatch):
+    """As those of another account, with which the server would run and never write a line."""
+    server = Server.apart(tmp_path / "server", CONFIG, model_store)
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "logs")
+    with pytest.raises(CalvariaError, match=r"logs cannot be written: this account may not\."):
+        server.start()
+
+
 def test_status_while_the_server_starts(model_store, tmp_path):
     server = Server.apart(tmp_path, CONFIG, model_store)
     command = [sys.executable, "-m", "calvaria.cli", "serve", "--folder", tmp_path]

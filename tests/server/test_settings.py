@@ -48,7 +48,7 @@ def test_letters_that_java_would_take_for_others_are_refused(tmp_path):
         ("grpc_management_port=70000", "a port from 1 to 65535"),
         ("inference_address=http://127.0.0.1:99999", "an address such as http://127.0.0.1:8080"),
         ("inference_address=http://[::1]:8080", "an address such as http://127.0.0.1:8080"),
-        ("metrics_config=nope.yaml", "a file that exists"),
+        ("metrics_config=nope.yaml", "a file that exists, and that this account may read"),
     ],
 )
 def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp_path):
@@ -59,6 +59,16 @@ def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp
     assert refused.value.code is ErrorCode.BAD_OPTION
     name, value = line.split("=", 1)
     assert refused.value.message == f"{name} in config.properties is {value!r}. It must be {wanted}."
+
+
+def test_a_key_that_the_servers_account_may_not_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "config.properties"
+    path.write_text("model_store=store\nprivate_key_file=server.key\n")
+    (tmp_path / "server.key").write_text("key")
+    ServerSettings.read(path).check(path.name)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(CalvariaError, match=r"private_key_file in config\.properties is 'server\.key'\. .* that this account may read"):
+        ServerSettings.read(path).check(path.name)
 
 
 @pytest.mark.parametrize(
