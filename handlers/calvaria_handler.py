@@ -112,7 +112,8 @@ def _describe(response: Response, context: Context, i: int) -> None:
     """Status, type, stage times and warnings of one answer. The phrase is HTTP's own: other text could break the worker's protocol."""
     context.set_response_status(response.status, HTTPStatus(response.status).phrase, i)
     context.set_response_content_type(i, response.content_type)
-    context.set_response_header(i, TIMING_HEADER, timing_text(response.seconds))
+    if response.seconds:
+        context.set_response_header(i, TIMING_HEADER, timing_text(response.seconds))
     if response.warnings:
         context.set_response_header(i, WARNING_HEADER, header_text([notice.message for notice in response.warnings]))
     if not any(isinstance(value, str) for value in context.get_all_request_header(i).values()):  # gRPC has none, and HTTP some

@@ -85,7 +85,8 @@ class Caller(ABC):
     token      instead of a key file
     ca_file    certificates (PEM) to trust a server with that speaks TLS: its own, or that of whoever signed it; by default those that
                this machine trusts
-    timeout_s  for the whole answer, queue included; each attempt has it anew; inf for no limit
+    timeout_s  for the whole answer, queue included; each attempt has it anew; inf for no limit. Over HTTP an answer that stops coming is
+               waited for as long once more
     retry      what to do while the server is busy; NEVER to be told at once
     """
 

@@ -61,7 +61,7 @@ FROM_BETWEEN = re.compile(r"http2 header with status: (\d+)")
 
 def from_http(status: int, headers: Mapping[str, str], body: bytes) -> CalvariaError | None:
     """The error in an answer that is no refusal of ours; None where there is none, and the body is what was asked for."""
-    if status == OK and not headers.get("content-type", "").startswith("text/html"):
+    if status == OK and body and not body.startswith(b"{") and not headers.get("content-type", "").startswith("text/html"):
         return None
     if between := _from_between(status, headers, body):
         return CalvariaError(ErrorCode.UNAVAILABLE, between)
@@ -80,7 +80,7 @@ def _from_between(status: int, headers: Mapping[str, str], body: bytes) -> str:
     if status in (403, 407):
         return f"A proxy before the server refused the request: ask whoever runs it. {original}"
     if status == OK:
-        return f"A page came instead of an answer, as from a proxy that wants a login: no Calvaria answers at this address. {original}"
+        return f"What came is no answer, but a page perhaps, as of a proxy that wants a login: no Calvaria is at this address. {original}"
     return ""
 
 

@@ -80,7 +80,7 @@ def open_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAUL
             return _reading(nrrd.parse(stream, max_voxels))
         if nifti.is_nifti(head):
             return _reading(nifti.parse(stream, max_voxels, "nii.gz" if is_gzip(data) else "nii"))
-    raise CalvariaError(ErrorCode.NOT_A_VOLUME, "This is neither an NRRD nor a NIfTI file; save the mask as .nrrd, .nii or .nii.gz.")
+    raise CalvariaError(ErrorCode.NOT_A_VOLUME, "This is neither an NRRD nor a NIfTI file; save it as .nrrd, .nii or .nii.gz.")
 
 
 def encode(volume: BinaryVolume, format: str) -> bytes:

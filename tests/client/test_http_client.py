@@ -150,7 +150,9 @@ def test_our_refusal_keeps_its_code_and_sentence(tmp_path):
         (httpx.Response(308, headers={"location": "https://x/predictions/completion"}), "unavailable", "redirects to https://x: give"),
         (httpx.Response(403, text="<html>403 Forbidden</html>"), "unavailable", "proxy before the server refused"),
         (httpx.Response(407, text="Proxy Authentication Required"), "unavailable", "proxy before the server refused"),
-        (httpx.Response(200, html="<html>Please log in</html>"), "unavailable", "no Calvaria answers"),
+        (httpx.Response(200, html="<html>Please log in</html>"), "unavailable", "no Calvaria is at this address"),
+        (httpx.Response(200, json={"status": "ok"}), "unavailable", "no Calvaria is at this address"),
+        (httpx.Response(200, content=b""), "unavailable", "no Calvaria is at this address"),
     ],
 )
 def test_torchserves_own_refusals_become_ours_with_advice(tmp_path, response, code, advice):
