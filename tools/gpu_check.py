@@ -1,8 +1,9 @@
 """Check every GPU kernel against the reference engine on a real device, then measure: `python tools/gpu_check.py [SECTION ...]`.
 
 Sections: kernels (the tests), shapes (other sizes of volumes compile nothing), ceilings, operations, plan (inference), memory (predicted
-against what was allocated), train, serve (the handler in this process), bench (against other engines), profiles. Needs PyTorch for CUDA,
-Triton, NumPy and pytest; serve and bench need the project's other requirements, too, but no TorchServe. Times are of device events, the
+against what was allocated), train (steps), learn (`calvaria train`, under torchrun, too), serve (the handler in this process), bench
+(against other engines), profiles. Needs PyTorch for CUDA, Triton, NumPy and pytest; learn, serve and bench need the project's other
+requirements, too, but no TorchServe. Times are of device events, the
 median of many runs on several fresh inputs.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from compile_kernels import KERNELS, MODULES
 from gpu_service import bench, serve
+from gpu_training import learn
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -255,7 +257,7 @@ def profiles() -> None:
         profile(call, 16)
 
 
-SECTIONS = (kernels, shapes, ceilings, operations, plan, memory, train, serve, bench, profiles)
+SECTIONS = (kernels, shapes, ceilings, operations, plan, memory, train, learn, serve, bench, profiles)
 
 
 if __name__ == "__main__":

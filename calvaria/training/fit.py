@@ -50,8 +50,8 @@ def fit(
     the same machine, interrupted or not, and the same `history.csv` beside them, which also keeps the validation at an end that was not the
     last (`until`). Under `torchrun` several processes share every batch; the first of them saves and reports.
     Asked to stop, by Ctrl-C, SIGTERM or SIGHUP, it saves where it is and raises Stopped.
-    CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit; RuntimeError where a
-    gradient is not finite, rather than weights that are not.
+    CalvariaError BAD_OPTION where the folder holds another run, or `first` and the configuration do not fit, and where a gradient is not
+    finite, rather than weights that are not.
     """
     check_share(config.optimizer.batch)
     team = Team.assemble(device)
@@ -71,6 +71,7 @@ def fit(
     examples = training_examples(config, folder, first)
     run = _run_of(config, start, first)
     progress = resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
+    team.check_together(progress.step, device)
     log = _Log(config, folder, run, learner, optimizer, validation_examples(config, folder, first), device) if team.leads else None
     if log:
         cut_back(folder / HISTORY, progress.step)

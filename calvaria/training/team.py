@@ -66,6 +66,11 @@ class Team:
         distributed.all_reduce(largest, distributed.ReduceOp.MAX)
         return int(largest)
 
+    def check_together(self, step: int, device: str) -> None:
+        """CalvariaError BAD_OPTION where not all go on from one step, as where each found a folder of its own."""
+        if self.most(step, device) != -self.most(-step, device):
+            raise bad_option("The processes found different checkpoints in --out: it must be one folder that all of them see.")
+
 
 def launched() -> bool:
     """Whether `torchrun` started this process."""

@@ -40,6 +40,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_there() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.timeout(1800)  # several hundred kernels are compiled where none are kept
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_kernels_on_the_gpu() -> None:
     run_kernels()

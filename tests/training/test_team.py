@@ -146,6 +146,24 @@ except Stopped as stopped:
     assert torch.load(tmp_path / "pair" / "checkpoint.pt", weights_only=True)["progress"]["step"] == int((tmp_path / "0").read_text())
 
 
+def test_processes_that_found_different_checkpoints_are_told(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(f"""
+from pathlib import Path
+from calvaria.errors import CalvariaError
+from calvaria.training.team import Team
+
+team = Team.assemble("cpu")
+team.check_together(7, "cpu")
+try:
+    team.check_together(7 + team.rank, "cpu")
+except CalvariaError as error:
+    (Path({str(tmp_path)!r}) / str(team.rank)).write_text(error.message)
+""")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "run.py")]
+    subprocess.run(torchrun, check=True, capture_output=True, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"})
+    assert "must be one folder that all of them see" in (tmp_path / "0").read_text() == (tmp_path / "1").read_text()
+
+
 def gradient(network: EncoderDecoder, example: Example) -> list[torch.Tensor | None]:
     network = copy.deepcopy(network).train()
     given, wanted = (SiteSet.from_masks([torch.from_numpy(mask)]) for mask in (example.sites, example.wanted > 0))
