@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from calvaria.companion import scan_beside
 from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings, way_to
-from calvaria.datasets.reading import read_logged, seen_along
-from calvaria.errors import CalvariaError, bad_option
-from calvaria.io import read_image
+from calvaria.datasets.reading import seen_along
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
+from calvaria.io import read, read_image
 from calvaria.volume import BinaryVolume
 
 ROUGH, RIGHT, SCAN = "rough", "right", "scan"
@@ -45,9 +45,10 @@ class MaskPair:
     def read(self) -> tuple[BinaryVolume, BinaryVolume, NDArray[Any] | None]:
         """The rough mask, the right one, and the scan's samples [X, Y, Z], HU, all on the rough mask's grid.
 
-        Raises what `io.read` raises; BAD_GEOMETRY where the files lie on different voxels; NOT_HOUNSFIELD.
+        Raises what `io.read` raises; NOT_BINARY where a file holds several labels, since organs are scored one by one; BAD_GEOMETRY where
+        the files lie on different voxels; NOT_HOUNSFIELD.
         """
-        rough, right = read_logged(self.rough), read_logged(self.right)
+        rough, right = _one_mask(self.rough), _one_mask(self.right)
         return rough, rough.like(seen_along(self.rough, rough, self.right, right)), self._image(rough) if self.scan else None
 
     def _image(self, rough: BinaryVolume) -> NDArray[Any]:
@@ -58,6 +59,16 @@ class MaskPair:
             return scan_beside(image, rough)
         except CalvariaError as error:
             raise CalvariaError(error.code, f"{self.scan}, the scan beside {self.rough}, is refused: {error.message}") from error
+
+
+def _one_mask(path: Path) -> BinaryVolume:
+    decoded = read(path)
+    if decoded.merged:
+        message = f"{path} holds the labels {', '.join(map(str, decoded.merged))}, and masks are compared one by one."
+        hint = "Make masks of each, and keep their scans, with `calvaria prepare FOLDER --label N --out DATA`: they lie in DATA/native."
+        raise CalvariaError(ErrorCode.NOT_BINARY, f"{message} {hint}")
+    log_warnings(path, decoded.warnings)
+    return decoded.volume
 
 
 def mask_pairs(folder: Path | str) -> list[MaskPair]:

@@ -51,6 +51,19 @@ def test_masks_and_scans_are_found_by_case(place: Path, tmp_path: Path) -> None:
     assert (len(one.paths), len(two.paths)) == (3, 2)
 
 
+def test_a_map_of_several_labels_is_no_mask_to_compare(place: Path, tmp_path: Path) -> None:
+    """Taken together, its organs would be scored as one."""
+    put(place, "rough", "case", ROUGH)
+    path = put(place, "right", "case", RIGHT)
+    header = nrrd.read_header(str(path))
+    labels = np.where(RIGHT.mask, 2, 0).astype(np.uint8)
+    labels[0, 0, 0] = 3
+    nrrd.write(str(path), labels, {name: header[name] for name in ("space", "space directions", "space origin")})
+    with pytest.raises(CalvariaError, match=r"holds the labels 2, 3, .*prepare FOLDER --label N") as refused:
+        mask_pairs(tmp_path)[0].read()
+    assert refused.value.code is ErrorCode.NOT_BINARY
+
+
 def test_masks_a_hair_apart_come_on_one_grid(place: Path, tmp_path: Path) -> None:
     put(place, "rough", "case", ROUGH)
     put(place, "right", "case", BinaryVolume.on_grid(RIGHT.mask, (1.0, 2.0, 3.0), (4.0, -5.0, 6.004)))
