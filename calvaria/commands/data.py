@@ -89,11 +89,14 @@ def stats(
     from calvaria.datasets import plot as figure
     from calvaria.datasets import stats as counting
     from calvaria.datasets.series import check_rule
+    from calvaria.files import check_writable
 
     check_rule(rule)
     wanted, files = numbers(resolutions, "--resolutions"), counting.files_of(paths)
     if plot:
         figure.check(plot)
+    for path in filter(None, (csv, json, plot)):
+        check_writable(path)
     refused: list[CalvariaError] = []
 
     def measured(file: Path) -> counting.Statistics | None:

@@ -29,24 +29,25 @@ def plot(path: Path, found: Sequence[Statistics], title: str) -> None:
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     numbers, shares = figure.subplots(1, 2)
-    across = [level.across for level in levels(found)]
+    drawn = sorted(levels(found), key=lambda level: level.across)  # volumes' own is the last, however wide they are
+    across = [level.across for level in drawn]
     every, some = mean_exponents(found)
     for name, means, power, colour in (
-        ("all", [level.voxels for level in levels(found)], every, ALL),
-        ("occupied", [level.occupied for level in levels(found)], some, OCCUPIED),
+        ("all", [level.voxels for level in drawn], every, ALL),
+        ("occupied", [level.occupied for level in drawn], some, OCCUPIED),
     ):
         numbers.plot(across, means, "o-", color=colour, label=f"{name}: power {power:.2f}")
     numbers.set(xscale="log", yscale="log", xlabel="voxels across a slice", ylabel="voxels", title=title)
     numbers.legend(frameon=False)
-    for level in levels(found):
+    for level in drawn:
         shares.plot([level.across] * len(level.counts), level.percents, ".", color=OCCUPIED, alpha=0.5)
-    shares.plot(across, [np.mean(level.percents) for level in levels(found)], "-", color=OCCUPIED)
-    most = max(max(level.percents) for level in levels(found))
+    shares.plot(across, [np.mean(level.percents) for level in drawn], "-", color=OCCUPIED)
+    most = max(max(level.percents) for level in drawn)
     shares.set(
         xscale="log", xlabel="voxels across a slice", ylabel="occupied, %", title="Share that is occupied", ylim=(0, 1.1 * most or 1)
     )
     for axes in (numbers, shares):
-        axes.set_xticks(across, [level.label for level in levels(found)])
+        axes.set_xticks(across, [level.label for level in drawn])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     with writing(path):

@@ -124,6 +124,7 @@ def test_generated_skulls_may_have_slices(calvaria):
         (("stats", "ct.nrrd", "--rule", "linear"), "Choose one of: nearest, share, any"),
         (("stats", "ct.nrrd", "--resolutions", "0"), "--resolutions takes whole numbers"),
         (("stats", "ct.nrrd", "--plot", "a.bmp"), "a.bmp does not say its format"),
+        (("stats", "ct.nrrd", "--csv", "ct.nrrd/a.csv"), "a.csv cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_written(calvaria, scan, tmp_path, words, sentence):
