@@ -107,10 +107,11 @@ class OptimizerConfig:
 class TrainConfig:
     """A training run. In the file, `network` is the name of a configuration of `calvaria.networks`, or a table of its own.
 
-    second  the network is a task's second look, at what another one, already trained, says
-    until   the run ends after this step, as if it had been cut off there; None: it goes to its end. Without it, or with a later one,
-            the same folder goes on.
-    dense   the network's dense twin is trained instead, for comparison: the same layers on whole grids
+    continues  the run was made to go on from weights: without them it is told that it is short
+    second     the network is a task's second look, at what another one, already trained, says
+    until      the run ends after this step, as if it had been cut off there; None: it goes to its end. Without it, or with a later one,
+               the same folder goes on.
+    dense      the network's dense twin is trained instead, for comparison: the same layers on whole grids
     """
 
     task: str
@@ -121,6 +122,7 @@ class TrainConfig:
     optimizer: OptimizerConfig
     validate_every: int = 1000
     validation_skulls: int = 16
+    continues: bool = False
     second: bool = False
     dense: bool = False
     until: int | None = None

@@ -1,5 +1,6 @@
 """A training run from the command line: make the skulls, fit, and show how it goes."""
 
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from calvaria.training.stopping import Stopped, end_with_parent
 from calvaria.training.team import check_share, cores_each, leads
 from calvaria.weights import WEIGHTS, load_weights
 
+log = logging.getLogger(__name__)
+
 LOADER_ENDED = "signal: Killed", "signal: Bus error"
 """What PyTorch says of a process that makes examples where the system, or its shared memory, had no room for it any more."""
 
@@ -56,6 +59,8 @@ def run(
         config = replace(config, data=replace(config.data, cases=str(cases.resolve())))
     check_share(config.optimizer.batch)
     check(config, folder, device, start, first)  # what is refused is refused before an hour of making skulls, not after
+    if config.continues and not start and not (folder / CHECKPOINT).exists() and leads():
+        log.warning("%s is for a run that goes on from weights, and short: without --start it begins with random ones.", config_path)
     console = get_console() if leads() else Console(quiet=True)  # of a team, the first alone speaks, and keeps the folder
     with _bars(console) as bars:
         count, skulls, note = _skulls(config, folder, first)

@@ -22,6 +22,7 @@ def stands_for(task: str, config: Path, out: Path, device: str, start: Path | No
     """Weights as a run would leave them, had it learned nothing, once everything is checked that it checks before it begins."""
     read = TrainConfig.read(config)
     assert read.task == task == config.parent.name
+    assert read.continues == bool(start)
     check(read, out, device, start, first)
     network = EncoderDecoder(read.network)
     if start:

@@ -63,3 +63,13 @@ def test_too_little_memory_is_told_with_what_to_do(tmp_path: Path, monkeypatch: 
     with pytest.raises(CalvariaError, match=r"takes more memory than there is .*Lower batch") as refused:
         run("completion", tmp_path / "train.toml", tmp_path / "runs" / "any", "cpu")
     assert refused.value.code is ErrorCode.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize("continues", [True, False])
+def test_a_run_that_should_go_on_from_weights_is_told_that_it_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, continues: bool
+) -> None:
+    (tmp_path / "train.toml").write_text(FILE.replace("seed = 5", f"seed = 5\ncontinues = {str(continues).lower()}"))
+    monkeypatch.setattr("calvaria.training.run.fit", lambda *_: tmp_path)
+    run("completion", tmp_path / "train.toml", tmp_path / "runs" / "any", "cpu")
+    assert ("without --start it begins with random ones" in caplog.text) == continues
