@@ -97,6 +97,20 @@ def cylinder(centre_mm: Points, normal: Points, radius_mm: float, bend_mm: float
     return Blob(nodes.origin_mm, warped(depth, bend_mm, rng))
 
 
+def ragged(centre_mm: Points, normal: Points, radius_mm: float, bend_mm: float, rng: np.random.Generator) -> Blob:
+    """A hole cut straight along `normal`, whose outline lies 0.45 to 1.4 times `radius_mm` from its middle, by waves of 2 to 11 a turn."""
+    across = np.cross(normal, rng.standard_normal(3))
+    across /= np.linalg.norm(across)
+    nodes = Nodes.around(centre_mm, 1.4 * radius_mm + bend_mm)
+    offset = nodes.places() - centre_mm.astype(np.float32)[:, None, None, None]
+    u, v = (np.tensordot(axis.astype(np.float32), offset, axes=1) for axis in (across, np.cross(normal, across)))
+    waves = np.arange(2, 12)
+    heights, phases = rng.normal(0, 0.35 / np.sqrt(waves)), rng.uniform(0, 2 * np.pi, len(waves))
+    turns = np.arctan2(v, u)
+    outline = 1 + sum(height * np.cos(wave * turns + phase) for wave, height, phase in zip(waves, heights, phases, strict=True))
+    return Blob(nodes.origin_mm, warped(radius_mm * np.clip(outline, 0.45, 1.4) - np.hypot(u, v), bend_mm, rng))
+
+
 def opened(depth_mm: Distances, radius_mm: float) -> Distances:
     """A shape's signed distance after a morphological opening with a ball, as far as its lattice resolves it."""
     core = depth_mm > radius_mm

@@ -21,7 +21,7 @@ INTACT = "intact"
 
 
 def cut(skull: BinaryVolume, seed: int, kind: str) -> Case:
-    """Cut the test defect of a seed and kind (TEST_KINDS) into a whole skull.
+    """Cut the test defect of a seed and kind (`defects.KINDS`) into a whole skull.
 
     CalvariaError EMPTY_MASK for an empty mask, BAD_OPTION for another kind, BAD_GEOMETRY where no bone can be taken out.
     """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from calvaria.evaluation import cases
 from calvaria.evaluation.baselines import BASELINES, Baseline
-from calvaria.evaluation.defects import TEST_KINDS
+from calvaria.evaluation.defects import KINDS
 from calvaria.evaluation.implants import score
 from calvaria.evaluation.scoring import Assessment, Case, Figure, Method, Outputs, Scoring, Test
 from calvaria.evaluation.sheet import implant_strip
@@ -65,7 +65,7 @@ INTACT = Scoring((Figure("implant", "an implant", "count"), Figure("implant_cm3"
 COMPLETION = Assessment(
     "completion",
     "Generated skulls that no training saw",
-    TEST_KINDS,
+    KINDS,
     Test("defects", DEFECTS, cases.generated, cases.cuts_of, cases.from_folder, spaced=True, coarsened=cases.coarsened),
     Test("intact", INTACT, cases.intact, cases.intact_skull, spaced=True, coarsened=cases.coarsened),
 )

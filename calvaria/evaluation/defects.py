@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
-from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate
+from calvaria.evaluation.blobs import Blob, cylinder, fused_spheres, plate, ragged
 from calvaria.geometry import Box, to_canonical
 from calvaria.tasks.components import components, connected, largest_component
 from calvaria.vault.cavity import Cavity, Points, box_around, direction
@@ -46,13 +46,13 @@ class Cut:
 def removed(skull: BinaryVolume, seed: int, kind: str) -> Mask:
     """The bone, bool on the skull's grid [X, Y, Z], that the defect of a seed takes: one piece, or two of kind "two".
 
-    Raises CalvariaError BAD_OPTION for another kind than TEST_KINDS, BAD_GEOMETRY where no such piece can be taken out.
+    Raises CalvariaError BAD_OPTION for another kind than KINDS, BAD_GEOMETRY where no such piece can be taken out.
     """
-    if kind not in TEST_KINDS:
-        raise bad_option(f'There is no kind of defect "{kind}". Choose one of: {", ".join(TEST_KINDS)}.')
+    if kind not in KINDS:
+        raise bad_option(f'There is no kind of defect "{kind}". Choose one of: {", ".join(KINDS)}.')
     canonical = to_canonical(skull)
     cavity = Cavity.of(canonical.volume)
-    rng = np.random.default_rng([STREAM, seed, TEST_KINDS.index(kind)])
+    rng = np.random.default_rng([STREAM, seed, KINDS.index(kind)])
     for _ in range(TRIES):
         cuts = _DRAW[kind](cavity, rng)
         pieces = [_piece(canonical.volume, cavity, cut) for cut in cuts]
@@ -190,6 +190,19 @@ def _cylinder(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
     return [Cut(plate(on_bone, aim, size, float(rng.uniform(5, 9)), bend, rng), on_bone)]
 
 
+def _irregular(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    """Where splinters were taken out: an outline that goes in and out, cut straight through."""
+    aim = _anywhere(rng, 10)
+    on_bone = cavity.surface_mm(aim)
+    return [Cut(ragged(on_bone, aim, float(rng.uniform(18, 36)), float(rng.uniform(0.5, 2)), rng), on_bone)]
+
+
+def _orbit(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
+    """An orbit's upper rim with much of its roof."""
+    aim = direction(_side(rng) * rng.uniform(18, 40), rng.uniform(-20, -6))
+    return [_spheres(cavity, rng, aim, (26.0, 5.0, 18.0, 36.0), depth_mm=38.0, below_mm=36.0)]
+
+
 _DRAW: dict[str, Draw] = {
     "bilateral": _bilateral,
     "frontoorbital": _frontoorbital,
@@ -201,7 +214,10 @@ _DRAW: dict[str, Draw] = {
     "small": _small,
     "large": _large,
     "cylinder": _cylinder,
+    "irregular": _irregular,
+    "orbit": _orbit,
 }
+KINDS = tuple(_DRAW)
 AUTOIMPLANT_KINDS = "bilateral", "frontoorbital", "parietotemporal", "random_1", "random_2"
-TEST_KINDS: tuple[str, ...] = tuple(_DRAW)
-"""The five classes of the AutoImplant challenge's SkullBreak, and harder kinds."""
+TEST_KINDS = KINDS[:10]
+"""The five classes of the AutoImplant challenge's SkullBreak, and harder kinds: they take turns, unless kinds are named."""
