@@ -105,7 +105,7 @@ def ragged(centre_mm: Points, normal: Points, radius_mm: float, bend_mm: float, 
     offset = nodes.places() - centre_mm.astype(np.float32)[:, None, None, None]
     u, v = (np.tensordot(axis.astype(np.float32), offset, axes=1) for axis in (across, np.cross(normal, across)))
     waves = np.arange(2, 12)
-    heights, phases = rng.normal(0, 0.35 / np.sqrt(waves)), rng.uniform(0, 2 * np.pi, len(waves))
+    heights, phases = rng.normal(0, 0.5 / waves), rng.uniform(0, 2 * np.pi, len(waves))
     turns = np.arctan2(v, u)
     outline = 1 + sum(height * np.cos(wave * turns + phase) for wave, height, phase in zip(waves, heights, phases, strict=True))
     return Blob(nodes.origin_mm, warped(radius_mm * np.clip(outline, 0.45, 1.4) - np.hypot(u, v), bend_mm, rng))

@@ -199,8 +199,8 @@ def _irregular(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
 
 def _orbit(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
     """An orbit's upper rim with much of its roof."""
-    aim = direction(_side(rng) * rng.uniform(18, 40), rng.uniform(-20, -6))
-    return [_spheres(cavity, rng, aim, (26.0, 5.0, 18.0, 36.0), depth_mm=38.0, below_mm=36.0)]
+    aim = direction(_side(rng) * rng.uniform(18, 40), rng.uniform(-12, 0))
+    return [_spheres(cavity, rng, aim, (24.0, 5.0, 17.0, 34.0), depth_mm=34.0, below_mm=28.0)]
 
 
 _DRAW: dict[str, Draw] = {
