@@ -8,7 +8,7 @@ from pathlib import Path
 from calvaria import io
 from calvaria.datasets.files import VOLUMES, by_stem
 from calvaria.datasets.reading import read_logged
-from calvaria.errors import CalvariaError, bad_option
+from calvaria.errors import bad_option
 from calvaria.evaluation.scoring import Case, Drawn, Planned
 from calvaria.volume import BinaryVolume
 
@@ -40,7 +40,7 @@ def of_wholes(path: Path, of_whole: OfWhole, drawn: Drawn, read: Reader = read_l
 def _of_one(file: Path, of_whole: OfWhole, drawn: Drawn, read: Reader, again: Reader) -> list[Planned]:
     try:
         planned = of_whole(read(file), file.name, drawn)
-    except CalvariaError as error:
+    except Exception as error:  # whatever is wrong with one file must not end a run
         return [Planned(file.name, UNREADABLE, file.name, _raising(error), (file,))]
     return [replace(case, make=_anew(number, file, of_whole, drawn, again), files=(file,)) for number, case in enumerate(planned)]
 
@@ -49,7 +49,7 @@ def _anew(number: int, file: Path, of_whole: OfWhole, drawn: Drawn, read: Reader
     return lambda: of_whole(read(file), file.name, drawn)[number].make()
 
 
-def _raising(error: CalvariaError) -> Callable[[], Case]:
+def _raising(error: Exception) -> Callable[[], Case]:
     def make() -> Case:
         raise error
 
