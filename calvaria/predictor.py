@@ -93,8 +93,11 @@ class Predictor:
                 raise bad_option(f"{Path(folder) / CLOSE_UP} holds no second network for {task.name}. Take it out of the folder.")
             second = Trained(closer, closer_settings)
         cells = " and ".join(f"{each.spacing_mm:g}" for each in (settings, second and second.settings) if each)
-        log.info("%s on %s, engine %s: channels %s, %s mm cells", task.name, device, engine, network.config.channels, cells)
-        return cls(network, task, settings, device, engine, second, budget_bytes)
+        made = cls(network, task, settings, device, engine, second, budget_bytes)
+        precision = str(next(network.parameters()).dtype).removeprefix("torch.")
+        chosen = task.name, made.device, made.engine, precision, network.config.channels, cells
+        log.info("%s on %s, engine %s, %s: channels %s, %s mm cells", *chosen)
+        return made
 
     @property
     def network(self) -> EncoderDecoder:

@@ -254,3 +254,13 @@ def test_threads_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         if one.closeup and other.closeup:
             assert np.array_equal(one.closeup.features, other.closeup.features)
             assert np.array_equal(one.closer, other.closer)
+
+
+def test_what_computes_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_weights(tmp_path / WEIGHTS, EncoderDecoder(NetworkConfig((4,) * 7)), TASKS["completion"], Settings(4.0))
+    with caplog.at_level("INFO"):
+        loaded = Predictor.load(tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"completion on cpu, engine {loaded.engine}, float32: channels (4, 4, 4, 4, 4, 4, 4), 4 mm cells"
+    ]
+    assert loaded.engine != "auto"
