@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 LOADER_ENDED = "signal: Killed", "signal: Bus error"
 """What PyTorch says of a process that makes examples where the system, or its shared memory, had no room for it any more."""
 
+TOLD = 5
+"""Most cases that cannot be learned from and are told of one by one."""
+
 LINE_STEPS = 100
 LINE_S = 30.0
 """Off a terminal, a line comes after so many steps or seconds, whichever are over first."""
@@ -96,17 +99,25 @@ def _skulls(config: TrainConfig, folder: Path, first: Path | None) -> tuple[int,
     return len(seeds), store(config, folder).make(seeds, cores_each()), ""
 
 
-def _read(cases: list[GivenCase], check: Callable[[GivenCase], None], workers: int) -> Iterator[object]:
-    """Read all cases. CalvariaError for the first that cannot be learned from, before hours of training."""
+def _read(cases: list[GivenCase], check: Callable[[GivenCase], CalvariaError | None], workers: int) -> Iterator[object]:
+    """Read all cases. CalvariaError that names those that cannot be learned from, before hours of training."""
+    refused = []
     with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
-        yield from pool.map(check, cases)
+        for error in pool.map(check, cases):
+            refused += [error] if error else []
+            yield error
+    if refused:
+        more = f" (and {len(refused) - TOLD} more)" if len(refused) > TOLD else ""
+        told = " ".join(error.message for error in refused[:TOLD])
+        raise CalvariaError(refused[0].code, f"{told}{more} Mend these files, or take them out of the folder.")
 
 
-def _check(task: str, settings: Settings, case: GivenCase) -> None:
+def _check(task: str, settings: Settings, case: GivenCase) -> CalvariaError | None:
     try:
         LESSONS[task].learnable(case.read()[0], settings)
     except CalvariaError as error:
-        raise CalvariaError(error.code, f"{case.name} cannot be learned from: {error.message}") from error
+        return CalvariaError(error.code, f"{case.name} cannot be learned from: {error.message}")
+    return None
 
 
 def read_config(task: str, path: Path) -> TrainConfig:

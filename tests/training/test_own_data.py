@@ -190,10 +190,11 @@ def test_a_case_that_cannot_be_read_stops_the_run_before_it_begins(folder: Path,
         volume = read(pairs(folder)[0].defective).volume
         write(broken / name / "defective.nrrd", volume)
         write(broken / name / "implant.nrrd", volume.like(~volume.mask))
-    (broken / "b" / "implant.nrrd").write_bytes(b"NRRD0004\n")
     (tmp_path / "own.toml").write_text(WRITTEN)
-    with pytest.raises(CalvariaError, match="b cannot be learned from: The NRRD header"):
-        run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=broken)
+    for name, told in (("b", "^b cannot be learned from: The NRRD header"), ("a", "^a cannot .* b cannot .* Mend these files")):
+        (broken / name / "implant.nrrd").write_bytes(b"NRRD0004\n")
+        with pytest.raises(CalvariaError, match=told):
+            run("completion", tmp_path / "own.toml", tmp_path / "run", "cpu", cases=broken)
     assert not (tmp_path / "run").exists()
 
 
