@@ -76,10 +76,10 @@ def predict(
     ] = None,
     format: Annotated[str | None, typer.Option(help="Of the files in a ZIP (stl, too) or a folder; default: the input's own.")] = None,
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Probability beyond which a place belongs to the answer.")] = None,
-    smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant, or of a refined mask.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Probability beyond which a place belongs to the answer; default: the model's own.")] = None,
+    smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant, or of a refined mask; default: 200.")] = None,
     spacing_mm: Annotated[float | None, typer.Option(help="Edge of the answer's voxels, for tasks that refine them.")] = None,
-    factor: Annotated[float | None, typer.Option(help="How many times finer the answer's voxels are, for such tasks.")] = None,
+    factor: Annotated[float | None, typer.Option(help="How many times finer the answer's voxels are, for such tasks; default: 2.")] = None,
     image: Annotated[
         Path | None, typer.Option(help="The scan that the mask was drawn in, on its grid, for tasks that use it; or a folder.")
     ] = None,
@@ -166,7 +166,7 @@ def stop(folder: ServerFolder = Path()) -> None:
     """Stop the server that `calvaria serve` started."""
     from calvaria.server.server import Server
 
-    typer.echo("The server has stopped." if Server(folder).stop() else "No server was running.")
+    typer.echo("The server has stopped." if Server(folder).stop() else "No server was running that `calvaria serve` had started.")
 
 
 @app.command()
