@@ -76,8 +76,8 @@ def predict(
     ] = None,
     format: Annotated[str | None, typer.Option(help="Of the files in a ZIP (stl, too) or a folder; default: the input's own.")] = None,
     label: Annotated[int | None, typer.Option(help="Take this label of a multi-label volume; default: anything above zero.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Probability beyond which a place belongs to the answer; default: the model's own.")] = None,
-    smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller components of an implant, or of a refined mask; default: 200.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Probability from which a place is filled; default: the model's own.")] = None,
+    smallest_mm3: Annotated[float | None, typer.Option(help="Drop smaller pieces of an implant or a refined mask; default: 200.")] = None,
     spacing_mm: Annotated[float | None, typer.Option(help="Edge of the answer's voxels, for tasks that refine them.")] = None,
     factor: Annotated[float | None, typer.Option(help="How many times finer the answer's voxels are, for such tasks; default: 2.")] = None,
     image: Annotated[
