@@ -1,5 +1,6 @@
 """Several processes that train one network, each on its own device and its own share of every batch, as `torchrun` starts them."""
 
+import atexit
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +34,7 @@ class Team:
             raise bad_option(f"{size} processes would share {device}. With torchrun say --device cuda.")
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+            atexit.register(distributed.destroy_process_group)  # or its threads, still at work, may abort the process as it ends
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     @property
