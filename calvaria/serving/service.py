@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Lock
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from calvaria.companion import scan_beside
-from calvaria.errors import CalvariaError, ErrorCode, error_code
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import DEFAULT_MAX_VOXELS, Decoded, Promise, as_mask, open_image
 from calvaria.predictor import Predictor
 from calvaria.serving.answers import Model, check_size, close
@@ -173,20 +173,17 @@ class Service:
             return scan_beside(scan.read(), journey.decoded.volume)
 
     def _infer(self, journeys: Sequence[Journey]) -> None:
-        """One network call; should it fail, one for each half of the batch: less memory at once, and a failure meets whom it belongs to."""
+        """The network's answers for a batch; should it fail, for each half of it: a failure meets whom it belongs to.
+
+        A call that takes too much memory of the device is halved further in (`Inference`); what ends here does not fit alone.
+        """
         if len(journeys) == 1:
             return journeys[0].attempt(lambda journey: self._infer_together([journey]))
         try:
             return self._infer_together(journeys)
         except Exception as error:
-            if short := error_code(error) is ErrorCode.OUT_OF_MEMORY:
-                log.warning("a batch of %d takes too much memory of the device; now in halves: %s", len(journeys), error)
-            else:
-                log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
+            log.error("the network failed for a batch of %d; now in halves: %s", len(journeys), whereabouts(error))
             log.debug("it failed", exc_info=error)
-        if short:  # only now nothing holds the failed call's tensors any more
-            with suppress(RuntimeError):  # for those who ask CUDA, not PyTorch's allocator; nothing where there is no GPU
-                torch.cuda.empty_cache()
         half = len(journeys) // 2
         self._infer(journeys[:half])
         self._infer(journeys[half:])
