@@ -39,10 +39,10 @@ class DenseTwin(nn.Module):
             skips.append(encode(skips[-1]))
         x = skips.pop()
         logits = []
-        for stride, (decode, head) in enumerate(zip(self.decoder, self.heads, strict=True)):
+        for level, (decode, head) in enumerate(zip(self.decoder, self.heads, strict=True)):
             x = decode(x)
             x = x + skips.pop() if torch.is_grad_enabled() else x.add_(skips.pop())
-            if self.training or stride == LEVELS - 2:
+            if self.training or level == LEVELS - 2:
                 logits.append(head(x))
         return logits
 

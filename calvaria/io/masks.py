@@ -26,7 +26,7 @@ def to_mask(samples: NDArray[Any], label: int | None) -> tuple[Mask, tuple[int, 
     if samples.dtype == np.uint8 and samples.max() <= 1:
         return samples.view(np.bool_), ()
     values = _distinct(samples)
-    if values is None or not _labels(values):
+    if values is None or not _are_labels(values):
         raise CalvariaError(ErrorCode.NOT_BINARY, _what_it_is_instead(samples, values))
     labels = tuple(round(value) for value in values.tolist() if value > 0.5)
     return samples > 0.5, labels if len(labels) > 1 else ()
@@ -79,7 +79,7 @@ def _labelled(samples: NDArray[Any], label: int) -> Mask:
     return mask
 
 
-def _labels(values: NDArray[Any]) -> bool:
+def _are_labels(values: NDArray[Any]) -> bool:
     """Whether distinct values can be labels: whole numbers from zero up."""
     return bool(np.isfinite(values).all() and (values > -_WHOLE).all() and (abs(values - np.rint(values)) < _WHOLE).all())
 

@@ -6,6 +6,7 @@ little in all, or where the mask is unlike any body that the network knows.
 """
 
 from collections.abc import Mapping
+from enum import IntEnum
 from math import ceil, prod
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import ndimage
 
 from calvaria.distance import signed_distance
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Canonical, Field, bounding_box, to_canonical
+from calvaria.geometry import Field, bounding_box, to_canonical
 from calvaria.grid import Ends, WorkingGrid
 from calvaria.hounsfield import AIR_HU
 from calvaria.tasks.components import large_components
@@ -64,14 +65,20 @@ MOST_CELLS = 2**23
 MOST_SITES = 2**22
 """Most judged cells of a working grid. To stay within MOST_CELLS, what reaches far has larger ones, up to LARGEST_CELL_MM."""
 
-INPUTS = 10
-"""Numbers that come with a cell: see `_of_mask`, `_of_image` and `_of_place`."""
 
-DISTANCE, SCANNED = 1, 4
-"""Columns of the features that tell the distance to the mask's surface, and whether there is a scan."""
+class Given(IntEnum):
+    """The numbers that come with a cell, by column: how full it is, its distance to the mask's surface, its edge, and how coarse the voxels
+    are; whether there is a scan, how bright it is there, and how much brighter than in the middle of what the mask holds; how far the cell
+    is to the left, to the back and above the mask's centre, since an organ's parts lie in their places.
+    """
+
+    SHARE, DISTANCE, CELL, VOXEL, SCANNED, BRIGHTNESS, CONTRAST, LEFT, BACK, UP = range(10)
+
+
+INPUTS = len(Given)
 
 APART_MM = 100.0
-"""Unit, mm, of the places in `_of_place`."""
+"""Unit, mm, of a cell's place."""
 
 
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
@@ -92,8 +99,15 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
         raise CalvariaError(ErrorCode.FULL_MASK, "The mask fills its volume and shows no surface. Send more around it.")
     if count > MOST_SITES:
         raise too_large(f"The mask's surface spans {count:,} cells of {grid.spacing_mm:.2g} mm, more than {MOST_SITES:,}", ORGAN)
-    of_mask = _of_mask(canonical, grid, shares, distance, sites)
-    features = np.concatenate([of_mask, _of_image(canonical, grid, shares, sites, extras), _of_place(grid, shares, sites)], axis=1)
+    features = np.zeros((count, INPUTS), np.float32)
+    features[:, Given.SHARE] = shares[sites]
+    features[:, Given.DISTANCE] = distance[sites] / REACH_CELLS
+    features[:, Given.CELL] = grid.spacing_mm / 2
+    features[:, Given.VOXEL] = max(canonical.volume.spacing_mm) / grid.spacing_mm / 2
+    if extras.image is not None:
+        features[:, Given.SCANNED] = 1
+        features[:, Given.BRIGHTNESS], features[:, Given.CONTRAST] = _brightness(canonical.seen(extras.image), grid, shares, sites)
+    features[:, Given.LEFT :] = (np.argwhere(sites) - ndimage.center_of_mass(shares)) * (grid.spacing_mm / APART_MM)
     return Prepared(grid, shares, sites, features, volume, canonical, answer=volume)
 
 
@@ -123,32 +137,11 @@ def _ends(volume: BinaryVolume) -> list[Ends]:
     return [(bool(at[0] < CUT_OFF * at.max()), bool(at[-1] < CUT_OFF * at.max())) for at in across]
 
 
-def _of_mask(canonical: Canonical, grid: WorkingGrid, shares: Field, distance: Field, sites: Mask) -> Field:
-    """[N, 4]: how full a cell is, its distance to the mask's surface, its edge, and how coarse the voxels are."""
-    features = np.empty((int(np.count_nonzero(sites)), 4), np.float32)
-    features[:, 0] = shares[sites]
-    features[:, DISTANCE] = distance[sites] / REACH_CELLS
-    features[:, 2] = grid.spacing_mm / 2
-    features[:, 3] = max(canonical.volume.spacing_mm) / grid.spacing_mm / 2
-    return features
-
-
-def _of_place(grid: WorkingGrid, shares: Field, sites: Mask) -> Field:
-    """[N, 3]: how far a cell is to the left, to the back and above the mask's centre: an organ's parts lie in their places."""
-    centre = ndimage.center_of_mass(shares)
-    return np.asarray((np.argwhere(sites) - centre) * (grid.spacing_mm / APART_MM), np.float32)
-
-
-def _of_image(canonical: Canonical, grid: WorkingGrid, shares: Field, sites: Mask, extras: Extras) -> Field:
-    """[N, 3]: whether there is a scan, how bright it is in a cell, and how much brighter than in the middle of what the mask holds."""
-    features = np.zeros((int(np.count_nonzero(sites)), 3), np.float32)
-    if extras.image is not None:
-        brightness = _held(grid.coarsen(canonical.seen(np.nan_to_num(extras.image, nan=AIR_HU))), grid)
-        inside = np.median(brightness[shares > INSIDE])
-        features[:, 0] = 1
-        features[:, 1] = ((brightness[sites] - 50) / 400).clip(-2.5, 1.5)
-        features[:, 2] = ((brightness[sites] - inside) / 100).clip(-3, 3)
-    return features
+def _brightness(scan: Field, grid: WorkingGrid, shares: Field, sites: Mask) -> tuple[Field, Field]:
+    """How bright a scan (HU, canonical [X, Y, Z]) is in the sites, and how much brighter than in the middle of the mask."""
+    hu = _held(grid.coarsen(np.nan_to_num(scan, nan=AIR_HU)), grid)
+    inside = np.median(hu[shares > INSIDE])
+    return ((hu[sites] - 50) / 400).clip(-2.5, 1.5), ((hu[sites] - inside) / 100).clip(-3, 3)
 
 
 def _held(means: Field, grid: WorkingGrid) -> Field:
@@ -174,7 +167,7 @@ def _is_little(refined: Mask, prepared: Prepared) -> bool:
     """Whether so little would change that the mask is as likely right."""
     mask = prepared.canonical.mask
     changes = np.count_nonzero(refined ^ mask)
-    if prepared.features[0, SCANNED]:
+    if prepared.features[0, Given.SCANNED]:
         occupied = mask[bounding_box(mask)]
         return bool(changes <= MOVED * np.count_nonzero(occupied & ~ndimage.binary_erosion(occupied)))
     return bool(changes <= LITTLE * (np.count_nonzero(refined) + np.count_nonzero(mask)))
@@ -212,7 +205,7 @@ def _unknown(prepared: Prepared) -> str | None:
     mm3 = prepared.volume.occupied * prepared.volume.voxel_mm3
     if not KNOWN_CM3[0] <= mm3 / 1000 <= KNOWN_CM3[1]:
         return f"it fills {mm3 / 1000:.3g} cm3, they fill {KNOWN_CM3[0]:g}-{KNOWN_CM3[1]:g}"
-    depth = prepared.features[:, DISTANCE]
+    depth = prepared.features[:, Given.DISTANCE]
     mean_mm = float(depth[depth > 0].mean()) * REACH_CELLS * prepared.grid.spacing_mm
     return "it is thin all over" if mean_mm < DEPTH * mm3 ** (1 / 3) else None
 

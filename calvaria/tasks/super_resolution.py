@@ -5,6 +5,7 @@ plain interpolations of the coarse mask say, and how coarse that is, so it learn
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
 from math import ceil, floor, prod
 
 import numpy as np
@@ -67,10 +68,17 @@ COARSER = 1.5
 ROUNDING = 1e-3
 """Relative tolerance for edges in a header."""
 
-INPUTS = 7
-"""Numbers that come with a cell: whether the coarse voxel at its centre is occupied, the coarse mask's linear interpolation, the signed
-distance to its surface in longest edges of a coarse voxel, the coarse voxels' three edges in four cells, and the cell's edge in mm.
-"""
+
+class Given(IntEnum):
+    """The numbers that come with a cell, by column: whether the coarse voxel at its centre is occupied, the coarse mask's linear
+    interpolation, the signed distance to its surface in longest edges of a coarse voxel, the coarse voxels' three edges in four cells, and
+    the cell's edge in mm.
+    """
+
+    NEAREST, LINEAR, DISTANCE, X, Y, Z, CELL = range(7)
+
+
+INPUTS = len(Given)
 
 
 def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras()) -> Prepared:
@@ -82,11 +90,11 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
     distance_mm = signed_distance(bone.mask, coarse_mm)
     grid, sites = _judged(bone, distance_mm, working_grids(canonical, target, settings.spacing_mm))
     features = np.empty((np.count_nonzero(sites), INPUTS), np.float32)
-    features[:, 0] = nearest(canonical.mask, canonical.volume, grid)[sites]
-    features[:, 2] = (sampled(distance_mm, bone, grid)[sites] / coarse_mm.max()).clip(-FAR, FAR)
-    features[:, 3:6], features[:, 6] = coarse_mm / grid.spacing_mm / 4, grid.spacing_mm
+    features[:, Given.NEAREST] = nearest(canonical.mask, canonical.volume, grid)[sites]
+    features[:, Given.DISTANCE] = (sampled(distance_mm, bone, grid)[sites] / coarse_mm.max()).clip(-FAR, FAR)
+    features[:, Given.X : Given.CELL], features[:, Given.CELL] = coarse_mm / grid.spacing_mm / 4, grid.spacing_mm
     shares = sampled(canonical.mask.astype(np.float32), canonical.volume, grid)
-    features[:, 1] = shares[sites]
+    features[:, Given.LINEAR] = shares[sites]
     return Prepared(grid, shares, sites, features, volume, canonical, answer)
 
 
@@ -220,7 +228,7 @@ MOST_ODDS = 1e30
 def _raised(probability: Field, prepared: Prepared, threshold: float) -> Field:
     """The sites' probabilities [N], their odds raised so that the threshold becomes a half, and as MANY_VOXELS says."""
     voxels = prepared.volume.voxel_mm3 / prepared.answer.voxel_mm3
-    odds = np.where(prepared.features[:, 0] > HALF, np.float32(np.clip(MANY_VOXELS / voxels, 1, ODDS)), np.float32(1))
+    odds = np.where(prepared.features[:, Given.NEAREST] > HALF, np.float32(np.clip(MANY_VOXELS / voxels, 1, ODDS)), np.float32(1))
     raised = probability * odds * np.float32(min((1 - threshold) / threshold, MOST_ODDS))
     return np.asarray(raised / (raised + (1 - probability)))
 

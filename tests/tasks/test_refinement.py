@@ -9,7 +9,7 @@ from calvaria.evaluation.metrics import dice
 from calvaria.geometry import bounding_box, grown, to_canonical
 from calvaria.synthetic.thorax import make_case
 from calvaria.tasks import TASKS, Extras, Inferred, Settings, refinement
-from calvaria.tasks.refinement import APART_MM, INPUTS, LARGEST_CELL_MM, REACH_CELLS, finish, prepare, working_grid
+from calvaria.tasks.refinement import APART_MM, INPUTS, LARGEST_CELL_MM, REACH_CELLS, Given, finish, prepare, working_grid
 from calvaria.volume import BinaryVolume, Mask
 
 SETTINGS = Settings(spacing_mm=1.5, smallest_mm3=50)
@@ -98,11 +98,11 @@ def test_a_scan_is_told_where_it_comes_and_only_there() -> None:
     image = np.where(mask, 150, -50).astype(np.int16)
     without, given = (prepare(volume(mask), SETTINGS, extras) for extras in (Extras(), Extras(image=image)))
     assert without.features.shape[1] == given.features.shape[1] == INPUTS
-    assert not without.features[:, 4:7].any()
-    np.testing.assert_array_equal(without.features[:, :4], given.features[:, :4])
-    inside = given.features[:, 0] == 1
-    np.testing.assert_allclose(given.features[inside, 4:7], [[1, 0.25, 0]] * np.count_nonzero(inside), atol=1e-6)
-    assert np.median(given.features[given.features[:, 0] == 0, 6]) == -2
+    assert not without.features[:, Given.SCANNED : Given.LEFT].any()
+    np.testing.assert_array_equal(without.features[:, : Given.SCANNED], given.features[:, : Given.SCANNED])
+    inside = given.features[:, Given.SHARE] == 1
+    np.testing.assert_allclose(given.features[inside, Given.SCANNED : Given.LEFT], [[1, 0.25, 0]] * np.count_nonzero(inside), atol=1e-6)
+    assert np.median(given.features[given.features[:, Given.SHARE] == 0, Given.CONTRAST]) == -2
 
 
 def test_cells_know_where_they_lie_about_the_middle_of_the_mask() -> None:
@@ -110,8 +110,8 @@ def test_cells_know_where_they_lie_about_the_middle_of_the_mask() -> None:
     far[5:45, 6:42, 7:37] = ball(12)
     near, moved = (prepare(volume(mask), SETTINGS) for mask in (ball(12), far))
     for prepared in (near, moved):
-        surface = abs(prepared.features[:, 1]) <= 1 / REACH_CELLS
-        from_middle = np.linalg.norm(prepared.features[surface, 7:], axis=1) * APART_MM
+        surface = abs(prepared.features[:, Given.DISTANCE]) <= 1 / REACH_CELLS
+        from_middle = np.linalg.norm(prepared.features[surface, Given.LEFT :], axis=1) * APART_MM
         assert abs(from_middle - 12).max() < 3
 
 
@@ -119,8 +119,8 @@ def test_cells_grow_with_the_mask_and_everything_near_its_surface_is_judged() ->
     small, large = (prepare(volume(ball(radius, (90, 90, 90), (2, 2, 2)), (2, 2, 2)), SETTINGS) for radius in (10, 85))
     assert small.grid.spacing_mm == 2
     assert 3 < large.grid.spacing_mm < LARGEST_CELL_MM
-    assert abs(large.features[:, 1]).max() <= 1
-    assert np.count_nonzero(large.sites) > REACH_CELLS * np.count_nonzero(abs(large.features[:, 1]) <= 1 / REACH_CELLS) / 3
+    assert abs(large.features[:, Given.DISTANCE]).max() <= 1
+    assert np.count_nonzero(large.sites) > REACH_CELLS * np.count_nonzero(abs(large.features[:, Given.DISTANCE]) <= 1 / REACH_CELLS) / 3
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,10 @@ def test_a_mask_is_judged_the_same_however_closely_it_is_cropped(margin: int) ->
     held = np.pad(image[box], [(axis.start, count - axis.stop) for axis, count in zip(box, roomy.shape, strict=True)], mode="edge")
     whole, cropped = prepare(roomy, SETTINGS, Extras(image=held)), prepare(roomy.cropped(box), SETTINGS, Extras(image=image[box]))
     assert np.array_equal(whole.sites, cropped.sites)
-    of_mask, of_image = np.s_[:, [0, 1, 2, 3, 4, 7, 8, 9]], np.s_[:, 5:7]
-    np.testing.assert_allclose(cropped.features[of_mask], whole.features[of_mask], atol=1e-6)
-    assert np.median(abs(cropped.features[of_image] - whole.features[of_image])) < 0.01
+    of_image = [Given.BRIGHTNESS, Given.CONTRAST]
+    of_mask = [column for column in Given if column not in of_image]
+    np.testing.assert_allclose(cropped.features[:, of_mask], whole.features[:, of_mask], atol=1e-6)
+    assert np.median(abs(cropped.features[:, of_image] - whole.features[:, of_image])) < 0.01
 
 
 def test_what_is_unlike_any_body_it_knows_is_said_to_be_and_left_as_it_is() -> None:

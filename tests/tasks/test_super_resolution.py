@@ -16,7 +16,7 @@ from calvaria.grid import WorkingGrid
 from calvaria.sampling import nearest, sampled
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Inferred, Settings, super_resolution
-from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, SUPER_RESOLUTION, answer_grid, prepare
+from calvaria.tasks.super_resolution import INPUTS, MOST_VOXELS, SUPER_RESOLUTION, Given, answer_grid, prepare
 from calvaria.volume import BinaryVolume
 
 SETTINGS = Settings(spacing_mm=0.4, occupied_share=0.01)
@@ -176,8 +176,8 @@ def test_the_features_are_plain_interpolations_of_the_coarse_mask():
     at = np.argwhere(prepared.sites) + first
     places = (at.T + 0.5) / 4 - 0.5
     linear = ndimage.map_coordinates(coarse.mask.astype(np.float64), places, order=1, mode="nearest")
-    assert np.allclose(prepared.features[:, 1], linear, atol=1e-5)
-    assert np.array_equal(prepared.features[:, 0], coarse.mask[tuple((at // 4).T)])
+    assert np.allclose(prepared.features[:, Given.LINEAR], linear, atol=1e-5)
+    assert np.array_equal(prepared.features[:, Given.NEAREST], coarse.mask[tuple((at // 4).T)])
 
 
 def test_beyond_the_surfaces_reach_the_coarse_mask_decides():

@@ -11,7 +11,7 @@ from calvaria.evaluation.metrics import dice
 from calvaria.io import write
 from calvaria.networks import NetworkConfig
 from calvaria.tasks import Extras, Settings
-from calvaria.tasks.refinement import INPUTS, SCANNED, prepare
+from calvaria.tasks.refinement import INPUTS, Given, prepare
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
 from calvaria.training.examples import training_examples, training_source
@@ -72,7 +72,7 @@ def test_their_mistakes_are_learned_from_with_and_without_the_scan(folder: Path,
     scanned = set()
     for example in examples(config(folder, anew=0.0), tmp_path):
         assert example.features is not None
-        scanned.add(float(example.features[0, SCANNED]))
+        scanned.add(float(example.features[0, Given.SCANNED]))
         cropped = prepare(ROUGH, SETTINGS, Extras())
         assert np.count_nonzero(example.sites) == np.count_nonzero(cropped.sites)
         sums = float(example.wanted.sum()), float(shares_of(RIGHT, cropped.grid.affine, cropped.grid.shape)[cropped.sites].sum())

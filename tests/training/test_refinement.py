@@ -13,7 +13,7 @@ from calvaria.synthetic.seeds import CHESTS, TRAINING
 from calvaria.synthetic.thorax import RefinementCase, make_case
 from calvaria.synthetic.thorax.cases import draw_scene
 from calvaria.tasks import Extras, Prepared, Settings
-from calvaria.tasks.refinement import INPUTS, SCANNED, prepare
+from calvaria.tasks.refinement import INPUTS, Given, prepare
 from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example
@@ -67,13 +67,13 @@ def served(case: RefinementCase) -> Prepared:
 
 def is_imaged(example: Example) -> bool:
     assert example.features is not None
-    (told,) = np.unique(example.features[:, SCANNED])
+    (told,) = np.unique(example.features[:, Given.SCANNED])
     return bool(told)
 
 
 def is_right(example: Example) -> bool:
     assert example.features is not None
-    return np.array_equal(example.features[:, 0], example.wanted[example.sites])
+    return np.array_equal(example.features[:, Given.SHARE], example.wanted[example.sites])
 
 
 def test_a_network_is_given_what_it_is_asked_when_served_and_wants_the_truth(of_one_chest: list[Example]) -> None:
@@ -118,7 +118,7 @@ def test_some_come_with_their_scan_and_some_alone(made: list[Example]) -> None:
     assert min(counts.values()) >= 3
     for example in made:
         assert example.features.shape == (np.count_nonzero(example.sites), INPUTS)
-        assert (np.ptp(example.features[:, SCANNED + 1]) > 0.2) == is_imaged(example)
+        assert (np.ptp(example.features[:, Given.BRIGHTNESS]) > 0.2) == is_imaged(example)
 
 
 def test_some_masks_are_right_and_most_are_not(made: list[Example]) -> None:
@@ -127,7 +127,7 @@ def test_some_masks_are_right_and_most_are_not(made: list[Example]) -> None:
     measure = LESSONS[CONFIG.task].measure
     for example, without_mistakes in zip(made, right, strict=True):
         given = np.zeros_like(example.wanted)
-        given[example.sites] = example.features[:, 0]
+        given[example.sites] = example.features[:, Given.SHARE]
         assert measure(example, example.wanted) == 1
         assert measure(example, given) == (1 if without_mistakes else 0)
 

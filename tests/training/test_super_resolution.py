@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calvaria.networks import NetworkConfig
 from calvaria.synthetic.coarse import scan
 from calvaria.tasks import Extras, Prepared, Settings
-from calvaria.tasks.super_resolution import COARSE_MM, INPUTS, prepare
+from calvaria.tasks.super_resolution import COARSE_MM, INPUTS, Given, prepare
 from calvaria.training.checkpoint import Progress
 from calvaria.training.config import DataConfig, OptimizerConfig, TrainConfig
 from calvaria.training.data import Example, Examples, mirrored
@@ -34,8 +34,6 @@ CONFIG = TrainConfig(
     validate_every=2,
     validation_skulls=1,
 )
-NEAREST, LINEAR, ALONG, CELL_MM = 0, 1, slice(3, 6), 6
-"""Of a cell's features: two interpolations of the coarse mask, a quarter of the cells along a coarse voxel, and their edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class Made:
     def along(self) -> list[float]:
         """Cells along each edge of a coarse voxel."""
         assert self.example.features is not None
-        return [4 * float(share) for share in self.example.features[0, ALONG]]
+        return [4 * float(share) for share in self.example.features[0, Given.X : Given.CELL]]
 
     @property
     def is_cubes(self) -> bool:
@@ -136,7 +134,7 @@ def test_most_of_a_cube_that_is_given_as_full_is_wanted_and_of_an_empty_one_leas
             continue
         example, along = each.example, round(max(each.along))
         given = np.zeros_like(example.wanted)
-        given[example.sites] = example.features[:, NEAREST]
+        given[example.sites] = example.features[:, Given.NEAREST]
         sites, full, wanted = (blocks(field, along) for field in (example.sites, given, example.wanted))
         judged = sites.all(axis=1)
         assert (np.ptp(full[judged], axis=1) == 0).all()
@@ -160,7 +158,7 @@ def test_examples_are_about_as_large_whatever_the_scan(made: list[Made]) -> None
     counts = [int(np.count_nonzero(each.example.sites)) for each in made]
     assert 20_000 < np.mean(counts) < 100_000
     for each in made:
-        beyond = 2 * max(each.skull.spacing_mm) / each.example.features[0, CELL_MM]
+        beyond = 2 * max(each.skull.spacing_mm) / each.example.features[0, Given.CELL]
         assert max(each.example.sites.shape) <= 56 + beyond + 2
     assert sum(max(each.example.sites.shape) > 45 for each in made) > len(made) / 2
 
@@ -169,7 +167,7 @@ def test_slices_and_cubes_of_many_sizes_both_occur(made: list[Made]) -> None:
     for each in made:
         low, high = COARSE_MM
         assert low <= max(each.coarse.spacing_mm) <= high + 1e-9
-        assert np.allclose(np.array(each.coarse.spacing_mm) / each.example.features[0, CELL_MM], each.along, atol=1e-4)
+        assert np.allclose(np.array(each.coarse.spacing_mm) / each.example.features[0, Given.CELL], each.along, atol=1e-4)
         if not each.is_cubes:
             thin, middle, thick = sorted(each.along)
             assert thin == pytest.approx(middle)
@@ -219,7 +217,7 @@ def test_to_know_the_skull_mends_every_error_and_the_scan_itself_none(made: list
     for each in made[:4]:
         example = each.example
         given = np.zeros_like(example.wanted)
-        given[example.sites] = example.features[:, NEAREST]
+        given[example.sites] = example.features[:, Given.NEAREST]
         assert measure(example, example.wanted) == 1
         assert measure(example, given) == 0
         assert measure(example, (example.wanted + given) / 2) == pytest.approx(0.5, abs=1e-3)
