@@ -215,6 +215,12 @@ def test_no_answer_can_be_so_large_that_its_worker_is_killed(settings):
         assert limits.max_answer_mib * 2**20 < int(settings.values["max_response_size"])
 
 
+def test_a_worker_that_cannot_start_is_tried_again_for_weeks():
+    """TorchServe counts these seconds in milliseconds, as an integer of 32 bits, and gives a worker up for good after them."""
+    for path in ROOT.glob("models/*/model-config.yaml"):
+        assert 14 * 24 * 3600 < yaml.safe_load(path.read_text())["maxRetryTimeoutInSec"] < 2**31 / 1000
+
+
 def test_full_queues_and_batches_of_the_largest_bodies_fit_in_the_heap(settings):
     """A batch is in the heap three times while it is written to its worker: as requests, and as a message that is copied as it grows."""
     heap = int(re.search(r"-Xmx(\d+)g", settings.values["vmargs"])[1]) * 2**30
