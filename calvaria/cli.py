@@ -95,7 +95,7 @@ def predict(
     """
     from calvaria.commands.folder import answer_folder
     from calvaria.commands.predict import answer_file, write_report
-    from calvaria.files import check_apart, check_folder
+    from calvaria.files import check_apart, check_folder, check_suffix
 
     extras: dict[str, Any] = {"spacing_mm": spacing_mm, "factor": factor}
     options: dict[str, Any] = {"output": output, "format": format, "label": label, "threshold": threshold, "smallest_mm3": smallest_mm3}
@@ -106,6 +106,7 @@ def predict(
         return
     check_apart([volume, image], [out, report])
     if report:
+        check_suffix(report, ".json")
         check_folder(report)
     found = answer_file(task, volume, out, models, device, engine, image, **options, **extras)
     if report:

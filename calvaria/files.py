@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from errno import EACCES
 from hashlib import sha256
 from pathlib import Path
 
@@ -94,6 +95,12 @@ def check_writable(path: Path) -> None:
             path.unlink()
 
 
+def check_suffix(path: Path | None, suffix: str) -> None:
+    """BAD_OPTION where a file to be written ends otherwise: an option whose value was forgotten takes the next file for it."""
+    if path and path.suffix.lower() != suffix:
+        raise bad_option(f"{path} is to be written, and does not end in {suffix}. Choose another name.")
+
+
 def check_apart(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
     """CalvariaError BAD_OPTION where a file that is to be written would take the place of one that is read, or of another one."""
     taken = [path for path in inputs if path]
@@ -126,6 +133,8 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
+    if path.exists() and not path.stat().st_mode & 0o222:  # whose place may be taken, by the system's rules
+        raise PermissionError(EACCES, "it is write-protected", str(path))
     path = Path(os.path.realpath(path))
     unfinished = path.with_name(f".{shortened(path.name)}.{os.getpid()}.part{path.suffix}")
     try:

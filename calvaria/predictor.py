@@ -187,7 +187,9 @@ class Predictor:
         return {name: prepared.answered(mask) for name, mask in masks.items()}
 
     def predict(self, volumes: Sequence[BinaryVolume], extras: Extras = Extras()) -> list[dict[str, BinaryVolume]]:
-        """All outputs for each volume. Bad volumes raise CalvariaError."""
+        """All outputs for each volume. Bad volumes raise CalvariaError, several with a scan, which can belong to one alone, ValueError."""
+        if extras.image is not None and len(volumes) > 1:
+            raise ValueError(f"one scan comes with {len(volumes)} volumes")
         asked = [self.ask(volume, extras) for volume in volumes]
         inferred = iter(self.infer([each.prepared for questions in asked for each in questions]))
         return [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.files import LONGEST_NAME, check_apart, reading, replacing, shortened, writing
+from calvaria.files import LONGEST_NAME, check_apart, reading, replacing, shortened, write_file, writing
 
 
 def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path) -> None:
@@ -31,6 +31,16 @@ def test_a_file_is_replaced_once_it_is_whole(tmp_path: Path) -> None:
         unfinished.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_protected_file_keeps_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "mine.nrrd"
+    path.write_text("old")
+    path.chmod(0o444)
+    with pytest.raises(CalvariaError, match=r"mine\.nrrd cannot be written: it is write-protected"):
+        write_file(path, b"new")
+    assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

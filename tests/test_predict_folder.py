@@ -215,3 +215,13 @@ def test_scans_have_the_paths_of_their_masks_whatever_their_suffixes_and_a_mask_
     scan.with_name("a.nrrd").write_bytes(b"")
     with pytest.raises(CalvariaError, match=r"a\.nii\.gz and .*a\.nrrd would both be the scan of one mask"):
         plan(tmp_path / "masks", tmp_path / "out", ("refined",), None, tmp_path / "scans")
+
+
+def test_a_file_that_is_no_answer_is_not_overwritten(predict: Command, skulls: dict[str, BinaryVolume], tmp_path: Path) -> None:
+    truth = tmp_path / "answers" / "a.nrrd"
+    truth.parent.mkdir()
+    write(truth, bowl(3))
+    before = truth.read_bytes()
+    status, said = predict("--output", "implant")
+    assert (status, truth.read_bytes()) == (2, before)
+    assert "answers/a.nrrd lies there already, and would be overwritten. Choose another --out." in said

@@ -20,7 +20,7 @@ from calvaria.predictor import Predictor, Trained
 from calvaria.sampling import sampled
 from calvaria.sparse import SiteSet
 from calvaria.synthetic import cut_defect, make_skull
-from calvaria.tasks import TASKS, Inferred, Prepared, Settings
+from calvaria.tasks import TASKS, Extras, Inferred, Prepared, Settings
 from calvaria.volume import BinaryVolume
 from calvaria.weights import CLOSE_UP, WEIGHTS, model_folder, save_weights
 
@@ -153,6 +153,12 @@ def test_a_map_without_labels_is_empty() -> None:
     with pytest.raises(CalvariaError) as refused:
         refining.predict([LabelMap.of(labels, BinaryVolume.on_grid(labels > 0, (1, 1, 1)))])
     assert refused.value.code is ErrorCode.EMPTY_MASK
+
+
+def test_one_scan_belongs_to_one_volume(predictor: Predictor) -> None:
+    volume = ellipsoid_shell((20, 20, 20), 0)
+    with pytest.raises(ValueError, match="one scan comes with 2 volumes"):
+        predictor.predict([volume, volume], Extras(image=np.zeros(volume.shape)))
 
 
 def test_nothing_asked_nothing_answered(predictor: Predictor) -> None:

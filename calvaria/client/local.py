@@ -25,7 +25,13 @@ class LocalClient(Caller):
         if model != self._service.predictor.task.name:
             raise CalvariaError(ErrorCode.UNKNOWN_MODEL, f"These weights are for {self._service.predictor.task.name}, not for {model}.")
         (response,) = self._service.handle([Request(body, options, image)])
-        return accept(Answer(response.body, response.seconds, " ".join(notice.message for notice in response.warnings)))
+        try:
+            return accept(Answer(response.body, response.seconds, " ".join(notice.message for notice in response.warnings)))
+        except CalvariaError as refusal:
+            if response.failure:  # there is no server whose log would say more
+                message = f"This volume met an error that was not foreseen: {response.failure}."
+                raise CalvariaError(refusal.code, message) from refusal
+            raise
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -66,7 +66,8 @@ def prepare(
     wanted = numbers(resolutions, "--resolutions") if resolutions else ()
     recipe = Recipe(hu, offset, label, wanted, rule, numbers(meshes, "--meshes"), shell)
     jobs = plan(folder, out, recipe)
-    made = DataSet(out, asdict(recipe) | {"folder": str(folder.resolve())})
+    planned = (name for job in jobs for name in job.outputs.values())
+    made = DataSet(out, asdict(recipe) | {"folder": str(folder.resolve())}, planned)
     shown(convert(folder, made, jobs, recipe), len(jobs), "Converting")
     finish(made)
 
@@ -89,12 +90,15 @@ def stats(
     from calvaria.datasets import plot as figure
     from calvaria.datasets import stats as counting
     from calvaria.datasets.series import check_rule
-    from calvaria.files import check_writable
+    from calvaria.files import check_apart, check_suffix, check_writable
 
     check_rule(rule)
     wanted, files = numbers(resolutions, "--resolutions"), counting.files_of(paths)
     if plot:
         figure.check(plot)
+    check_suffix(csv, ".csv")
+    check_suffix(json, ".json")
+    check_apart(files, [csv, json, plot])
     for path in filter(None, (csv, json, plot)):
         check_writable(path)
     refused: list[CalvariaError] = []

@@ -54,7 +54,8 @@ def answer_folder(
     questions = plan(folder, out, outputs, format, images)
     settings = {"task": task, "weights": weights_sha256(weights), "engine": predictor.engine, "version": calvaria.__version__}
     settings |= {"outputs": outputs, "options": asked, "folder": str(folder.resolve()), "images": str(images.resolve()) if images else ""}
-    made = DataSet(out, settings | ({"format": format} if format else {}))
+    planned = (answer for each in questions for answer in each.answers.values())
+    made = DataSet(out, settings | ({"format": format} if format else {}), planned)
     made.retain((answer, each.name) for each in questions for answer in each.answers.values())
     with LocalClient(predictor) as client:
         shown(_answered(client, task, made, questions, AnswerOptions(**asked)), len(questions), "Answering")  # type: ignore[typeddict-item]

@@ -78,13 +78,14 @@ def dataset(
     """
     from calvaria.commands.progress import finish, shown
     from calvaria.datasets.index import DataSet
-    from calvaria.datasets.synthesise import SKULLBREAK_DEFECTS, layout_named, names_of, synthesise
+    from calvaria.datasets.synthesise import SKULLBREAK_DEFECTS, layout_named, names_of, planned, synthesise
     from calvaria.synthetic.seeds import GENERATOR
 
     spacing_mm = millimetres(spacing, "--spacing", FINEST_MM)
     kinds, chosen = names(defects) if defects else SKULLBREAK_DEFECTS, layout_named(layout, format)
     names_of(kinds)
     settings = {"layout": layout, "defects": list(kinds), "spacing_mm": spacing_mm, "generator": GENERATOR}
-    made = DataSet(out, settings if format == "nrrd" else settings | {"format": format})
-    shown(synthesise(made, chosen, range(seed, seed + count), kinds, spacing_mm), count, "Skulls")
+    seeds = range(seed, seed + count)
+    made = DataSet(out, settings if format == "nrrd" else settings | {"format": format}, planned(chosen, seeds, kinds))
+    shown(synthesise(made, chosen, seeds, kinds, spacing_mm), count, "Skulls")
     finish(made)

@@ -67,8 +67,12 @@ class Row:
 class DataSet:
     """A folder that fills with volumes and their index; made again with the same settings, it goes on. One program at a time fills it."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]):
-        """BAD_OPTION where the folder cannot be written, holds a data set of other settings, or is being filled by another program."""
+    def __init__(self, folder: Path, settings: dict[str, Any], planned: Iterable[str] = ()):
+        """`planned`: the names of the files to come.
+
+        BAD_OPTION where the folder cannot be written, holds a data set of other settings or, where none was begun, files of the planned
+        names, or is being filled by another program.
+        """
         self.folder = Path(folder)
         wanted = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         with writing(self.folder):
@@ -77,6 +81,8 @@ class DataSet:
             known = self.folder / SETTINGS
             if known.exists() and known.read_text() != wanted:
                 raise bad_option(f"{folder} holds a data set that was made otherwise (see {SETTINGS}); choose another --out.")
+            if not known.exists() and (there := next((name for name in (INDEX, *planned) if os.path.lexists(self.folder / name)), None)):
+                raise bad_option(f"{self.folder / there} lies there already, and would be overwritten. Choose another --out.")
         write_file(known, wanted.encode())
         earlier = read_index(self.folder) if (self.folder / INDEX).exists() else []
         self.rows = {(row.name, row.source): row for row in earlier if not row.error}

@@ -171,13 +171,18 @@ def _subject(path: Path, together: list[Path], recipe: Recipe, box: Callable[[Pa
         log_warnings(path, decoded.remarks)
         return _FromVolume(decoded.volume, "mask", recipe.rule)
     except CalvariaError as error:
-        if error.code is not ErrorCode.NOT_BINARY:
+        if error.code is not ErrorCode.NOT_BINARY or _is_share(image.samples):
             raise
         if not (_is_scan(image.samples) or recipe.offset_hu):
             hint = "If it is a map of labels, --label says which is the mask; if it is CT, --offset how it becomes Hounsfield units."
             raise CalvariaError(error.code, f"{error.message} {hint}") from error
     log_warnings(path, image.warnings)
     return _FromVolume(threshold(image, recipe.hu, recipe.offset_hu), "ct", recipe.rule)
+
+
+def _is_share(samples: NDArray[Any]) -> bool:
+    """Whether samples are from 0 to 1, as probabilities are."""
+    return bool(samples.min() >= 0 and samples.max() <= 1)
 
 
 def _is_scan(samples: NDArray[Any]) -> bool:

@@ -59,6 +59,11 @@ def layout_named(name: str, format: str = "nrrd") -> Layout:
     return replace(LAYOUTS[name], format=format)
 
 
+def planned(layout: Layout, seeds: range, kinds: Sequence[str]) -> Iterator[str]:
+    """Every file that `synthesise` makes, by name."""
+    return (path for seed in seeds for path in layout.paths(_name(seed), names_of(kinds)))
+
+
 def synthesise(
     dataset: DataSet, layout: Layout, seeds: range, kinds: Sequence[str], spacing_mm: float | tuple[float, float, float]
 ) -> Iterator[int]:

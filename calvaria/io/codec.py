@@ -49,7 +49,7 @@ def decode(
     """A mask from the content of an NRRD or NIfTI file, told apart by their first bytes.
 
     label        take the voxels that equal this value; by default everything above zero is occupied
-    keep_labels  where there are several labels and none is chosen, the volume is a LabelMap
+    keep_labels  where there is another label than 1 and none is chosen, the volume is a LabelMap
     max_voxels   more are refused, from the header, before memory is taken for them
 
     The mask is bool [X, Y, Z] in Fortran order. Raises CalvariaError; the data must end where the header says it does.
@@ -80,6 +80,8 @@ def open_image(data: bytes | bytearray | memoryview, *, max_voxels: int = DEFAUL
             return _reading(nrrd.parse(stream, max_voxels))
         if nifti.is_nifti(head):
             return _reading(nifti.parse(stream, max_voxels, "nii.gz" if is_gzip(data) else "nii"))
+    if head[128:132] == b"DICM":
+        raise CalvariaError(ErrorCode.NOT_A_VOLUME, "This is a DICOM file; convert its series first, with dcm2niix for example.")
     raise CalvariaError(ErrorCode.NOT_A_VOLUME, "This is neither an NRRD nor a NIfTI file; save it as .nrrd, .nii or .nii.gz.")
 
 

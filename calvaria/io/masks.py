@@ -49,21 +49,23 @@ def _what_it_is_instead(samples: NDArray[Any], values: NDArray[Any] | None) -> s
 
 
 def to_labels(samples: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Samples [X, Y, Z] as labels from 1 to 255, 0 being nothing; None where there are fewer than two labels.
+    """Samples [X, Y, Z] as labels from 1 to 255, 0 being nothing; None where there is none but 1, or a single one above 255: of a mask.
 
-    Raises NOT_BINARY as `to_mask` does, and for labels above 255.
+    Raises NOT_BINARY as `to_mask` does, and for several labels of which one is above 255.
     """
     if samples.dtype == np.uint8 and samples.max() <= 1:
         return None
-    to_mask(samples, None)
+    merged = to_mask(samples, None)[1]
     if (largest := np.rint(samples.max())) > _LARGEST_LABEL:
+        if not merged:
+            return None
         message = f"The volume holds the label {largest:g}; labels go up to {_LARGEST_LABEL}. Choose one with the option label."
         raise CalvariaError(ErrorCode.NOT_BINARY, message)
     found: NDArray[np.uint8] = samples
     if samples.dtype != np.uint8:
         found = np.empty_like(samples, np.uint8)
         np.rint(samples, out=found, casting="unsafe")  # part by part, unlike astype(np.rint(...))
-    return found if len(present_labels(found)) > 1 else None
+    return found if present_labels(found) not in ([], [1]) else None
 
 
 def _labelled(samples: NDArray[Any], label: int) -> Mask:

@@ -1,17 +1,19 @@
 """NIfTI-1 and NIfTI-2 in a single file (.nii), compressed or not. The format: https://nifti.nimh.nih.gov/nifti-1."""
 
 from io import BufferedIOBase
+from itertools import product
 from math import prod
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io.image import LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
 from calvaria.io.streams import compressed, in_file_order, read_samples
-from calvaria.volume import Affine, BinaryVolume
+from calvaria.volume import SAME_PLACE_MM, Affine, BinaryVolume
 
 HEADER_BYTES = 540  # of NIfTI-2, the longer one
 
@@ -20,6 +22,7 @@ _MAX_EXTENSION_BYTES = 2**24
 _LENGTH_UNIT = 7  # the bits of xyzt_units that are of length
 _SCALED_BYTES = 4  # a voxel, where integers are scaled to what they stand for
 _SCANNER = 1  # sform and qform code: coordinates of the scanner
+_LONGEST_QUATERNION = 1.0005  # by rounding
 
 
 def is_nifti(head: bytes) -> bool:
@@ -41,7 +44,7 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Promise:
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise CalvariaError(ErrorCode.BAD_HEADER, f"Samples of type {dtype} are not real numbers; save the mask as unsigned char.")
     shape = checked_shape(sizes, dtype, max_voxels)
-    affine, assumed = _geometry(header)
+    affine, assumed = _geometry(header, shape)
     affine = checked_affine(affine)
     skipped = offset - header.sizeof_hdr
     if not 0 <= skipped <= _MAX_EXTENSION_BYTES:
@@ -89,23 +92,59 @@ def _header(stream: BufferedIOBase) -> Any:
     return header
 
 
-def _geometry(header: Any) -> tuple[Affine, list[str]]:
-    """Index to LPS mm, and what had to be assumed for it: the sform if there is one, else the qform, else the spacing alone."""
-    spacing = np.array(header["pixdim"][1:4], np.float64)
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The voxel spacing (pixdim) is {spacing.tolist()}; each must be above zero.")
+def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Affine, list[str]]:
+    """Index to LPS mm, and what had to be assumed for it: the sform if there is one, else the qform, else the spacing alone.
+
+    Of two that differ the one in the scanner's coordinates is taken, as ITK does: a template's millimetres are no patient's.
+    """
     warnings: list[str] = []
     mm = _millimetres(header, warnings)
+    placed = header.get_sform(coded=True)[0]
     try:
-        placed = header.get_sform(coded=True)[0]
+        qform = _qform(header)
+    except CalvariaError:
         if placed is None:
-            placed = header.get_qform(coded=True)[0]
-    except (HeaderDataError, ValueError) as error:
-        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The NIfTI orientation cannot be read: {error}.") from error
+            raise
+        qform = None
+    if placed is None:
+        placed = qform
+    elif qform is not None and _apart(placed, qform, shape) * mm > SAME_PLACE_MM:
+        by_qform = header["qform_code"] == _SCANNER != header["sform_code"]
+        placed = qform if by_qform else placed
+        warnings.append(f"The file's sform and qform place it differently; the {'qform' if by_qform else 'sform'} is taken.")
     if placed is not None:
         return np.array([[-mm], [-mm], [mm], [1.0]]) * placed, warnings  # NIfTI's space is RAS
     warnings.append("The file has no sform or qform; its axes are taken to run left, posterior and superior from 0, 0, 0 mm.")
-    return np.diag([*(mm * spacing), 1.0]), warnings
+    return np.diag([*(mm * _spacing(header)), 1.0]), warnings
+
+
+def _spacing(header: Any) -> NDArray[np.float64]:
+    spacing = np.array(header["pixdim"][1:4], np.float64)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The voxel spacing (pixdim) is {spacing.tolist()}; each must be above zero.")
+    return spacing
+
+
+def _qform(header: Any) -> Affine | None:
+    """The qform, if there is one. BAD_GEOMETRY where it cannot be read; a quaternion that is a little too long was rounded."""
+    if header["qform_code"] <= 0:
+        return None
+    _spacing(header)
+    names = [f"quatern_{axis}" for axis in "bcd"]
+    length = float(np.linalg.norm([float(header[name]) for name in names]))
+    if 1 < length < _LONGEST_QUATERNION:
+        for name in names:
+            header[name] /= length * (1 + np.finfo(np.float32).eps)
+    try:
+        return header.get_qform(coded=True)[0]  # type: ignore[no-any-return]
+    except (HeaderDataError, ValueError) as error:
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The NIfTI orientation cannot be read: {error}.") from error
+
+
+def _apart(one: Affine, other: Affine, shape: tuple[int, int, int]) -> float:
+    """How far from each other two affines place the corners of a grid, at most."""
+    corners = np.array([*product(*((0, count - 1) for count in shape), [1])])
+    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
 
 
 def _millimetres(header: Any, warnings: list[str]) -> float:

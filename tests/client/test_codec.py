@@ -59,3 +59,14 @@ def test_refusals_are_those_of_a_server(local, tmp_path):
         local.predict("embalming", VOLUME)
     with pytest.raises(CalvariaError, match=r"none\.nrrd cannot be read"):
         local.predict("completion", tmp_path / "none.nrrd")
+
+
+def test_an_unforeseen_error_is_told_without_speaking_of_a_server(local, predictor, monkeypatch):
+    def broken(*_):
+        raise ArithmeticError("secret")
+
+    monkeypatch.setattr(predictor, "answer", broken)
+    with pytest.raises(CalvariaError, match=r"met an error that was not foreseen: ArithmeticError at test_codec\.py:") as met:
+        local.predict("completion", VOLUME)
+    assert met.value.code is ErrorCode.INTERNAL
+    assert "server" not in met.value.message

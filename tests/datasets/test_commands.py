@@ -93,6 +93,25 @@ def test_threshold_with_an_offset(calvaria, scan, complete, tmp_path):
     assert np.array_equal(read("bone.nrrd").volume.mask, complete.mask)
 
 
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (("prepare", "in"), "native/mask.nrrd"),
+        (("synth", "dataset", "--count", 2, "--spacing", 8, "--defects", "random"), "implant/random/001.nrrd"),
+        (("prepare", "in"), "index.csv"),
+    ],
+)
+def test_a_file_of_somebody_elses_is_not_overwritten(calvaria, complete, words, file):
+    for path in ("in/mask.nrrd", f"out/{file}"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write(path, complete) if path.endswith(".nrrd") else Path(path).write_text("mine")
+    before = Path(f"out/{file}").read_bytes()
+    status, _, err = calvaria(*words, "--out", "out")
+    assert (status, Path(f"out/{file}").read_bytes()) == (2, before)
+    assert f"out/{file} lies there already, and would be overwritten" in err
+    assert not Path("out/settings.json").exists()
+
+
 def test_generated_skulls_may_have_slices(calvaria):
     status, _, err = calvaria("synth", "skull", "--seed", 3, "--spacing", "4,4,6", "--out", "skull.nrrd")
     assert status == 0, err
@@ -125,6 +144,9 @@ def test_generated_skulls_may_have_slices(calvaria):
         (("stats", "ct.nrrd", "--resolutions", "0"), "--resolutions takes whole numbers"),
         (("stats", "ct.nrrd", "--plot", "a.bmp"), "a.bmp does not say its format"),
         (("stats", "ct.nrrd", "--csv", "ct.nrrd/a.csv"), "a.csv cannot be written"),
+        (("stats", "--csv", "ct.nrrd", "ct.nrrd"), "ct.nrrd is to be written, and does not end in .csv"),
+        (("stats", "ct.nrrd", "--json", "a.csv"), "a.csv is to be written, and does not end in .json"),
+        (("stats", "ct.nrrd", "--csv", "a.csv", "--plot", "a.csv"), "a.csv does not say its format"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_written(calvaria, scan, tmp_path, words, sentence):

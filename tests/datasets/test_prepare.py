@@ -335,13 +335,21 @@ def test_scans_beside_masks_are_taken_over_as_they_are(folder, tmp_path, complet
 
 
 @pytest.mark.parametrize(
-    "samples", [np.arange(100, dtype="i2").reshape(4, 5, 5), np.linspace(0, 1, 100, dtype="f4").reshape(4, 5, 5)], ids=["labels", "shares"]
+    ("samples", "said"),
+    [
+        (np.arange(100, dtype="i2").reshape(4, 5, 5), "--label"),
+        (np.linspace(0, 1, 100, dtype="f4").reshape(4, 5, 5), "look like probabilities"),
+        (np.linspace(0, 1, 1000, dtype="f4").reshape(10, 10, 10), "look like probabilities"),
+    ],
+    ids=["labels", "few shares", "many shares"],
 )
-def test_what_is_neither_a_mask_nor_ct_is_told_as_it_is(folder, tmp_path, samples):
+def test_what_is_neither_a_mask_nor_ct_is_told_as_it_is(folder, tmp_path, samples, said):
     ct(folder, "a.nrrd", samples)
     (row,) = make(folder, tmp_path / "out").values()
     assert row.error == "not-binary"
-    assert "--label" in row.message
+    assert said in row.message
+    if "--label" not in said:
+        return
     (row,) = make(folder, tmp_path / "shifted", Recipe(offset_hu=-1024)).values()
     assert row.error != "not-binary", "who says how samples become Hounsfield units says that they are CT"
 

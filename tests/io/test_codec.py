@@ -149,6 +149,11 @@ def test_a_small_file_that_expands_without_end_is_stopped():
     assert int(megabytes) < 40
 
 
+def test_of_dicom_it_is_said_what_converts_it():
+    with pytest.raises(CalvariaError, match="a DICOM file; convert its series first, with dcm2niix"):
+        decode(bytes(128) + b"DICM" + bytes(1000))
+
+
 def test_a_header_that_promises_much_costs_little():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert refusal_of(nrrd_text(sizes="640 640 640")) is ErrorCode.TRUNCATED

@@ -153,6 +153,15 @@ def test_a_scan_whose_axes_run_otherwise_is_the_same_scan(refining: Predictor) -
     assert answers[0].body == answers[1].body
 
 
+def test_a_single_label_stays_itself(refining: Predictor) -> None:
+    volume = GRID.like(block(4, 15))
+    given = LabelMap.of(np.where(volume.mask, np.uint8(3), np.uint8(0)), volume)
+    (response,) = Service(refining).handle([Request(encode(given, "nrrd"))])
+    answer, alone = decode(response.body, keep_labels=True).volume, refining.predict([volume])[0]["refined"]
+    assert isinstance(answer, LabelMap)
+    np.testing.assert_array_equal(answer.labels, 3 * alone.mask)
+
+
 def test_a_task_that_uses_no_scan_says_so(predictor) -> None:
     (response,) = Service(predictor).handle([Request(encode(GRID.like(block(4, 15)), "nrrd"), image=scan(np.zeros(SHAPE)))])
     assert code_of(response) == "unknown-option"
