@@ -113,7 +113,7 @@ class Inference:
         return self._fields(views[:half]) + self._fields(views[half:])
 
     def _decided(self, views: Sequence[View]) -> list[Field]:
-        masks = [torch.from_numpy(sites) for sites, _ in views]
+        masks = [torch.from_numpy(np.ascontiguousarray(sites)) for sites, _ in views]
         with torch.inference_mode():
             sites = SiteSet.from_masks(masks, self.engine if self.device.type == "cpu" else "auto").to(self.device, self.engine)
             features = torch.from_numpy(np.concatenate([each for _, each in views])).to(self.device) if self.network.config.inputs else None

@@ -51,6 +51,12 @@ class NetworkConfig:
         """Channels that a plan computes: on a GPU more than 16 become a multiple of 8, so that rows of half precision begin at 16 bytes."""
         return tuple(-(-c // 8) * 8 if device_type == "cuda" and c > 16 else c for c in self.channels)
 
+    def check_features(self, sites: SiteSet, features: Tensor | None) -> None:
+        """ValueError unless every site comes with as many numbers as the network has inputs."""
+        wanted = [len(sites), self.inputs] if self.inputs else None
+        if (given := None if features is None else list(features.shape)) != wanted:
+            raise ValueError(f"features {given} for {len(sites)} sites and {self.inputs} inputs")
+
     def bar(self, stride: int) -> float:
         """A site at this stride is kept where its logit exceeds this."""
         return self.keep_above if stride > 1 else 0.0
@@ -102,6 +108,7 @@ class EncoderDecoder(nn.Module):
         forced  keep exactly the target's sites instead, so that engines can be compared on the same sites.
         """
         SiteSet.index_together(*pyramid(sites), *(pyramid(target) if target is not None else ()))
+        self.config.check_features(sites, features)
         skips = [self.stem(sites if features is None else SparseTensor(sites, features))]
         for encode in self.encoder:
             skips.append(encode(skips[-1]))

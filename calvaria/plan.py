@@ -93,10 +93,11 @@ class Plan:
 
     def _encode(self, sites: SiteSet, features: Tensor | None) -> list[tuple[SiteSet, Tensor]]:
         SiteSet.index_together(*pyramid(sites))
+        self.config.check_features(sites, features)
         if features is None:
             features = sites.compute.stem(self.stem.weight, sites.bits, self.stem.bias)
         else:
-            features = sites.compute.convolve(features, self.stem.weight, sites.bits, sites.neighbours, self.stem.bias)
+            features = sites.compute.convolve(features.contiguous(), self.stem.weight, sites.bits, sites.neighbours, self.stem.bias)
         levels = [(sites, features)]
         for step in self.encoder:
             coarse = sites.parents

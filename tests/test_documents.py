@@ -72,8 +72,8 @@ EDITED = {edited: shipped for shipped, edited in re.findall(r"^sed \S.* (models/
 @pytest.mark.parametrize(("config", "folder"), re.findall(TRAINED, DATA))
 def test_what_ships_can_go_on_learning_as_documented(config, folder):
     wanted = TrainConfig.read(ROOT / EDITED.get(config, config))
-    shipped = load_weights(ROOT / folder / (CLOSE_UP if wanted.second else WEIGHTS))[0].state_dict()
-    assert widened(shipped, wanted.network, seed=0).keys() == shipped.keys()
+    shipped = load_weights(ROOT / folder / (CLOSE_UP if wanted.second else WEIGHTS))[0]
+    assert widened(shipped, wanted.network, seed=0).keys() == shipped.state_dict().keys()
 
 
 def typed(document: Path) -> list[str]:

@@ -35,6 +35,17 @@ def test_a_mirror_image_is_asked_about_in_another_place() -> None:
     assert not np.allclose(there[x:, y:, z:], flipped, atol=1e-5), "where an image lies should matter"
 
 
+def test_sites_and_features_may_lie_in_memory_as_they_like() -> None:
+    torch.manual_seed(0)
+    inference = Inference(EncoderDecoder(NetworkConfig((3, 2, 4, 3, 5, 2, 3), inputs=2, grows=False)), False)
+    rng = np.random.default_rng(0)
+    sites = rng.random((20, 12, 30)) < 0.2
+    features = rng.random((np.count_nonzero(sites), 2), np.float32)
+    backwards = np.asfortranarray(sites[::-1])[::-1]
+    (here,), (there,) = inference([Question(sites, features)]), inference([Question(backwards, np.asfortranarray(features))])
+    np.testing.assert_array_equal(here, there)
+
+
 def test_where_memory_is_short_a_lone_question_is_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three grids and their mirror images, on a device that has room for two at a time; but a grid that does not fit alone is refused."""
     torch.manual_seed(0)

@@ -20,7 +20,7 @@ from calvaria.synthetic import cut_defect, make_skull
 from calvaria.weights import WEIGHTS, model_folder
 from tests.sparse.allocations import counted
 
-CHANNELS = {"ch1": CONFIGS["ch1"].channels, "ch2": CONFIGS["ch2"].channels, "narrow": (3,) * 7}
+CHANNELS = {"ch1": CONFIGS["ch1"].channels, "ch2": CONFIGS["ch2"].channels, "narrow": (3,) * 7, "wide": (72,) * 7}
 
 
 def sites_of(volume: str, batch: int, engine: str) -> SiteSet:

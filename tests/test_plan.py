@@ -180,3 +180,19 @@ def test_a_plan_leaves_sites_fit_for_training_and_stays_as_the_network_was(engin
             parameter.mul_(2)
     for now, then in zip(plan(sites, sites), before, strict=True):
         assert torch.equal(now.logits, then.logits)
+
+
+@pytest.mark.parametrize("kind", ["plan", "module"])
+@pytest.mark.parametrize(("inputs", "given"), [(2, None), (0, (0, 1)), (2, (0, 3)), (2, (-1, 2))])
+def test_features_that_do_not_fit_are_refused_on_every_engine(inputs: int, given: tuple[int, int] | None, kind: str, engine: str) -> None:
+    network = trained_like(NetworkConfig((4,) * 7, inputs=inputs))
+    sites = SiteSet.from_masks(shells(12), engine)
+    features = None if given is None else torch.ones(len(sites) + given[0], given[1])
+    with pytest.raises(ValueError, match=f"for {len(sites)} "):
+        (Plan(network) if kind == "plan" else network)(sites, features=features)
+
+
+def test_the_order_of_features_in_memory_does_not_matter(engine: str) -> None:
+    plan, sites = Plan(trained_like(NetworkConfig((4,) * 7, inputs=3))), SiteSet.from_masks(shells(12), engine)
+    features = torch.rand(len(sites), 3)
+    assert_same_decisions(plan(sites, features=features.T.contiguous().T), plan(sites, features=features))

@@ -16,6 +16,9 @@ WORD, START, ROW, PLACE = 8, 4, 4, 32
 CELLS = 64
 """Cells of a word."""
 
+WHOLE_ROWS = 64
+"""Up to this many channels the C++ engine keeps whole rows of a decoder level's tile near; beyond, it first decodes all candidates."""
+
 
 class Sites(NamedTuple):
     """A set of sites in numbers: its grid (B, X, Y, words along z), sites, and the grid at twice the stride with the sites over these."""
@@ -80,7 +83,8 @@ class Footprint:
         return self.rows(fine.occupied, c_out)
 
     def decide(self, candidates: Sites, encoder: Sites, union: Sites, channels: int, with_features: bool) -> int:
-        return self.decided(union, channels, with_features)
+        decoded = self.rows(candidates.occupied, channels) if channels > WHOLE_ROWS else 0
+        return decoded + self.decided(union, channels, with_features)
 
     def decided(self, union: Sites, channels: int, with_features: bool) -> int:
         """Features, logits and words that `decide` gives."""

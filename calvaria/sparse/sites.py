@@ -52,13 +52,13 @@ class SiteSet:
         """
         empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
         cells = coordinates // empty._scale if stride > 1 else coordinates
-        unchecked = cells.is_cuda or cells.dtype != torch.int32  # on a CPU `mark` sees to it, but numbers may wrap on their way there
-        if unchecked and not ((cells >= 0) & (cells < torch.tensor(empty.shape, device=cells.device))).all():
-            raise ValueError("some sites lie outside the grid")  # before anything is written there
-        sites = replace(empty, words=empty.compute.mark(cells.int().contiguous(), empty.shape))
-        if len(extents) > 1 and any(mask.sum() != count for mask, count in zip(sites.masks(), sites.counts, strict=True)):
-            raise ValueError("some sites lie outside their items")
-        return sites
+        # A lone item's `mark` sees to on a CPU, but numbers may wrap on their way there.
+        if cells.is_cuda or cells.dtype != torch.int32 or empty.batch > 1:
+            limits = torch.tensor([(empty.batch, *size) for size in empty.sizes], device=cells.device)
+            of = cells[:, 0].clamp(0, empty.batch - 1).long()
+            if not ((cells >= 0) & (cells < limits[of])).all():
+                raise ValueError("some sites lie outside their items")  # before anything is written there
+        return replace(empty, words=empty.compute.mark(cells.int().contiguous(), empty.shape))
 
     @classmethod
     def empty(cls, extents: tuple[Extent, ...], stride: int, device: torch.device, engine: str = "auto") -> "SiteSet":

@@ -159,7 +159,7 @@ def begun(config: TrainConfig, start: Path) -> dict[str, torch.Tensor]:
     network, task, _ = load_weights(start / (CLOSE_UP if config.second else WEIGHTS))
     if task.name != config.task:
         raise bad_option(f"The weights in {start} are for {task.name}, not {config.task}. Name others with --start.")
-    return widened(network.state_dict(), config.network, config.seed)
+    return widened(network, config.network, config.seed)
 
 
 def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch, config: OptimizerConfig, device: str, team: Team) -> float:

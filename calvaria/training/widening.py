@@ -7,22 +7,24 @@ import torch
 from torch import Tensor
 
 from calvaria.errors import bad_option
-from calvaria.networks import LEVELS, NetworkConfig
+from calvaria.networks import LEVELS, EncoderDecoder, NetworkConfig
 
 LEAST = 0.2
 """Parts are drawn from here to 1, then scaled to a sum of one: were they equal, a channel's copies would stay equal for ever."""
 
 
-def widened(state: dict[str, Tensor], config: NetworkConfig, seed: int) -> dict[str, Tensor]:
-    """Weights for `config`, which has at least the inputs, and at every stride the channels, of a network with these.
+def widened(network: EncoderDecoder, config: NetworkConfig, seed: int) -> dict[str, Tensor]:
+    """Weights for `config`, which has at least the inputs, and at every stride the channels, of a network.
 
-    Of new inputs nothing is made at first; a new channel copies an old one, and both share what that one said, by shares drawn by `seed`.
-    CalvariaError BAD_OPTION where `config` has fewer inputs, or fewer channels somewhere.
+    Of new inputs nothing is made at first, but the first input of a network that had none takes the place of the ones that it saw. A new
+    channel copies an old one, and both share what that one said, by shares drawn by `seed`. CalvariaError BAD_OPTION where `config` has
+    fewer inputs, or fewer channels somewhere.
     """
     source = torch.Generator().manual_seed(seed)
+    state, inputs = network.state_dict(), network.config.inputs
     stem = state["stem.weight"]
-    if stem.shape[1] > max(config.inputs, 1):
-        raise bad_option(f"A network with {stem.shape[1]} inputs cannot go on in one with {config.inputs}. Give the configuration as many.")
+    if inputs > config.inputs:
+        raise bad_option(f"A network with {inputs} inputs cannot go on in one with {config.inputs}. Give the configuration as many.")
     more_inputs = stem.new_zeros(len(stem), max(config.inputs - stem.shape[1], 0), stem.shape[2])
     state = state | {"stem.weight": torch.cat([stem, more_inputs], dim=1)}
     copied = [_copied(known, wanted) for known, wanted in zip(_channels(state), config.channels, strict=True)]

@@ -223,6 +223,8 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         native.convolve(features, normal(27, 5, 4), bits, around)
     with pytest.raises(ValueError, match="does not fit"):
+        native.convolve(features, normal(27, 4, 0), bits, around)
+    with pytest.raises(ValueError, match="does not fit"):
         native.convolve(features, normal(27, 4, 4), bits, around, normal(3))
     with pytest.raises(ValueError, match="does not fit"):
         native.downsample(features, normal(27, 4, 4), bits, coarse)

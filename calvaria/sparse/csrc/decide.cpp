@@ -100,10 +100,9 @@ void decide_narrow(const Level &level) {
 }
 
 // With many channels, whose sites are few, a tile's weights cost more to fetch than its sums: the convolution comes first, as a whole.
-void decide_wide(const Level &level) {
+void decide_wide(const Level &level, float *decoded) {
     const int64_t channels = level.channels();
-    std::vector<float> decoded(level.candidates.sites() * channels);
-    convolve_all(SameSites{level.candidates, level.candidates}, level.features, level.weights, level.bias.data(), decoded.data());
+    convolve_all(SameSites{level.candidates, level.candidates}, level.features, level.weights, level.bias.data(), decoded);
     parallel_tiles<std::vector<float>>(level.together, 1, [&](const Tile &tile, int64_t, std::vector<float> &rows) {
         rows.assign(tile.rows * level.stride(), 0.f);
         for (const Place &place : tile.places) {
@@ -123,14 +122,15 @@ void decide_wide(const Level &level) {
 void decide(const float *features, const float *weight, const float *bias, const uint64_t *candidate_words,
             const int32_t *candidate_starts, const float *skip, const uint64_t *encoder_words, const int32_t *encoder_starts,
             const uint64_t *union_words, const int32_t *union_starts, int64_t B, int64_t X, int64_t Y, int64_t W, int64_t C_in,
-            int64_t C_out, const float *head, float head_bias, float keep_above, float *joined, float *logits, uint64_t *kept) {
+            int64_t C_out, const float *head, float head_bias, float keep_above, float *decoded, float *joined, float *logits,
+            uint64_t *kept) {
     const auto grid = [=](const uint64_t *words, const int32_t *starts) { return Grid{words, starts, X, Y, W, B * X * Y * W}; };
     const bool all_eight = C_in == EIGHT && C_out == EIGHT;
     const int64_t stride = all_eight ? EIGHT : round_up(C_out, std::max<int64_t>(LANES, EIGHT));
     const Level level{grid(candidate_words, candidate_starts), grid(encoder_words, encoder_starts), grid(union_words, union_starts),
                 features, {weight, C_in, C_out}, skip, padded(bias, C_out, stride), padded(head, C_out, stride), head_bias, keep_above,
                 joined, logits, kept};
-    all_eight ? decide_eight(level) : stride > SLICE ? decide_wide(level) : decide_narrow(level);
+    all_eight ? decide_eight(level) : stride > SLICE ? decide_wide(level, decoded) : decide_narrow(level);
 }
 
 void transfer(const float *features, const uint64_t *source_words, const int32_t *source_starts, const uint64_t *target_words,

@@ -1,7 +1,8 @@
 // Everything the library offers, as plain C; calvaria/sparse/native/interface.py repeats it for Python, in the same order.
 //
-// Conventions. Arrays are contiguous, sizes are int64. The caller allocates what is written. No function throws (where memory runs out, the process ends), keeps a pointer
-// or holds a lock; each works in the OpenMP threads of the calling thread. B, X, Y, Z are cells, W = ceil(Z / 64) words a line.
+// Conventions. Arrays are contiguous, sizes are int64. The caller allocates what is written. No function throws (where memory runs out, the
+// process ends), keeps a pointer or holds a lock; each works in the OpenMP threads of the calling thread. B, X, Y, Z are cells,
+// W = ceil(Z / 64) words a line.
 //
 // Bits of a grid [B, X, Y, Z] are words [B, X, Y, W]: bit k of word w of a line is the cell z = 64 w + k; bits past Z are zero.
 // A site is a set bit. Sites stand in raster order, z fastest; starts[i] is the number of sites before word i, and
@@ -100,9 +101,10 @@ CALVARIA_API void transfer(const float *features, const uint64_t *source_words, 
 
 // A decoder level: the candidates' features [., C_in] through relu(convolution + bias), `skip` [encoder's sites, C_out] added on the
 // union, which holds all candidates and all of the encoder's sites -> joined [union's sites, C_out] unless null, their logits
-// joined @ head [C_out] + head_bias, and the union's words less the sites whose logit is not above keep_above.
+// joined @ head [C_out] + head_bias, and the union's words less the sites whose logit is not above keep_above. `decoded` is room for
+// [candidates, C_out] where C_out exceeds 64.
 CALVARIA_API void decide(const float *features, const float *weight, const float *bias, const uint64_t *candidate_words,
                          const int32_t *candidate_starts, const float *skip, const uint64_t *encoder_words, const int32_t *encoder_starts,
                          const uint64_t *union_words, const int32_t *union_starts, int64_t B, int64_t X, int64_t Y, int64_t W,
-                         int64_t C_in, int64_t C_out, const float *head, float head_bias, float keep_above, float *joined, float *logits,
-                         uint64_t *kept);
+                         int64_t C_in, int64_t C_out, const float *head, float head_bias, float keep_above, float *decoded, float *joined,
+                         float *logits, uint64_t *kept);

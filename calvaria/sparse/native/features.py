@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from calvaria.sparse.engine import Bits
+from calvaria.sparse.footprint import WHOLE_ROWS
 from calvaria.sparse.native.library import library, room
 from calvaria.sparse.taps import SIDE
 
@@ -96,7 +97,8 @@ def decide(
     joined = _like(features, union.count if with_features else 0, c_out)
     logits, kept = _like(features, union.count), torch.empty_like(union.words)
     grids = (*encoder[:2], *union[:2], *union.words.shape)
-    into = (joined if with_features else None, logits, kept)
+    decoded = _like(features, candidates.count if c_out > WHOLE_ROWS else 0, c_out)
+    into = (decoded, joined if with_features else None, logits, kept)
     library().decide(features, weight, _bias(bias, c_out), *candidates[:2], skip, *grids, c_in, c_out, head, head_bias, keep_above, *into)
     return joined, logits, kept
 
@@ -118,7 +120,10 @@ def _channels(features: Tensor, bits: Bits) -> int:
 def _weights(weight: Tensor, features: Tensor, bits: Bits, taps: int) -> tuple[int, int]:
     """C_in and C_out."""
     c_in = _channels(features, bits)
-    _require(weight.ndim == 3 and weight.shape[:2] == (taps, c_in), f"weight {list(weight.shape)} for {taps} taps and {c_in} channels")
+    _require(
+        weight.ndim == 3 and weight.shape[:2] == (taps, c_in) and weight.shape[2] > 0,
+        f"weight {list(weight.shape)} for {taps} taps and {c_in} channels",
+    )
     return c_in, weight.shape[2]
 
 

@@ -38,6 +38,7 @@ FLOATS = Array(torch.float32)
 FLOATS_OR_NULL = Array(torch.float32, optional=True)
 SITES = (WORDS, STARTS)
 GRID = (SIZE, SIZE, SIZE, SIZE)  # B, X, Y, W
+LEVEL = (FLOATS, FLOATS, FLOATS, *SITES, FLOATS, *SITES, *SITES)
 
 # name: (type returned, types of the arguments)
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -66,8 +67,5 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "generate": (None, [FLOATS, FLOATS, FLOATS_OR_NULL, *SITES, *SITES, *GRID, SIZE, SIZE, SIZE, FLOATS]),
     "stride_weight_gradient": (None, [FLOATS, FLOATS, *SITES, *SITES, *GRID, SIZE, SIZE, SIZE, FLOATS]),
     "transfer": (None, [FLOATS, *SITES, *SITES, SIZE, SIZE, FLOATS]),
-    "decide": (
-        None,
-        [FLOATS, FLOATS, FLOATS, *SITES, FLOATS, *SITES, *SITES, *GRID, SIZE, SIZE, FLOATS, REAL, REAL, FLOATS_OR_NULL, FLOATS, WORDS],
-    ),
+    "decide": (None, [*LEVEL, *GRID, SIZE, SIZE, FLOATS, REAL, REAL, FLOATS, FLOATS_OR_NULL, FLOATS, WORDS]),
 }

@@ -92,10 +92,11 @@ def number_cells(words, starts, cells, n, BLOCK: tl.constexpr):
 def place_cells(cells, coordinates, n, X, Y, W, BLOCK: tl.constexpr):
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     b, x, y, w, bit = place(tl.load(cells + row, mask=row < n, other=0), X, Y, W)
-    tl.store(coordinates + row * 4, b, mask=row < n)
-    tl.store(coordinates + row * 4 + 1, x, mask=row < n)
-    tl.store(coordinates + row * 4 + 2, y, mask=row < n)
-    tl.store(coordinates + row * 4 + 3, w * 64 + bit, mask=row < n)
+    target = coordinates + row.to(tl.int64) * 4
+    tl.store(target, b, mask=row < n)
+    tl.store(target + 1, x, mask=row < n)
+    tl.store(target + 2, y, mask=row < n)
+    tl.store(target + 3, w * 64 + bit, mask=row < n)
 
 
 @triton.jit(do_not_specialize=["n", "item", "y", "z", "X", "Y", "W"])
@@ -112,10 +113,11 @@ def set_bits(coordinates, words, n, X, Y, W, BLOCK: tl.constexpr):
     """Or every coordinate's bit into its word."""
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = row < n
-    b = tl.load(coordinates + row * 4, mask=inside, other=0)
-    x = tl.load(coordinates + row * 4 + 1, mask=inside, other=0)
-    y = tl.load(coordinates + row * 4 + 2, mask=inside, other=0)
-    z = tl.load(coordinates + row * 4 + 3, mask=inside, other=0)
+    source = coordinates + row.to(tl.int64) * 4
+    b = tl.load(source, mask=inside, other=0)
+    x = tl.load(source + 1, mask=inside, other=0)
+    y = tl.load(source + 2, mask=inside, other=0)
+    z = tl.load(source + 3, mask=inside, other=0)
     bit = tl.full([BLOCK], 1, tl.int64) << (z & 63).to(tl.int64)
     tl.atomic_or(words + ((b * X + x) * Y + y) * W + (z >> 6), bit, mask=inside, sem="relaxed")
 
