@@ -54,6 +54,12 @@ class CloseUp(Cells):
     open: Mask
     opposite: Opposite
 
+    def given(self, column: Given) -> Field:
+        """One of the numbers that come with the sites, float32 [x, y, z], and 0 elsewhere."""
+        field = np.zeros(self.sites.shape, np.float32)
+        field[self.sites] = self.features[:, column]
+        return field
+
     def added(self, field: Field, threshold: float) -> Mask:
         """Where a field of answers, float32 [x, y, z], has bone and the skull has none, bool [x, y, z]."""
         return np.asarray((field > threshold) & (self.shares <= 0.5))

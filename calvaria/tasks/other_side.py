@@ -60,8 +60,7 @@ def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:
     other. Networks close part of it where the brow above is missing and its roof was lost to the scan's threshold.
     """
     added = closeup.added(field, threshold)
-    depth, mirrored = np.zeros((2, *field.shape), np.float32)
-    depth[closeup.sites], mirrored[closeup.sites] = closeup.features[:, Given.DEPTH], closeup.features[:, Given.MIRRORED]
+    depth, mirrored = closeup.given(Given.DEPTH), closeup.given(Given.MIRRORED)
     answer, opposite = (field > threshold).astype(np.float32), np.zeros_like(mirrored)
     opened = added & (mirrored <= MIRRORED) & (depth < WELL_CONTINUED)
     if not opened.any():

@@ -5,7 +5,7 @@ import pytest
 
 from calvaria.grid import WorkingGrid
 from calvaria.tasks import Settings, skull_base
-from calvaria.tasks.closeup import CloseUp
+from calvaria.tasks.closeup import INPUTS, CloseUp, Given
 from calvaria.tasks.completion import finish, look, prepare
 from calvaria.tasks.skull_base import without_openings
 from calvaria.tasks.task import Inferred
@@ -13,8 +13,9 @@ from calvaria.volume import BinaryVolume, Mask
 from tests.vault.shells import cut, head
 
 
-def kept(wanted: Mask, astray: Mask, opened: Mask | None = None) -> Mask:
-    """What stays of what is wanted in a volume with a little bone at its far end; `opened`: what is open on the other side, too."""
+def kept(wanted: Mask, astray: Mask, opened: Mask | None = None, mirrored: Mask | None = None) -> Mask:
+    """What stays of what is wanted in a volume with a little bone at its far end; `opened`: what is open on the other side, too;
+    `mirrored`: what the skull's mirror image has."""
     bone = np.zeros(wanted.shape, np.bool_)
     bone[:, :, -1] = True
     grid = WorkingGrid.filling(BinaryVolume.on_grid(bone, (1.0, 1.0, 1.0)), 1.0)
@@ -22,7 +23,12 @@ def kept(wanted: Mask, astray: Mask, opened: Mask | None = None) -> Mask:
     field, away, empty = np.zeros_like(shares), np.zeros(shares.shape, np.bool_), np.zeros(shares.shape, np.bool_)
     part = tuple(map(slice, wanted.shape))
     field[part], away[part], empty[part] = wanted * np.float32(0.9), astray, False if opened is None else astray & opened
-    closeup = CloseUp(grid, shares, shares > 0, np.zeros((0, 4), np.float32), np.s_[:, :, :], np.zeros_like(shares), away, empty, np.array)
+    image = np.zeros(shares.shape, np.float32)
+    image[part] = False if mirrored is None else mirrored
+    features = np.zeros((image.size, INPUTS), np.float32)
+    features[:, Given.MIRRORED] = image.ravel()
+    sites, nothing = np.ones_like(away), np.zeros_like(shares)
+    closeup = CloseUp(grid, shares, sites, features, np.s_[:, :, :], nothing, away, empty, np.array)
     return np.asarray(without_openings(field, closeup, 0.5)[part] > 0.5)
 
 
@@ -44,6 +50,15 @@ def test_a_piece_that_reaches_the_vault_stays_whole(share: int, stays: bool) -> 
 def test_a_large_piece_stays_wherever_it_seems_to_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skull_base, "LARGEST_CM3", PIECE.sum() / 1000 - 1e-6)
     np.testing.assert_array_equal(kept(PIECE, X >= 0), PIECE)
+
+
+@pytest.mark.parametrize(("seen", "largest_cm3", "stays"), [(7, 0.2, True), (5, 0.2, False), (10, 0.4, False)])
+def test_a_piece_that_the_other_side_has_stays_unless_it_is_small(
+    seen: int, largest_cm3: float, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert PIECE.sum() == 300
+    monkeypatch.setattr(skull_base, "LARGEST_ONE_SIDED_CM3", largest_cm3)
+    np.testing.assert_array_equal(kept(PIECE, X >= 0, mirrored=seen + 4 > X), PIECE & stays)
 
 
 def test_what_is_open_on_the_other_side_stays_open_and_the_rest_is_filled() -> None:
