@@ -58,10 +58,10 @@ static inline std::vector<float> padded(const float *values, int64_t size, int64
 // from [rows, stride] -> to [rows, C_out], some channels of it; with a bias relu(from + bias).
 static void finish(const float *from, int64_t stride, int64_t rows, const float *bias, int64_t channels, float *to, int64_t C_out) {
     for (; rows--; from += stride, to += C_out)
-        for (int64_t c = 0; c < channels; c += LANES) {
-            const Vector value = bias ? relu(load(from + c) + load(bias + c)) : load(from + c);
-            store_first(to + c, value, channels - c);
-        }
+        for_vectors(stride, [&](int64_t c, auto lanes) {
+            const auto value = bias ? relu<lanes>(load<lanes>(from + c) + load<lanes>(bias + c)) : load<lanes>(from + c);
+            store_first<lanes>(to + c, value, channels - c);
+        });
 }
 
 // out [N, C_out], N the sites of map.outputs; with a bias [C_out], relu(… + bias).
@@ -70,7 +70,7 @@ static void convolve_all(const Map &map, const float *in, const Weights &weights
     const int64_t C_out = weights.C_out, width = slice_of(map.outputs, C_out), slices = (C_out + width - 1) / width;
     const std::vector<float> padded_bias = bias ? padded(bias, C_out, C_out + LANES) : std::vector<float>();
     parallel_tiles<Workspace>(map.outputs, slices, [&](const Tile &tile, int64_t slice, Workspace &workspace) {
-        const int64_t first = slice * width, channels = std::min(width, C_out - first), stride = round_up(channels, LANES);
+        const int64_t first = slice * width, channels = std::min(width, C_out - first), stride = round_up(channels, LEAST);
         convolve_tile(map, tile, in, weights, first, stride, workspace);
         finish(workspace.sums.data(), stride, tile.rows, bias ? &padded_bias[first] : nullptr, channels,
                out + tile.first_row * C_out + first, C_out);

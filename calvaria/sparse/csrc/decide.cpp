@@ -126,7 +126,7 @@ void decide(const float *features, const float *weight, const float *bias, const
             uint64_t *kept) {
     const auto grid = [=](const uint64_t *words, const int32_t *starts) { return Grid{words, starts, X, Y, W, B * X * Y * W}; };
     const bool all_eight = C_in == EIGHT && C_out == EIGHT;
-    const int64_t stride = all_eight ? EIGHT : round_up(C_out, std::max<int64_t>(LANES, EIGHT));
+    const int64_t stride = all_eight ? EIGHT : round_up(C_out, EIGHT);
     const Level level{grid(candidate_words, candidate_starts), grid(encoder_words, encoder_starts), grid(union_words, union_starts),
                 features, {weight, C_in, C_out}, skip, padded(bias, C_out, stride), padded(head, C_out, stride), head_bias, keep_above,
                 joined, logits, kept};

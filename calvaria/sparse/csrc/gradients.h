@@ -17,7 +17,7 @@ template <class Map>
 class Totals {
   public:
     Totals(const Map &map, Range groups, Range channels, int64_t C_out)
-        : map(map), groups(groups), channels(channels), stride(round_up(C_out, LANES)), of_tap(channels.size() * stride),
+        : map(map), groups(groups), channels(channels), stride(round_up(C_out, LEAST)), of_tap(channels.size() * stride),
           values(groups.size() * map.taps * of_tap) {}
 
     // The products of the sites of these words; in [., C_in], gradients [., C_out] by rows of the output.
@@ -61,18 +61,21 @@ class Totals {
         for (int64_t i = 0; i < pairs.size(); i += AT_ONCE) {
             const int64_t size = std::min(AT_ONCE, pairs.size() - i);
             int64_t c = 0;
-            for (; c + 2 * LANES <= stride; c += 2 * LANES) add_columns<2>(pairs.data() + i, size, in, C_in, gradients + c, totals + c);
-            if (c < stride) add_columns<1>(pairs.data() + i, size, in, C_in, gradients + c, totals + c);
+            for (; c + 2 * LANES <= stride; c += 2 * LANES)
+                add_columns<LANES, 2>(pairs.data() + i, size, in, C_in, gradients + c, totals + c);
+            for_vectors(stride - c, [&](int64_t more, auto lanes) {
+                add_columns<lanes, 1>(pairs.data() + i, size, in, C_in, gradients + c + more, totals + c + more);
+            });
         }
     }
 
-    // Of V vectors of output channels, for blocks of about the same number of input channels.
-    template <int V>
+    // Of V vectors of N output channels, for blocks of about the same number of input channels.
+    template <int N, int V>
     void add_columns(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *gradients, float *totals) {
         const int64_t blocks = (channels.size() + BLOCK<V> - 1) / BLOCK<V>;
         for (int64_t block = 0; block < blocks; ++block) {
             const int64_t begin = channels.size() * block / blocks, end = channels.size() * (block + 1) / blocks;
-            const auto add = outer_products<V>[end - begin];
+            const auto add = outer_products<N, V>[end - begin];
             add(pairs, size, in + channels.begin + begin, C_in, gradients, stride, totals + begin * stride);
         }
     }

@@ -14,13 +14,18 @@ constexpr int ROWS = V == 1 ? REGISTERS * 2 / 3 : REGISTERS / V;
 
 constexpr int64_t PANEL = 3 * LANES;  // output channels worked on at a time, at most
 
-// Of the next panel, when so many output channels are left; both are multiples of LANES.
-static inline int64_t panel_width(int64_t left) { return left == 3 * LANES ? left : std::min<int64_t>(left, 2 * LANES); }
+// Of the next panel, when so many output channels are left; both are multiples of LEAST. A panel has vectors of one width.
+static inline int64_t panel_width(int64_t left) {
+    if (left % LANES && left <= 3 * LEAST) return left;
+    const int64_t whole = left / LANES * LANES;
+    return whole == 3 * LANES ? whole : std::min<int64_t>(whole, 2 * LANES);
+}
 
-// sums[place] += in[row] @ panel for all pairs; in [., C_in], panel [C_in, V vectors], sums [., stride]. Every sum is formed in the
-// order of the input's channels, whatever its neighbours in the list.
-template <int V>
+// sums[place] += in[row] @ panel for all pairs; in [., C_in], panel [C_in, V vectors of N lanes], sums [., stride]. Every sum is formed in
+// the order of the input's channels, whatever its neighbours in the list.
+template <int N, int V>
 static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *panel, float *sums, int64_t stride) {
+    typedef typename Of<N>::Vector Vector;
     constexpr int R = ROWS<V>;
     for (int64_t i = 0; i < size; i += R) {
         const float *row[R];
@@ -32,16 +37,16 @@ static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C
             __builtin_prefetch(in + pairs[i + r + 2 * R].row * C_in);  // beyond the list: some row or other
             place[r] = sums + pairs[i + r].place * stride;
 #pragma GCC unroll 3
-            for (int v = 0; v < V; ++v) sum[r][v] = load(place[r] + v * LANES);
+            for (int v = 0; v < V; ++v) sum[r][v] = load<N>(place[r] + v * N);
         }
 #pragma GCC unroll 4
         for (int64_t c = 0; c < C_in; ++c) {
             Vector weight[V];
 #pragma GCC unroll 3
-            for (int v = 0; v < V; ++v) weight[v] = load(panel + (c * V + v) * LANES);
+            for (int v = 0; v < V; ++v) weight[v] = load<N>(panel + (c * V + v) * N);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
-                const Vector value = all(row[r][c]);
+                const Vector value = all<N>(row[r][c]);
 #pragma GCC unroll 3
                 for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
             }
@@ -49,7 +54,7 @@ static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 3
-            for (int v = 0; v < V; ++v) store(place[r] + v * LANES, sum[r][v]);
+            for (int v = 0; v < V; ++v) store<N>(place[r] + v * N, sum[r][v]);
         }
     }
 }
@@ -57,10 +62,12 @@ static void multiply(const Pair *pairs, int64_t size, const float *in, int64_t C
 // With a panel of this width; the list is padded with pairs at a spare place.
 static inline void multiply(int64_t width, Pairs &pairs, int64_t spare, const float *in, int64_t C_in, const float *panel, float *sums,
                             int64_t stride) {
-    switch (width / LANES) {
-        case 1: return multiply<1>(pairs.data(), pairs.padded(ROWS<1>, spare), in, C_in, panel, sums, stride);
-        case 2: return multiply<2>(pairs.data(), pairs.padded(ROWS<2>, spare), in, C_in, panel, sums, stride);
-        case 3: return multiply<3>(pairs.data(), pairs.padded(ROWS<3>, spare), in, C_in, panel, sums, stride);
+    const bool whole = width % LANES == 0;
+    const auto one = whole ? multiply<LANES, 1> : multiply<LEAST, 1>, three = whole ? multiply<LANES, 3> : multiply<LEAST, 3>;
+    switch (width / (whole ? LANES : LEAST)) {
+        case 1: return one(pairs.data(), pairs.padded(ROWS<1>, spare), in, C_in, panel, sums, stride);
+        case 2: return multiply<LANES, 2>(pairs.data(), pairs.padded(ROWS<2>, spare), in, C_in, panel, sums, stride);
+        case 3: return three(pairs.data(), pairs.padded(ROWS<3>, spare), in, C_in, panel, sums, stride);
     }
 }
 
@@ -76,18 +83,19 @@ static inline const float *panel_of(const float *weight, int64_t C_in, int64_t C
 }
 
 // totals[c] += Σ in[row][c] · gradients[place] over all pairs, for C channels c; in [., C_in], gradients [., stride], totals [C, stride].
-template <int C, int V>
+template <int C, int N, int V>
 static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t C_in, const float *gradients, int64_t stride,
                       float *totals) {
+    typedef typename Of<N>::Vector Vector;
     Vector sum[C][V] = {};
     for (int64_t i = 0; i < size; ++i) {
         const float *row = in + pairs[i].row * C_in, *at = gradients + pairs[i].place * stride;
         Vector gradient[V];
 #pragma GCC unroll 3
-        for (int v = 0; v < V; ++v) gradient[v] = load(at + v * LANES);
+        for (int v = 0; v < V; ++v) gradient[v] = load<N>(at + v * N);
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) {
-            const Vector value = all(row[c]);
+            const Vector value = all<N>(row[c]);
 #pragma GCC unroll 3
             for (int v = 0; v < V; ++v) sum[c][v] += value * gradient[v];
         }
@@ -95,7 +103,7 @@ static void add_outer(const Pair *pairs, int64_t size, const float *in, int64_t 
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
 #pragma GCC unroll 3
-        for (int v = 0; v < V; ++v) store(totals + c * stride + v * LANES, load(totals + c * stride + v * LANES) + sum[c][v]);
+        for (int v = 0; v < V; ++v) store<N>(totals + c * stride + v * N, load<N>(totals + c * stride + v * N) + sum[c][v]);
     }
 }
 
@@ -104,8 +112,8 @@ template <int V>
 constexpr int BLOCK = V == 1 ? 8 : 6;
 
 // add_outer by the number of channels.
-template <int V>
-constexpr decltype(&add_outer<1, V>) outer_products[] = {
-    nullptr,         add_outer<1, V>, add_outer<2, V>, add_outer<3, V>, add_outer<4, V>,
-    add_outer<5, V>, add_outer<6, V>, add_outer<7, V>, add_outer<8, V>,
+template <int N, int V>
+constexpr decltype(&add_outer<1, N, V>) outer_products[] = {
+    nullptr,            add_outer<1, N, V>, add_outer<2, N, V>, add_outer<3, N, V>, add_outer<4, N, V>,
+    add_outer<5, N, V>, add_outer<6, N, V>, add_outer<7, N, V>, add_outer<8, N, V>,
 };

@@ -55,22 +55,22 @@ std::vector<float> tables(const float *weight, int64_t C_out, int64_t stride) {
 void stem(const float *weight, const float *bias, const uint64_t *words, const int32_t *starts, int64_t B, int64_t X, int64_t Y, int64_t W,
           int64_t C_out, float *out) {
     const Grid grid{words, starts, X, Y, W, B * X * Y * W};
-    const int64_t stride = round_up(C_out, LANES);
+    const int64_t stride = round_up(C_out, LEAST);
     std::vector<float> table = tables(weight, C_out, stride), added(stride);
     if (bias) {  // with the table of one plane, which adds to every site
         std::copy_n(bias, C_out, added.data());
         for (int64_t i = 0; i < PATTERNS * stride; ++i) table[i] += added[i % stride];
     }
     const float *planes[3] = {&table[0], &table[PATTERNS * stride], &table[2 * PATTERNS * stride]};
-    const Vector least = all(bias ? 0.f : -__builtin_inff());
+    const float least = bias ? 0.f : -__builtin_inff();
     parallel_tiles(grid, [&](const Tile &tile) {
         for_patterns(grid, tile, [&](int64_t row, const int *patterns) {
             const float *from[3];
             for (int i = 0; i < 3; ++i) from[i] = planes[i] + patterns[i] * stride;
-            for (int64_t c = 0; c < stride; c += LANES) {
-                const Vector sum = load(from[0] + c) + load(from[1] + c) + load(from[2] + c);
-                store_first(out + row * C_out + c, sum < least ? least : sum, C_out - c);
-            }
+            for_vectors(stride, [&](int64_t c, auto lanes) {
+                const auto sum = load<lanes>(from[0] + c) + load<lanes>(from[1] + c) + load<lanes>(from[2] + c);
+                store_first<lanes>(out + row * C_out + c, sum < least ? all<lanes>(least) : sum, C_out - c);
+            });
         });
     });
 }

@@ -3,31 +3,70 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
+// LEAST: lanes of the narrowest vectors in use. Channels are padded to a multiple of it: 8 or 24 would leave half of a wide one idle.
 #if defined(__AVX512F__)
-constexpr int LANES = 16;
+constexpr int LANES = 16, LEAST = 8;
 #elif defined(__AVX2__)
-constexpr int LANES = 8;
+constexpr int LANES = 8, LEAST = 8;
 #else
-constexpr int LANES = 4;  // SSE2, NEON
+constexpr int LANES = 4, LEAST = 4;  // SSE2, NEON
 #endif
 
-// Loads and stores through this type need no alignment. (As an argument of a template it would lose that.)
-typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+// Loads and stores through these types need no alignment. (As arguments of a template they would lose that.)
+template <int N>
+struct Of;
+template <>
+struct Of<4> {
+    typedef float Vector __attribute__((vector_size(16), aligned(4), may_alias));
+};
+template <>
+struct Of<8> {
+    typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
+};
+template <>
+struct Of<16> {
+    typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
+};
 
-static inline Vector load(const float *from) { return *reinterpret_cast<const Vector *>(from); }
-static inline void store(float *to, Vector value) { *reinterpret_cast<Vector *>(to) = value; }
-static inline Vector all(float value) { return value - Vector{}; }
+template <int N>
+static inline typename Of<N>::Vector load(const float *from) {
+    return *reinterpret_cast<const typename Of<N>::Vector *>(from);
+}
+
+template <int N>
+static inline void store(float *to, typename Of<N>::Vector value) {
+    *reinterpret_cast<typename Of<N>::Vector *>(to) = value;
+}
+
+template <int N>
+static inline typename Of<N>::Vector all(float value) {
+    return value - typename Of<N>::Vector{};
+}
 
 // Not a number stays that, as in PyTorch.
-static inline Vector relu(Vector value) { return value < 0 ? Vector{} : value; }
+template <int N>
+static inline typename Of<N>::Vector relu(typename Of<N>::Vector value) {
+    return value < 0 ? typename Of<N>::Vector{} : value;
+}
 
 // The first n lanes, or all of them.
-static inline void store_first(float *to, Vector value, int64_t n) {
-    if (n >= LANES)
-        store(to, value);
+template <int N>
+static inline void store_first(float *to, typename Of<N>::Vector value, int64_t n) {
+    if (n >= N)
+        store<N>(to, value);
     else
         for (int64_t i = 0; i < n; ++i) to[i] = value[i];
+}
+
+// body(c, lanes) for columns [c, c + lanes) of rows of a stride, a multiple of LEAST: whole vectors, then what is left. `lanes` is a
+// constant.
+template <class Body>
+static inline void for_vectors(int64_t stride, const Body &body) {
+    int64_t c = 0;
+    for (; c + LANES <= stride; c += LANES) body(c, std::integral_constant<int, LANES>());
+    if (c < stride) body(c, std::integral_constant<int, LEAST>());
 }
 
 static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
