@@ -1,4 +1,4 @@
-"""Batch normalisation over the sites and ReLU by PyTorch's own operations, for engines that have none of their own."""
+"""Batch normalisation over the sites and ReLU by PyTorch's own operations: the reference engine's."""
 
 import torch
 from torch import Tensor

@@ -99,6 +99,16 @@ CALVARIA_API void stride_weight_gradient(const float *fine_features, const float
 CALVARIA_API void transfer(const float *features, const uint64_t *source_words, const int32_t *source_starts, const uint64_t *target_words,
                            const int32_t *target_starts, int64_t size, int64_t channels, float *out);
 
+// relu((features [rows, channels] - mean) * scale * weight + bias) -> out, with mean and scale = 1 / sqrt(variance + eps) of the rows, two
+// or more; the running statistics move towards mean and unbiased variance.
+CALVARIA_API void normalise(const float *features, const float *weight, const float *bias, float *running_mean, float *running_var,
+                            float momentum, float eps, int64_t rows, int64_t channels, float *out, float *mean, float *scale);
+
+// Its gradients, from that of its `out`.
+CALVARIA_API void normalise_gradient(const float *gradient, const float *features, const float *out, const float *weight, const float *mean,
+                                     const float *scale, int64_t rows, int64_t channels, float *for_features, float *for_weight,
+                                     float *for_bias);
+
 // A decoder level: the candidates' features [., C_in] through relu(convolution + bias), `skip` [encoder's sites, C_out] added on the
 // union, which holds all candidates and all of the encoder's sites -> joined [union's sites, C_out] unless null, their logits
 // joined @ head [C_out] + head_bias, and the union's words less the sites whose logit is not above keep_above. `decoded` is room for

@@ -18,6 +18,10 @@ constexpr int LANES = 4, LEAST = 4;  // SSE2, NEON
 template <int N>
 struct Of;
 template <>
+struct Of<1> {
+    typedef float Vector __attribute__((vector_size(4), aligned(4), may_alias));
+};
+template <>
 struct Of<4> {
     typedef float Vector __attribute__((vector_size(16), aligned(4), may_alias));
 };

@@ -23,13 +23,14 @@ from calvaria.sparse.native.features import (
     downsample,
     generate,
     join,
+    normalise,
+    normalise_gradient,
     stem,
     stem_weight_gradient,
     stride_weight_gradient,
     transfer,
 )
 from calvaria.sparse.native.library import available, describe, levels, simd, why_not
-from calvaria.sparse.plain_norm import normalise, normalise_gradient
 
 __all__ = [
     "available",

@@ -76,6 +76,26 @@ def join(features: Tensor, source: Bits, others: Tensor, other: Bits, target: Bi
     return transfer(features, source, target).add_(transfer(others, other, target))
 
 
+def normalise(
+    features: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows, channels = features.shape
+    _require(rows > 1 and all(each.shape == (channels,) for each in (weight, bias, running_mean, running_var)), f"{rows} rows to normalise")
+    out, mean, scale = (_like(features, *shape) for shape in ((rows, channels), (channels,), (channels,)))
+    library().normalise(features, weight, bias, running_mean, running_var, momentum, eps, rows, channels, out, mean, scale)
+    return out, mean, scale
+
+
+def normalise_gradient(
+    gradient: Tensor, features: Tensor, out: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows, channels = features.shape
+    _require(gradient.shape == features.shape == out.shape, f"gradient {list(gradient.shape)} of {list(features.shape)}")
+    found = _like(features, rows, channels), torch.empty_like(weight), torch.empty_like(weight)
+    library().normalise_gradient(gradient, features, out, weight, mean, scale, rows, channels, *found)
+    return found
+
+
 def decide(
     features: Tensor,
     weight: Tensor,

@@ -67,5 +67,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "generate": (None, [FLOATS, FLOATS, FLOATS_OR_NULL, *SITES, *SITES, *GRID, SIZE, SIZE, SIZE, FLOATS]),
     "stride_weight_gradient": (None, [FLOATS, FLOATS, *SITES, *SITES, *GRID, SIZE, SIZE, SIZE, FLOATS]),
     "transfer": (None, [FLOATS, *SITES, *SITES, SIZE, SIZE, FLOATS]),
+    "normalise": (None, [*[FLOATS] * 5, REAL, REAL, SIZE, SIZE, FLOATS, FLOATS, FLOATS]),
+    "normalise_gradient": (None, [*[FLOATS] * 6, SIZE, SIZE, FLOATS, FLOATS, FLOATS]),
     "decide": (None, [*LEVEL, *GRID, SIZE, SIZE, FLOATS, REAL, REAL, FLOATS, FLOATS_OR_NULL, FLOATS, WORDS]),
 }
