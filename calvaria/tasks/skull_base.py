@@ -20,7 +20,7 @@ of one may seem to lie away from it: 0.53 of 160 cm³ that one of six validation
 LARGEST_ONE_SIDED_CM3 = 4.0
 WITNESSED = 0.6
 """The same of an opening on one side alone: what is larger is missing, if the skull's mirror image has this share of it. Of 20 validation
-heads with defects of an orbit's rim and roof (seeds from 900,950) one stayed open without this, with 0.61 of its 12 cm³ found.
+heads with defects of an orbit's rim and roof (seeds from 900,950) one, of 12 cm³, stayed open without this.
 """
 
 
