@@ -44,10 +44,10 @@ class Surface:
 def surface(volume: BinaryVolume, most_triangles: int = MOST_TRIANGLES) -> Surface:
     """Marching cubes (Lewiner's, of scikit-image) at the volume's own geometry, its staircases smoothed.
 
-    No vertex moves further than half a voxel along any index axis from where marching cubes put it, so plates one voxel thick stay (threads
-    and specks of one voxel shrink to nearly nothing). Above
-    `most_triangles`, voxels are first counted in blocks, as large as it takes, and a block is inside where more than half of it is;
-    what is thinner than half a block is lost then. Extra memory: about 10 bytes a voxel of the occupied box.
+    No vertex moves further than half a voxel along any index axis from where marching cubes put it, so plates one voxel thick stay; threads
+    and specks of one voxel shrink to nearly nothing. Above `most_triangles`, voxels are first counted in blocks, as large as it takes, and
+    a block is inside where more than half of it is; what is thinner than half a block is lost then. Extra memory: about 10 bytes a voxel
+    of the occupied box.
     """
     if not volume.occupied:
         return Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int32), 1)

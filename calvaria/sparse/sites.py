@@ -52,7 +52,7 @@ class SiteSet:
         """
         empty = cls.empty(tuple(extents), stride, coordinates.device, engine)
         cells = coordinates // empty._scale if stride > 1 else coordinates
-        # A lone item's `mark` sees to on a CPU, but numbers may wrap on their way there.
+        # On a CPU `mark` refuses what lies outside the grid, but numbers may wrap on their way there, and items may be smaller than it.
         if cells.is_cuda or cells.dtype != torch.int32 or empty.batch > 1:
             limits = torch.tensor([(empty.batch, *size) for size in empty.sizes], device=cells.device)
             of = cells[:, 0].clamp(0, empty.batch - 1).long()

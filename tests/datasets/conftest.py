@@ -45,3 +45,10 @@ def lay(tmp_path: Path, complete: BinaryVolume, defective: BinaryVolume, implant
         return tmp_path / folder
 
     return write_all
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where sources lie."""
+    (tmp_path / "source").mkdir()
+    return tmp_path / "source"

@@ -1,4 +1,4 @@
-"""`calvaria prepare`: folders of anything to data sets, going on where they stopped, with no failure lost."""
+"""`calvaria prepare`: folders of anything to data sets of masks."""
 
 import gc
 import os
@@ -19,29 +19,7 @@ from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.io import read, read_image, write
 from calvaria.threshold import threshold
-from calvaria.volume import BinaryVolume
-from tests.full_disk import no_file_above
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "source").mkdir()
-    return tmp_path / "source"
-
-
-def make(folder, out, recipe=Recipe()):
-    dataset = DataSet(out, {})
-    for _ in prepare(folder, dataset, plan(folder, out, recipe), recipe):
-        pass
-    dataset.sort()
-    return {row.name: row for row in read_index(out)}
-
-
-def ct(folder, name, samples):
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nrrd.write(str(path), samples, {"space": "LPS", "space directions": np.diag([1.0, 1.0, 2.0]), "space origin": [0.0, 1.0, 2.0]})
-    return path
+from tests.datasets.converted import ct, make
 
 
 def test_ct_masks_and_meshes_become_masks_with_an_index(folder, tmp_path, complete):
@@ -98,71 +76,6 @@ def test_the_meshes_of_a_skull_share_a_grid(folder, tmp_path, inside):
     assert (implant.occupied + defective.occupied) * implant.voxel_mm3 == pytest.approx(80 * 90 * 100, rel=0.08)
 
 
-def test_one_bad_file_is_a_row_and_the_rest_is_made(folder, tmp_path, complete, monkeypatch):
-    write(folder / "good.nrrd", complete)
-    (folder / "cut.nrrd").write_bytes((folder / "good.nrrd").read_bytes()[:-20])
-    (folder / "text.nii").write_text("hello")
-    ct(folder, "mri.nrrd", np.random.default_rng(0).integers(0, 900, (9, 9, 9)).astype("i2"))
-    ct(folder, "air.nrrd", np.random.default_rng(0).integers(-1000, -900, (9, 9, 9)).astype("i2"))
-    (folder / "bad.obj").write_text("f 1 2 3")
-    rows = make(folder, tmp_path / "out", Recipe(meshes=(30,)))
-    assert {name: row.error for name, row in rows.items()} == {
-        "native/good.nrrd": "",
-        "native/cut.nrrd": "truncated",
-        "native/text.nrrd": "not-a-volume",
-        "native/mri.nrrd": "not-hounsfield",
-        "native/air.nrrd": "empty-mask",
-        "30/bad.nrrd": "not-a-volume",
-    }
-    assert "send the file again" in rows["native/cut.nrrd"].message
-
-
-def test_what_is_no_refusal_is_a_row_too(folder, tmp_path, complete, monkeypatch):
-    write(folder / "a.nrrd", complete)
-    write(folder / "b.nrrd", complete)
-    whole = read_image
-
-    def fails(path):
-        if path.name == "a.nrrd":
-            raise MemoryError
-        return whole(path)
-
-    monkeypatch.setattr("calvaria.datasets.prepare.read_image", fails)
-    assert [row.error for row in make(folder, tmp_path / "out").values()] == ["out-of-memory", ""]
-
-
-def test_a_run_goes_on_where_it_stopped(folder, tmp_path, complete, monkeypatch):
-    for name in "abc":
-        write(folder / f"{name}.nrrd", complete)
-    (folder / "b.nrrd").write_bytes(b"")
-    out, opened = tmp_path / "out", []
-    whole = read_image
-    monkeypatch.setattr("calvaria.datasets.prepare.read_image", lambda path: opened.append(path.name) or whole(path))
-
-    recipe, dataset = Recipe(), DataSet(out, {})
-    work = prepare(folder, dataset, plan(folder, out, recipe), recipe)
-    next(work), next(work)
-    del work, dataset  # killed after two of three
-    with (out / "index.csv").open("a") as file:
-        file.write("native/c.nrrd,c.nrrd,ma")  # a line that was not finished
-    write(folder / "b.nrrd", complete)
-    opened.clear()
-    rows = make(folder, out)
-    assert opened == ["b.nrrd", "c.nrrd"]
-    assert [(row.name, row.error) for row in rows.values()] == [(f"native/{name}.nrrd", "") for name in "abc"]
-
-    opened.clear()
-    assert make(folder, out) == rows
-    assert opened == []
-
-    write(folder / "a.nrrd", complete.like(~complete.mask))
-    later = (out / "native/a.nrrd").stat().st_mtime + 5
-    os.utime(folder / "a.nrrd", (later, later))
-    (out / "native/c.nrrd").unlink()
-    assert make(folder, out)["native/a.nrrd"].occupied == (~complete.mask).sum()
-    assert opened == ["a.nrrd", "c.nrrd"]
-
-
 def test_one_volume_at_a_time_is_in_memory(folder, tmp_path, complete, monkeypatch):
     for name in "abcd":
         ct(folder, f"{name}.nrrd", np.where(complete.mask, 900, -1000).astype("i2"))
@@ -178,39 +91,6 @@ def test_one_volume_at_a_time_is_in_memory(folder, tmp_path, complete, monkeypat
     monkeypatch.setattr("calvaria.datasets.prepare.read_image", watched)
     assert len(make(folder, tmp_path / "out", Recipe(resolutions=(8, 16)))) == 8
     assert alive == [0, 0, 0, 0]
-
-
-def test_nothing_unfinished_is_left(folder, tmp_path, complete, monkeypatch):
-    write(folder / "a.nrrd", complete)
-    monkeypatch.setattr("calvaria.io.codec.encode", lambda volume, format: bytes(2**20))
-    with no_file_above(2**16):
-        (row,) = make(folder, tmp_path / "out").values()
-    assert row.error == "bad-option"
-    assert "cannot be written" in row.message
-    assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"index.csv", "settings.json"}
-
-
-def test_sources_that_become_one_file_are_told(folder, tmp_path, complete):
-    write(folder / "a.nrrd", complete)
-    write(folder / "a.nii", complete)
-    make(folder, tmp_path / "out")
-    make(folder, tmp_path / "out")
-    first, second = read_index(tmp_path / "out")
-    assert (first.source, first.error, second.source, second.error) == ("a.nii", "", "a.nrrd", "bad-option")
-    assert "rename one" in second.message
-
-
-def test_a_file_that_would_take_the_place_of_anothers_is_told_in_a_later_run_too(folder, tmp_path, complete, defective):
-    write(folder / "a.nrrd", complete)
-    make(folder, tmp_path / "out")
-    write(folder / "a.nii", defective)
-    for _ in range(2):
-        make(folder, tmp_path / "out")
-        made, refused = read_index(tmp_path / "out")
-        assert (made.source, made.error, made.occupied) == ("a.nii", "", defective.occupied)
-        assert (refused.source, refused.error) == ("a.nrrd", "bad-option")
-        assert "a.nii becomes the same file" in refused.message
-        assert read(tmp_path / "out/native/a.nrrd").volume.occupied == defective.occupied
 
 
 @pytest.mark.parametrize("name", ["-rf", "a,b", 'quo"te', "new\nline", "ünï", "x" * 200, "$(id)", "nul\\", "surr\udcff"])
@@ -273,26 +153,6 @@ def test_meshes_of_one_name_are_one_and_an_error(folder, tmp_path, complete, cap
         ("b.stl", ""),
         ("c.nrrd", ""),
     ]
-
-
-def test_a_source_that_is_gone_leaves_the_index(folder, tmp_path, complete):
-    write(folder / "a.nrrd", complete)
-    write(folder / "b.nrrd", complete)
-    make(folder, tmp_path / "out")
-    (folder / "a.nrrd").rename(folder / "a.nii.gz")
-    assert [row.source for row in make(folder, tmp_path / "out").values()] == ["a.nii.gz", "b.nrrd"]
-
-
-def test_no_file_stays_of_a_source_that_fails_now_and_those_of_one_that_is_gone_are_told(folder, tmp_path, complete, caplog):
-    for name in "abc":
-        write(folder / f"{name}.nrrd", complete)
-    make(folder, tmp_path / "out")
-    (tmp_path / "out/native/mine.nrrd").write_text("of someone else")
-    (folder / "a.nrrd").unlink()
-    (folder / "b.nrrd").write_text("no volume any more")
-    make(folder, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out/native").iterdir()) == ["a.nrrd", "c.nrrd", "mine.nrrd"]
-    assert "1 files of sources that are gone stay (native/a.nrrd)" in caplog.text
 
 
 def test_a_resolution_finer_than_a_volume_is_its_row_alone(folder, tmp_path, complete):
@@ -370,17 +230,6 @@ def test_what_cannot_be_begun_is_refused(folder, tmp_path):
     assert refusal.value.code is ErrorCode.BAD_OPTION
     with pytest.raises(CalvariaError, match="Choose one of: nearest"):
         plan(folder, tmp_path / "out", Recipe(rule="linear"))
-    DataSet(tmp_path / "out", {"hu": 300})
-    with pytest.raises(CalvariaError, match="choose another --out"):
-        DataSet(tmp_path / "out", {"hu": 200})
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CalvariaError, match="cannot be written"):
-        DataSet(tmp_path / "file", {})
-    with pytest.raises(CalvariaError, match="cannot be read as an index"):
-        read_index(tmp_path)
-    (tmp_path / "index.csv").write_text("colour,size\nred,3\n")
-    with pytest.raises(CalvariaError, match="cannot be read as an index"):
-        read_index(tmp_path)
 
 
 def test_a_folder_that_cannot_be_read_is_passed_over_and_told(folder, tmp_path, complete, caplog, monkeypatch):
@@ -390,30 +239,6 @@ def test_a_folder_that_cannot_be_read_is_passed_over_and_told(folder, tmp_path, 
     monkeypatch.setattr(os, "access", lambda path, mode: path.name != "lost+found")
     assert list(make(folder, tmp_path / "out")) == ["native/a.nrrd", "native/c/d.nrrd"]
     assert caplog.text.count("lost+found is passed over") == 1
-
-
-def test_one_program_at_a_time_fills_a_folder(tmp_path, complete):
-    first = DataSet(tmp_path, {})
-    with pytest.raises(CalvariaError, match="Another program fills") as refused:
-        DataSet(tmp_path, {})
-    assert refused.value.code is ErrorCode.BAD_OPTION
-    first.add(complete, "a.nrrd", "a", "mask")
-    del first, refused
-    assert list(DataSet(tmp_path, {}).rows) == [("a.nrrd", "a")]
-
-
-def test_a_file_that_takes_anothers_place_is_converted_whatever_its_time(folder, tmp_path, complete):
-    made = DataSet(tmp_path / "out", {})
-    source, other = tmp_path / "a.nrrd", tmp_path / "b.nrrd"
-    for path, count in ((other, 2), (source, 1)):
-        mask = np.zeros((4, 4, 4), np.bool_)
-        mask[:count] = True
-        write(path, BinaryVolume.on_grid(mask, (1.0, 1.0, 1.0)))
-    made.add(read(source).volume, "a.nrrd", "a.nrrd", "mask", files=[source])
-    assert made.has("a.nrrd", "a.nrrd", [source])
-    other.replace(source)
-    os.utime(source, (0, 0))
-    assert not made.has("a.nrrd", "a.nrrd", [source])
 
 
 def test_a_scan_without_a_sign_is_not_taken_for_labels(tmp_path, complete):

@@ -3,11 +3,12 @@
 #pragma once
 
 #include "tiles.h"
+#include "vectors.h"
 
 #include <vector>
 
 constexpr int64_t EIGHT = 8;  // channels
-typedef float Eight __attribute__((vector_size(4 * EIGHT), aligned(4), may_alias));
+typedef Of<EIGHT>::Vector Eight;
 
 static inline Eight &eight(float *at) { return *reinterpret_cast<Eight *>(at); }
 static inline const Eight &eight(const float *at) { return *reinterpret_cast<const Eight *>(at); }

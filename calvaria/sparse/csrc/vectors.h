@@ -16,23 +16,10 @@ constexpr int LANES = 4, LEAST = 4;  // SSE2, NEON
 
 // Loads and stores through these types need no alignment. (As arguments of a template they would lose that.)
 template <int N>
-struct Of;
-template <>
-struct Of<1> {
-    typedef float Vector __attribute__((vector_size(4), aligned(4), may_alias));
+struct Of {
+    typedef float Vector __attribute__((vector_size(4 * N), aligned(4), may_alias));
 };
-template <>
-struct Of<4> {
-    typedef float Vector __attribute__((vector_size(16), aligned(4), may_alias));
-};
-template <>
-struct Of<8> {
-    typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
-};
-template <>
-struct Of<16> {
-    typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
-};
+static_assert(alignof(Of<16>::Vector) == 4 && sizeof(Of<16>::Vector) == 64, "a compiler that overlooks attributes of N");
 
 template <int N>
 static inline typename Of<N>::Vector load(const float *from) {
