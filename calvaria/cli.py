@@ -216,7 +216,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the answers and the picture.")] = Path("out"),
     folder: ServerFolder = Path(),
 ) -> None:
-    """Complete one skull through a TorchServe that is started for it, over HTTP and over gRPC."""
+    """Complete one skull through a TorchServe that is started for it, by HTTP and gRPC; without a volume, the other tasks as well."""
     from calvaria.demo import demonstrate
 
     demonstrate(folder, out, volume, truth, cut)

@@ -96,9 +96,9 @@ class _Call:
         self.grids = [_grid([load.extent for load in loads], level) for level in range(LEVELS + 1)]
         given = [sum(column) for column in zip(*(load.given for load in loads), strict=True)]
         self.given = [self._sites(level, count, above) for level, (count, above) in enumerate(pairwise([*given, given[-1]]))]
+        self.live = self.peak = 0
         if not config.grows:
             self.candidates = self.judged = self.given[:-1]
-            self.live = self.peak = 0
             return
         self.candidates = [self._sites(level, sum(load.candidates[level] for load in loads), 0) for level in range(LEVELS - 1)]
         # Eight children a kept site: an eighth of the candidates are the cubes of the judged.
@@ -107,7 +107,6 @@ class _Call:
             for level in range(LEVELS - 1)
         ]
         self.largest = [max(column) for column in zip(*(load.judged for load in loads), strict=True)]
-        self.live = self.peak = 0
 
     def _sites(self, level: int, count: int, cubes: int) -> Sites:
         return Sites(self.grids[level], count, self.grids[level + 1], cubes)
@@ -131,7 +130,7 @@ class _Call:
         finest = self.given[0]
         self.live += engine.held_sites(finest)
         if self.config.inputs:
-            self._around(finest, self.config.inputs, channels[0])
+            self._around(finest)
             self._during(engine.convolve(finest, self.config.inputs, channels[0]), engine.rows(finest.occupied, channels[0]))
         else:
             self._during(engine.stem(finest, channels[0]), engine.rows(finest.occupied, channels[0]))
@@ -139,7 +138,7 @@ class _Call:
             self.live += engine.held_sites(coarse)
             out = engine.rows(coarse.occupied, c_out)
             self._during(engine.downsample(fine, coarse, c_in, c_out), out)
-            self._around(coarse, c_out, c_out)
+            self._around(coarse)
             self._during(engine.convolve(coarse, c_out, c_out), 0)  # in place of what it was made from
 
     def _decode(self, level: int) -> None:
@@ -152,7 +151,7 @@ class _Call:
         generated = engine.generate(coarse, candidates, taps, self.channels[level + 1], channels)
         self._during(generated, engine.rows(candidates.occupied, channels))
         if grows or (level == 0 and not self.config.inputs):  # the encoder looked around all others
-            self._around(candidates, channels, channels)
+            self._around(candidates)
         lasting = engine.held_judged(union, channels) if grows else 0
         self._during(lasting, lasting)
         features = level > 0
@@ -182,8 +181,8 @@ class _Call:
         self.live += self.engine.held_sites(candidates)
         return before + self.engine.held_index(union)
 
-    def _around(self, sites: Sites, c_in: int, c_out: int) -> None:
-        self._during(self.engine.around(sites, c_in, c_out), self.engine.held_around(sites, c_in, c_out))
+    def _around(self, sites: Sites) -> None:
+        self._during(self.engine.around(sites), self.engine.held_around(sites))
 
 
 def _grid(extents: Sequence[Extent], level: int) -> Shape:

@@ -48,7 +48,12 @@ class Subject:
 
     def focus(self) -> Vector:
         """The middle of the implant, or of the skull where there is none, cells."""
-        return _middle(self.implant if self.implant.any() else self.bone)
+        return np.array(ndimage.center_of_mass(self.implant if self.implant.any() else self.bone), np.float32)
+
+    def scene(self, worn: bool = True) -> Scene:
+        """What a camera sees: the skull, smoothed, wearing its implant or not."""
+        bone, piece = (ndimage.gaussian_filter(share, SMOOTHING_CELLS) for share in (self.bone, self.implant))
+        return Scene.of(bone + piece, piece) if worn else Scene.of(bone, np.zeros_like(bone))
 
 
 def render_implant(defective: BinaryVolume, implant: BinaryVolume, path: Path, title: str | None = None) -> None:
@@ -63,8 +68,7 @@ def render_implant(defective: BinaryVolume, implant: BinaryVolume, path: Path, t
 
 def draw(subject: Subject, title: str | None = None) -> Image.Image:
     """The picture itself, RGB, WIDTH pixels wide."""
-    bone, piece = (ndimage.gaussian_filter(share, SMOOTHING_CELLS) for share in (subject.bone, subject.implant))
-    before, after = Scene.of(bone, np.zeros_like(bone)), Scene.of(bone + piece, piece)
+    before, after = subject.scene(worn=False), subject.scene()
     azimuth, elevation = viewpoint(subject)
     side, side_azimuth = ("Left side", 90.0) if azimuth >= 0 else ("Right side", -90.0)
     large = WIDTH // 2, LARGE_HEIGHT
@@ -105,8 +109,7 @@ def viewpoint(subject: Subject) -> tuple[float, float]:
 
 def photograph(subject: Subject, azimuth_deg: float, elevation_deg: float, size: tuple[int, int]) -> Image.Image:
     """A skull wearing its implant, from one side; `size` is width and height in pixels."""
-    bone, piece = (ndimage.gaussian_filter(share, SMOOTHING_CELLS) for share in (subject.bone, subject.implant))
-    shot = _Shot("", Scene.of(bone + piece, piece), azimuth_deg, elevation_deg, size)
+    shot = _Shot("", subject.scene(), azimuth_deg, elevation_deg, size)
     return Image.fromarray(to_srgb(_photograph(shot)))
 
 
@@ -178,7 +181,3 @@ def to_srgb(linear: Pixels) -> NDArray[np.uint8]:
     value = linear.clip(0, 1)
     curve = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
     return np.rint(255 * curve).astype(np.uint8)  # type: ignore[no-any-return]
-
-
-def _middle(share: Field) -> Vector:
-    return np.array(ndimage.center_of_mass(share), np.float32)

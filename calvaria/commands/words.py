@@ -4,14 +4,17 @@ from math import isfinite
 
 from calvaria.errors import bad_option
 
+WIDEST_MM = 10.0
+"""Widest voxels that still show a head."""
+
 
 def names(word: str) -> tuple[str, ...]:
     """What stands between commas."""
     return tuple(name.strip() for name in word.split(",") if name.strip())
 
 
-def millimetres(word: str, option: str, least: float, most: float = 10.0) -> float | tuple[float, float, float]:
-    """One length, or three with commas along x, y and z; BAD_OPTION for anything else, below `least`, or above `most`."""
+def millimetres(word: str, option: str, least: float) -> float | tuple[float, float, float]:
+    """One length, or three with commas along x, y and z; BAD_OPTION for anything else, below `least`, or above WIDEST_MM."""
     try:
         found = tuple(float(name) for name in word.split(","))
     except ValueError:
@@ -20,8 +23,8 @@ def millimetres(word: str, option: str, least: float, most: float = 10.0) -> flo
         raise bad_option(f"{option} takes millimetres: one number, or three with commas, such as 0.5,0.5,1.2, not {word!r}.")
     if min(found) < least:
         raise bad_option(f"The {option[2:]} must be at least {least} mm: a finer head would not fit in memory.")
-    if max(found) > most:
-        raise bad_option(f"The {option[2:]} must be at most {most:g} mm: less would be left of a head.")
+    if max(found) > WIDEST_MM:
+        raise bad_option(f"The {option[2:]} must be at most {WIDEST_MM:g} mm: less would be left of a head.")
     return found[0] if len(found) == 1 else (found[0], found[1], found[2])
 
 

@@ -1,4 +1,4 @@
-"""The users' own data: folders of skulls in the layouts there are, converted, resampled, counted and split."""
+"""Data sets: folders of skulls and organ masks in the layouts there are, converted, resampled, counted and split; and generated ones."""
 
 from calvaria.datasets.files import fingerprint
 from calvaria.datasets.layouts import Pair, pairs

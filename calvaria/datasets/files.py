@@ -32,7 +32,7 @@ def suffix_of(path: Path, suffixes: Sequence[str]) -> str | None:
 
 def stem_of(path: Path, suffixes: Sequence[str]) -> str:
     """A file's name without its suffix."""
-    return path.name.removesuffix(path.name[-len(suffix_of(path, suffixes) or "") :])
+    return path.name[: len(path.name) - len(suffix_of(path, suffixes) or "")]
 
 
 def walk(folder: Path, suffixes: Sequence[str], above: frozenset[Path] = frozenset()) -> Iterator[Path]:

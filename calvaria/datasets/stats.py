@@ -16,11 +16,11 @@ from rich.table import Table
 
 from calvaria.datasets.files import MESHES, VOLUMES, log_warnings, suffix_of, walk
 from calvaria.datasets.meshes import MESH_SIZES, Grid, box_of, read_mesh
+from calvaria.datasets.reading import read_logged
 from calvaria.datasets.series import RESOLUTIONS, own_resolution, series
 from calvaria.datasets.voxelise import voxelise
 from calvaria.errors import bad_option
 from calvaria.files import make_folder, replacing, write_file, writing
-from calvaria.io import read
 from calvaria.sparse.sites import SiteSet
 from calvaria.volume import BinaryVolume, Mask
 
@@ -191,9 +191,7 @@ def _at(path: Path, resolutions: Sequence[int], rule: str) -> Iterator[tuple[int
         log_warnings(path, mesh.warnings)
         yield from ((cells, voxelise(mesh, Grid.cube(box_of(mesh), cells), name=str(path))) for cells in resolutions)
         return
-    decoded = read(path)
-    log_warnings(path, decoded.remarks)
-    volume = decoded.volume
+    volume = read_logged(path)
     own = own_resolution(volume)
     yield from series(volume, [each for each in resolutions if each < own], rule)
     yield own, volume

@@ -21,6 +21,12 @@ SMALLEST_MM3 = 1000.0
 SMALLEST_SMALL_MM3 = 400.0  # of kind "small", and of each of two pieces
 FLOATING_MM3 = 2000.0  # an island of bone that a cut leaves is taken with it up to this size
 TRIES = 16
+ORBIT_DEG = 20, 24, 28  # azimuths through an orbit
+BROWS_DEG = np.arange(30, -27, -3)  # elevations at which its upper rim is looked for
+STEPS = 4  # of these; within as many the outermost bone lies deeper below a rim, by
+ORBIT_DEPTH_MM = 12.0
+USUAL_BROW_DEG = -8.0
+BELOW_BROW_MM = 12.0
 STREAM = 20_230_825  # keeps these random numbers apart from every other use of a seed
 
 Draw = Callable[[Cavity, np.random.Generator], list["Cut"]]
@@ -145,7 +151,8 @@ def _bilateral(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
 
 def _frontoorbital(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
     """Forehead and upper rim of an orbit on one side."""
-    aim = direction(_side(rng) * rng.uniform(14, 42), rng.uniform(-6, 16))
+    side, azimuth, elevation = _side(rng), rng.uniform(14, 42), rng.uniform(-6, 16)
+    aim = direction(side * azimuth, max(elevation, _brow_deg(cavity, side)))
     return [_spheres(cavity, rng, aim, (27.0, 5.0, 19.0, 38.0), depth_mm=32.0, below_mm=22.0)]
 
 
@@ -199,8 +206,24 @@ def _irregular(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
 
 def _orbit(cavity: Cavity, rng: np.random.Generator) -> list[Cut]:
     """An orbit's upper rim with much of its roof."""
-    aim = direction(_side(rng) * rng.uniform(18, 40), rng.uniform(-12, 0))
-    return [_spheres(cavity, rng, aim, (24.0, 5.0, 17.0, 34.0), depth_mm=34.0, below_mm=28.0)]
+    side = _side(rng)
+    aim = direction(side * rng.uniform(18, 40), _brow_deg(cavity, side) + rng.uniform(0, 4))
+    rim = cavity.surface_mm(aim) - cavity.centre_mm
+    return [_spheres(cavity, rng, aim, (24.0, 5.0, 17.0, 34.0), depth_mm=34.0, below_mm=BELOW_BROW_MM - float(rim[2]))]
+
+
+def _brow_deg(cavity: Cavity, side: float) -> float:
+    """Elevation of an orbit's upper rim on one side: below it the outermost bone lies deep inside. USUAL_BROW_DEG where none is found.
+
+    How high it is depends on the head: its middle is that of a sphere through the vault.
+    """
+    brows = []
+    for azimuth in ORBIT_DEG:
+        aims = (direction(side * azimuth, each) for each in BROWS_DEG)
+        distances = np.array([np.linalg.norm(cavity.surface_mm(aim) - cavity.centre_mm) for aim in aims])
+        falls = np.flatnonzero(distances[STEPS:] < distances[:-STEPS] - ORBIT_DEPTH_MM)
+        brows += list(BROWS_DEG[falls[:1] + STEPS - 1])
+    return float(np.median(brows)) if len(brows) > 1 else USUAL_BROW_DEG
 
 
 _DRAW: dict[str, Draw] = {

@@ -101,9 +101,9 @@ def encode_scan(samples: NDArray[Any], affine: Affine) -> bytes:
     return nrrd.serialise_scan(samples, affine)
 
 
-def read(path: Path | str, *, label: int | None = None) -> Decoded:
+def read(path: Path | str) -> Decoded:
     """A mask from a file; its content, not its suffix, says what it is."""
-    return decode(_content(Path(path)), label=label)
+    return decode(_content(Path(path)))
 
 
 def read_image(path: Path | str) -> Image:

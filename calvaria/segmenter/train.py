@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import typer
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -16,6 +15,7 @@ from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
 from calvaria.synthetic.thorax.organs import make_thorax
 from calvaria.synthetic.thorax.scan import scan
+from calvaria.weights import save_state
 
 CHESTS = 24
 ROUNDS = 24
@@ -67,8 +67,7 @@ def mistaken_share(logits: Tensor, labels: Tensor) -> Tensor:
 def main(file: Path = WEIGHTS, chests: int = CHESTS, rounds: int = ROUNDS) -> None:
     torch.set_num_threads(1)
     network = train(chests, rounds)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, file)
+    save_state(file, network)
 
 
 if __name__ == "__main__":

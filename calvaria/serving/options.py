@@ -48,7 +48,7 @@ class RequestOptions:
     label         the voxels with this value are the mask (a positive whole number); None: every voxel above zero
     threshold     probability, above 0 and below 1, beyond which a place belongs to the answer (super-resolution: see `Settings`);
                   None: the model's own
-    smallest_mm3  smaller components of an implant are dropped; None: the model's own
+    smallest_mm3  smaller components of the answer are dropped; None: the model's own
     spacing_mm    edge of the answer's voxels; None: the task's default
     factor        how many times finer than the input's the answer's voxels are; None: the task's default
     """

@@ -97,7 +97,7 @@ class Engine(Protocol):
 
         parents  the sites at twice the stride, where they are known already.
 
-        int32 [N, 27], the row under each tap or N; or int32 [0, 27] from an engine that reads the bits instead.
+        int32 [N, 27], the row under each tap or N; or, from an engine that reads the bits instead, what no other one knows.
         """
 
     # Features in the order of the sites. All but `decide` are linear without a bias.

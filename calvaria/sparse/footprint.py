@@ -56,7 +56,7 @@ class Footprint:
         """Bytes for a set at whose sites features are computed."""
         return 0
 
-    def held_around(self, sites: Sites, c_in: int, c_out: int) -> int:
+    def held_around(self, sites: Sites) -> int:
         """Bytes for a set on which a 3×3×3 convolution runs."""
         return 0
 
@@ -67,8 +67,8 @@ class Footprint:
     def index(self, sites: Sites) -> int:
         return self.held_index(sites)
 
-    def around(self, sites: Sites, c_in: int, c_out: int) -> int:
-        return self.held_around(sites, c_in, c_out)
+    def around(self, sites: Sites) -> int:
+        return self.held_around(sites)
 
     def stem(self, sites: Sites, c_out: int) -> int:
         return self.rows(sites.occupied, c_out)
@@ -102,18 +102,18 @@ class Footprint:
 class Reference(Footprint):
     """Plain PyTorch: flags and ranks on dense grids, kernel maps, and a new tensor for every step."""
 
-    def held_around(self, sites: Sites, c_in: int, c_out: int) -> int:
+    def held_around(self, sites: Sites) -> int:
         return 27 * ROW * sites.occupied
 
     def index(self, sites: Sites) -> int:
         return 4 * WORD * sites.words + self.held_index(sites)
 
-    def around(self, sites: Sites, c_in: int, c_out: int) -> int:
+    def around(self, sites: Sites) -> int:
         return self._looked_up(sites, 2, sites.occupied * (PLACE + 27 * 8 + 27 * ROW))
 
     def stem(self, sites: Sites, c_out: int) -> int:
         present = sites.occupied * 27 * (ROW + 1 + self.feature)
-        return max(self.around(sites, 1, c_out), present, 27 * self.rows(sites.occupied, 1) + 3 * self.rows(sites.occupied, c_out))
+        return max(self.around(sites), present, 27 * self.rows(sites.occupied, 1) + 3 * self.rows(sites.occupied, c_out))
 
     def convolve(self, sites: Sites, c_in: int, c_out: int) -> int:
         return self._product(self.rows(sites.occupied, c_in), sites.occupied * 27 * c_in, self.rows(sites.occupied, c_out))

@@ -1,4 +1,4 @@
-"""One random generator per part of a head, so that changing how one part is drawn leaves the others as they were."""
+"""One random generator per part of what is generated, so that changing how one part is drawn leaves the others as they were."""
 
 from enum import IntEnum
 
@@ -33,5 +33,5 @@ class Part(IntEnum):
 
 
 def generator(seed: int, part: Part) -> np.random.Generator:
-    """The generator of a part of the head of a seed (0 or more)."""
+    """The generator of a part of what a seed (0 or more) gives."""
     return np.random.default_rng([seed, int(part)])

@@ -1,4 +1,4 @@
-"""Morphological opening and dilation by a ball."""
+"""Morphological opening, closing and dilation by a ball."""
 
 from collections.abc import Callable, Iterator
 from math import ceil, floor, isqrt, sqrt

@@ -4,11 +4,13 @@ import numpy as np
 from scipy import ndimage
 
 from calvaria.geometry import Field, bounding_box
+from calvaria.grid import WorkingGrid
 from calvaria.sampling import placed
 from calvaria.tasks.closeup import MIRRORED, CloseUp, Given
 from calvaria.tasks.components import large_components
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.task import Prepared
+from calvaria.vault.cavity import Points
 from calvaria.volume import Mask
 
 WELL_CONTINUED = 0.5
@@ -27,6 +29,9 @@ where a scan shows half a head, or the mirror image does not fit. Around what th
 (medians 0.85 to 0.97), around what it would have taken from halves of the same medians of up to 0.34.
 """
 
+ORBITS_BELOW_MM = 25.0
+"""How far below the middle of the head both sides are alike in front."""
+
 LACKED_MM3 = 500.0
 """Least size, mm³, of a piece that only the other side has to be looked at; see `models/completion/decisions.md`."""
 
@@ -34,22 +39,33 @@ LACKED_MM3 = 500.0
 def lacked(prepared: Prepared, hints: Hints, looked: Mask) -> Mask:
     """Bone of the mirror image alone, apart from all that is here and from what is `looked` at already, bool [x, y, z] on the working grid.
 
-    The first network and the continued vault overlook what is missing low on the head. Only places near the vault, where the other side is
-    a witness, and behind the middle of the head count: no two faces are alike.
+    The first network and the continued vault overlook what is missing low on the head. Only places where the other side is a witness
+    count (`_alike`).
     """
     if hints.unrolled is None:
         return np.zeros_like(looked)
     grid = prepared.grid
-    beside, below = hints.astray(grid, np.ones_like(looked))
-    near = np.zeros_like(looked)
-    for index, places in placed(~(beside | below), grid.affine):
-        near[index] = places[1] > hints.unrolled.centre_mm[1]
-    mirrored, _ = hints.mirrored(grid, near)
+    alike = _alike(grid, hints, hints.unrolled.centre_mm)
+    mirrored, _ = hints.mirrored(grid, alike)
     apart: Mask = (mirrored > 0.5) & ~(ndimage.binary_dilation(prepared.sites) | looked)
     if not apart.any():
         return apart
-    apart &= witnessed(near & (prepared.shares > 0.5), mirrored, AROUND_MM / grid.spacing_mm) >= WITNESS
+    apart &= witnessed(alike & (prepared.shares > 0.5), mirrored, AROUND_MM / grid.spacing_mm) >= WITNESS
     return large_components(apart, LACKED_MM3 / grid.spacing_mm**3)
+
+
+def _alike(grid: WorkingGrid, hints: Hints, middle_mm: Points) -> Mask:
+    """Cells, bool [x, y, z], of what both sides have alike: behind the middle of the head the vault, in front all down to the orbits.
+    No two faces are.
+    """
+    everywhere = np.ones(grid.shape, np.bool_)
+    beside, below = hints.astray(grid, everywhere)
+    astray = beside | below
+    alike = np.zeros_like(astray)
+    for index, places in placed(everywhere, grid.affine):
+        behind = places[1] > middle_mm[1]
+        alike[index] = np.where(behind, ~astray[index], places[2] > middle_mm[2] - ORBITS_BELOW_MM)
+    return alike
 
 
 def as_opposite(field: Field, closeup: CloseUp, threshold: float) -> Field:

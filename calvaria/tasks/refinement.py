@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from calvaria.distance import signed_distance
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.geometry import Field, bounding_box, to_canonical
+from calvaria.geometry import Field, bared, bounding_box, to_canonical
 from calvaria.grid import Ends, WorkingGrid
 from calvaria.hounsfield import AIR_HU
 from calvaria.tasks.components import large_components
@@ -168,8 +168,7 @@ def _is_little(refined: Mask, prepared: Prepared) -> bool:
     mask = prepared.canonical.mask
     changes = np.count_nonzero(refined ^ mask)
     if prepared.features[0, Given.SCANNED]:
-        occupied = mask[bounding_box(mask)]
-        return bool(changes <= MOVED * np.count_nonzero(occupied & ~ndimage.binary_erosion(occupied)))
+        return bool(changes <= MOVED * np.count_nonzero(bared(np.pad(mask[bounding_box(mask)], 1))))
     return bool(changes <= LITTLE * (np.count_nonzero(refined) + np.count_nonzero(mask)))
 
 

@@ -62,7 +62,7 @@ class Cells:
     grid      the working grid, over a volume or a part of it
     shares    float32 [x, y, z]: how much of each cell is occupied, as far as the input shows it
     sites     bool [x, y, z]: the cells that the network is given
-    features  float32 [N, F]: what comes with each of them, in raster order; the first is how full it is
+    features  float32 [N, F]: what comes with each of them, in raster order; the first is how full it is, or whether it is occupied
     """
 
     grid: WorkingGrid

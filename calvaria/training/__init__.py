@@ -1,1 +1,1 @@
-"""Fit a task's network to data the project generates itself."""
+"""Fit a task's network to examples: generated ones, or cut from masks that are given."""

@@ -73,6 +73,22 @@ def test_flipped_and_transposed_grids_lose_the_same_bone(skull: BinaryVolume, ki
     np.testing.assert_array_equal(removed(turned, 9, kind), removed(skull, 9, kind).transpose(2, 0, 1)[:, ::-1])
 
 
+@pytest.mark.parametrize("kind", ["orbit", "frontoorbital"])
+@pytest.mark.parametrize("height_mm", [-20.0, 0.0, 12.0])
+def test_at_the_orbit_the_upper_rim_is_taken_wherever_the_orbit_is(kind: str, height_mm: float) -> None:
+    """Not the bone deep in it, which is all that lies in some directions from the head's middle."""
+    skull, places = head(), np.indices(head().shape).transpose(1, 2, 3, 0) * 2.0 - 104
+    x, y, z = (places[..., axis] for axis in range(3))
+    across, front = np.hypot(abs(x) - 28, z - height_mm), y < 0
+    deep = front & (abs(y + 38) < 3) & (across < 22)
+    face = skull.like(skull.mask & ~(front & (across < 16)) | deep)
+    rim = face.mask & ~deep & front & (abs(abs(x) - 28) < 8) & (abs(z - height_mm - 18) < 3)
+    for seed in range(4):
+        taken = removed(face, seed, kind)
+        assert max(taken[rim & (side * x > 0)].mean() for side in (-1, 1)) > 0.6, seed
+        assert np.count_nonzero(taken & deep) < 0.2 * np.count_nonzero(taken), seed
+
+
 def test_named_classes_lie_where_their_names_say(skull: BinaryVolume) -> None:
     centre = Cavity.of(skull).centre_mm
 

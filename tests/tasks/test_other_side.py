@@ -139,9 +139,11 @@ def test_a_piece_is_not_lacking_where_the_sides_differ_otherwise() -> None:
     assert found[grid.coarsen(around) > 0].any()  # it is that side which lacks something
 
 
-def test_in_front_no_two_sides_are_alike() -> None:
+def test_in_front_both_sides_are_alike_down_to_the_orbits_and_no_two_faces_are() -> None:
     x, y, z = LOW
-    assert not lacking(cut(head(), (x, -y, z), 22.0)).any()
+    brow, face = (cut(head(), (x, -y, height), 22.0) for height in (-10.0, z))
+    assert lacking(brow).any()
+    assert not lacking(face).any()
 
 
 def test_what_has_no_vault_lacks_nothing() -> None:

@@ -37,7 +37,7 @@ def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
     weight = ready(weight, given)
     channels = weight.shape[1]
     out = weight.new_empty(bits.count, channels)
-    columns = max(8, min(64, power(channels)))
+    columns = _columns(channels)
     grid = (blocks(bits.count, STEM_ROWS), blocks(channels, columns))
     launch(
         stem_kernels.stem_product, grid, (weight, weight if bias is None else bias, out, _codes(bits)), (bits.count,),
@@ -49,7 +49,7 @@ def stem(weight: Tensor, bits: Bits, bias: Tensor | None = None) -> Tensor:
 def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
     gradient = ready(gradient, gradient.dtype)
     channels = gradient.shape[1]
-    columns = max(8, min(64, power(channels)))
+    columns = _columns(channels)
     parts, chunk = _chunks(bits.count, blocks(channels, columns), STEM_ROWS, gradient.device)
     partial = gradient.new_empty(parts, 27, channels, dtype=torch.float32)
     launch(
@@ -57,6 +57,11 @@ def stem_weight_gradient(gradient: Tensor, bits: Bits) -> Tensor:
         C_OUT=channels, PRECISION=precision(gradient.dtype), BLOCK=STEM_ROWS, BLOCK_N=columns,
     )  # fmt: skip
     return partial.sum(0)
+
+
+def _columns(channels: int) -> int:
+    """Channels that a program computes, or copies, at once."""
+    return max(8, min(64, power(channels)))
 
 
 def _codes(bits: Bits) -> Tensor:
@@ -97,7 +102,7 @@ def transfer(features: Tensor, source: Bits, target: Bits) -> Tensor:
     given, channels = features.dtype, features.shape[1]
     features = ready(features, given)
     out = features.new_empty(target.count, channels)
-    columns = max(8, min(64, power(channels)))
+    columns = _columns(channels)
     grid = (blocks(target.count, STEM_ROWS), blocks(channels, columns))
     launch(
         kernels.copy_rows, grid, (features, out, cells(target), source.words, source.starts), (target.count,),
@@ -110,7 +115,7 @@ def join(features: Tensor, source: Bits, others: Tensor, other: Bits, target: Bi
     given, channels = features.dtype, features.shape[1]
     features, others = ready(features, given), ready(others, given)
     out = features.new_empty(target.count, channels)
-    columns = max(8, min(64, power(channels)))
+    columns = _columns(channels)
     grid = (blocks(target.count, STEM_ROWS), blocks(channels, columns))
     sites = cells(target), source.words, source.starts, other.words, other.starts
     launch(kernels.add_rows, grid, (features, others, out, *sites), (target.count,), C=channels, BLOCK=STEM_ROWS, BLOCK_N=columns)
