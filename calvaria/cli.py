@@ -182,12 +182,12 @@ def status(folder: ServerFolder = Path()) -> None:
     from calvaria.server.usage import about_token, why_silent
 
     server = Server(folder)
-    workers = server.workers()
+    workers = server.management.workers()
     for worker in workers:
         typer.echo(f"{worker.model}: worker {worker.pid} {'ready' if worker.ready else 'not ready'}")
     if not workers:
         typer.echo(why_silent(server))
-    unable = sorted(set(server.settings.models) - {worker.model for worker in workers if worker.ready})
+    unable = server.management.unable(workers)
     if workers and unable:
         typer.echo(f"No worker is ready for {', '.join(unable)}.")
     left = server.token_left
@@ -203,8 +203,8 @@ def renew(folder: ServerFolder = Path()) -> None:
     from calvaria.server.server import Server
 
     server = Server(folder)
-    server.renew("inference")
-    server.renew("management")
+    server.management.renew("inference")
+    server.management.renew("management")
     typer.echo(f"{server.key_file} holds new tokens, which last as long as a start's.")
 
 

@@ -145,7 +145,7 @@ class WorkingGrid:
 
     def above(self, volume: BinaryVolume) -> "WorkingGrid":
         """The same cells over another canonical volume of the same orientation."""
-        corner_mm = volume.direction.T @ (self.affine[:3, 3] - volume.affine[:3, 3])
+        corner_mm = np.linalg.solve(volume.direction, self.affine[:3, 3] - volume.affine[:3, 3])  # axes may be sheared, by a gantry
         x, y, z = (
             GridAxis(count, mm, axis.count, float(place + (mm - axis.cell_mm) / 2), axis.cell_mm)
             for axis, place, count, mm in zip(self.axes, corner_mm, volume.shape, volume.spacing_mm, strict=True)

@@ -50,8 +50,13 @@ def _interpolated(values: Field, position: NDArray[np.float64], axis: int) -> Fi
 def nearest(mask: Mask, source: Lattice, target: Lattice) -> Mask:
     """A mask [x, y, z] on one lattice at the points of another of the same orientation."""
     for axis, position in reversed(list(enumerate(positions(source, target)))):  # whole planes last, when there are most
-        mask = mask.take(np.rint(position).astype(np.intp), axis)
+        mask = mask.take(nearest_steps(position).clip(0, mask.shape[axis] - 1), axis)
     return mask
+
+
+def nearest_steps(position: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The nearest whole steps; half-way the next one, however an origin far away rounded the position."""
+    return np.floor(np.round(position, 6) + 0.5).astype(np.intp)
 
 
 def positions(source: Lattice, target: Lattice) -> Iterator[NDArray[np.float64]]:

@@ -28,7 +28,7 @@ class Probe:
 
     @classmethod
     def of(cls, server: Server) -> "Probe":
-        return cls(f"{server.settings.url('metrics')}/metrics", lambda: [worker.pid for worker in server.workers()])
+        return cls(f"{server.settings.url('metrics')}/metrics", lambda: [worker.pid for worker in server.management.workers()])
 
     async def look(self, at_s: float) -> Sample:
         """What there is to see, by a thread of its own, so that nobody waits for a server that is slow to answer."""

@@ -111,7 +111,7 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real TorchServe on the project's configuration, but for free ports."""
-    with Server.apart(tmp_path_factory.mktemp("server"), ROOT / "config.properties", model_store) as server:
+    with Server.apart(tmp_path_factory.mktemp("server"), ROOT / "config.properties", model_store=str(model_store)) as server:
         yield server
 
 

@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_a_server_is_started(
 def test_demo_leaves_an_implant_a_picture_and_no_server(
     skull_file: Path, model_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = Server.apart(tmp_path / "server", ROOT / "config.properties", model_store)
+    server = Server.apart(tmp_path / "server", ROOT / "config.properties", model_store=str(model_store))
     demonstrate(server.folder, tmp_path / "out", skull_file, seed=3)
     assert not server.running
     defective = load_case(skull_file, None, seed=3).defective

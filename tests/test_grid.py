@@ -182,3 +182,15 @@ def test_cells_of_another_size_lie_where_those_of_a_box_do(cell, finer, seed):
         assert new.start_mm + new.count * finer == pytest.approx(low + high - new.start_mm)
     again = cut.above(volume)
     assert [(axis.count, axis.start_mm) for axis in again.axes] == [(axis.count, pytest.approx(axis.start_mm)) for axis in cut.axes]
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 25])
+def test_a_grid_lies_the_same_over_a_part_of_a_volume_even_where_its_axes_are_sheared(tilt_deg):
+    """As by a tilted gantry."""
+    tilt = np.radians(tilt_deg)
+    affine = np.array([[0.9, 0, 0, -50], [0, 0.9, 3 * np.sin(tilt), 20], [0, 0, 3 * np.cos(tilt), -7], [0, 0, 0, 1.0]])
+    volume = to_canonical(BinaryVolume(np.ones((40, 50, 20), np.bool_), affine)).volume
+    grid = WorkingGrid.over(volume, 2.0, 0.0)
+    part = volume.cropped((slice(11, 30), slice(17, 40), slice(5, 15)))
+    starts = [axis.start_mm - place * mm for axis, place, mm in zip(grid.axes, (11, 17, 5), volume.spacing_mm, strict=True)]
+    assert [axis.start_mm for axis in grid.above(part).axes] == pytest.approx(starts)

@@ -49,7 +49,7 @@ def cut(
         format_of(path)
         check_folder(path)
     check_apart([volume], [out, implant])
-    defect = cut_defect(read_volume(volume), seed, kind)
+    defect = cut_defect(read_volume(volume), seed, *([] if kind is None else [kind]))
     write(out, defect.defective)
     if implant:
         write(implant, defect.implant)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from calvaria.evaluation.metrics import dice
-from calvaria.geometry import bared
+from calvaria.geometry import bared, to_canonical
 from calvaria.volume import BinaryVolume, Mask
 
 Places = NDArray[np.intp]
@@ -54,15 +54,16 @@ class _Work:
 
 
 def corrupted(truth: BinaryVolume, seed: int, others: Mask | None = None) -> BinaryVolume:
-    """A mask with mistakes; its Dice against the truth is drawn from DICE.
+    """A mask with mistakes; its Dice against the truth is drawn from DICE. They are the same however its file orders or flips the axes.
 
     truth   must not be empty; what is in it matters little: any organ, a brain, a skull
     others  bool [X, Y, Z]: what organs beside it occupy; where it touches any, leaks go there half the time
     """
     rng = np.random.default_rng([seed, 6])
     wanted = float(rng.uniform(*DICE))
-    mask, spacing_mm = truth.mask, truth.spacing_mm
-    others = np.zeros_like(mask) if others is None else others & ~mask
+    canonical = to_canonical(truth)
+    mask, spacing_mm = canonical.mask, canonical.volume.spacing_mm
+    others = np.zeros_like(mask) if others is None else canonical.seen(others) & ~mask
     touched = others & (edt.edt(~mask, anisotropy=spacing_mm) <= 2 * max(spacing_mm))
     work = _Work(mask, touched, others, spacing_mm, rng, max(8, int((1 - wanted) * truth.occupied) // 6))
     kinds = list(KINDS)
@@ -72,12 +73,13 @@ def corrupted(truth: BinaryVolume, seed: int, others: Mask | None = None) -> Bin
         if dice(changed, mask) <= wanted or not changed.any():
             break
         changed = KINDS[kinds[int(rng.choice(len(kinds), p=shares))]](work, changed)
-    return truth.like(_with_islands(work, changed))
+    return truth.like(canonical.from_canonical(_with_islands(work, changed)))
 
 
 def border(mask: Mask) -> Places:
-    """The voxels [N, 3] of a mask that touch its outside, within the grid."""
-    return np.argwhere(bared(mask))
+    """The voxels [N, 3] of a mask that touch its outside, within the grid; where it fills that, those at its end."""
+    within = np.argwhere(bared(mask))
+    return within if len(within) else np.argwhere(bared(np.pad(mask, 1))) - 1
 
 
 def _before(axis: int) -> tuple[slice, ...]:

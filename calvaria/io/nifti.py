@@ -23,6 +23,7 @@ _LENGTH_UNIT = 7  # the bits of xyzt_units that are of length
 _SCALED_BYTES = 4  # a voxel, where integers are scaled to what they stand for
 _SCANNER = 1  # sform and qform code: coordinates of the scanner
 _LONGEST_QUATERNION = 1.0005  # by rounding
+_LEAST_ANGLE = 1.3e-3  # radians: nibabel takes squares below three times the precision for zero
 
 
 def is_nifti(head: bytes) -> bool:
@@ -108,7 +109,7 @@ def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Affine, list[st
         qform = None
     if placed is None:
         placed = qform
-    elif qform is not None and _apart(placed, qform, shape) * mm > SAME_PLACE_MM:
+    elif qform is not None and _apart(placed, qform, shape) * mm > _tolerance_mm(header, shape, mm):
         by_qform = header["qform_code"] == _SCANNER != header["sform_code"]
         placed = qform if by_qform else placed
         warnings.append(f"The file's sform and qform place it differently; the {'qform' if by_qform else 'sform'} is taken.")
@@ -145,6 +146,17 @@ def _apart(one: Affine, other: Affine, shape: tuple[int, int, int]) -> float:
     """How far from each other two affines place the corners of a grid, at most."""
     corners = np.array([*product(*((0, count - 1) for count in shape), [1])])
     return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
+
+
+def _tolerance_mm(header: Any, shape: tuple[int, int, int], mm: float) -> float:
+    """How far apart the two forms may place a grid's corners, and still mean the same.
+
+    The quaternion's first number is what the other three leave of one. Where that is next to nothing, as in heads that lie left, posterior
+    and superior and are hardly turned, single precision holds an angle of some _LEAST_ANGLE at best.
+    """
+    rest = 1 - sum(float(header[f"quatern_{axis}"]) ** 2 for axis in "bcd")
+    extent = float(np.linalg.norm(np.array(shape) * header["pixdim"][1:4]))
+    return max(SAME_PLACE_MM, _LEAST_ANGLE * extent * mm) if abs(rest) < _LEAST_ANGLE**2 else SAME_PLACE_MM
 
 
 def _millimetres(header: Any, warnings: list[str]) -> float:

@@ -1,31 +1,28 @@
 """One TorchServe: started, known to be ready, stopped with everything it started."""
 
-import fcntl
 import logging
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
-import httpx
-
-from calvaria.client.tokens import KEY_FILE, TokenKind, read_token, token_end
+from calvaria.client.tokens import KEY_FILE, token_end
 from calvaria.cores import cores, threads_each
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.files import make_folder, writing
 from calvaria.server import termination, typed
 from calvaria.server.complaints import Logs
 from calvaria.server.java import find_java_home
+from calvaria.server.management import Management
 from calvaria.server.processes import MARK, STOP_TIMEOUT_S, Processes, check_place, held
 from calvaria.server.settings import CONFIG, ServerSettings, why_closed
-from calvaria.server.tls import name_of, trusting
+from calvaria.server.tls import name_of
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +35,6 @@ KERNELS, KERNELS_HOME = "TRITON_CACHE_DIR", "TRITON_HOME"
 """Variables that tell Triton where to keep the kernels that it compiles for a GPU, and in which folder's `.triton`; else the home's."""
 
 
-@dataclass(frozen=True)
-class Worker:
-    """A worker process of a model, as the management API describes it."""
-
-    model: str
-    pid: int
-    ready: bool
-
-
 class Server:
     """TorchServe on the `config.properties` of a folder. All it writes lies there: key_file.json, logs/ and .run/.
 
@@ -56,18 +44,19 @@ class Server:
     def __init__(self, folder: Path):
         self.folder = folder.resolve()
         self.settings = ServerSettings.read(self.folder / CONFIG)
+        self.management = Management(self.settings, self.key_file)
         self._process: subprocess.Popen[bytes] | None = None
         self._processes = Processes(self.folder / RUN_FOLDER / NOTE)
         self._logs = Logs(self.folder / LOGS, self.folder / RUN_FOLDER / ERRORS)
 
     @classmethod
-    def apart(cls, folder: Path, config: Path, store: Path | None = None, **changes: str) -> "Server":
+    def apart(cls, folder: Path, config: Path, **changes: str) -> "Server":
         """A second server beside others: a folder of its own, free ports, otherwise the configuration in `config` but for `changes`.
 
         CalvariaError UNAVAILABLE where one runs in that folder: it goes by the file that would be written anew.
         """
         folder = folder.resolve()
-        settings = ServerSettings.read(config).elsewhere(store)
+        settings = ServerSettings.read(config).elsewhere()
         _check_idle(folder, Processes(folder / RUN_FOLDER / NOTE))
         folder.mkdir(parents=True, exist_ok=True)
         ServerSettings(folder, settings.values | changes).write(folder / CONFIG)
@@ -104,38 +93,6 @@ class Server:
         """Whether a process of it lives; it may not be ready."""
         return bool(self._processes.living())
 
-    def workers(self) -> list[Worker]:
-        """Every model's workers; none while the management API does not answer yet."""
-        try:
-            return [worker for model in self.settings.models for worker in self._workers_of(model)]
-        except (httpx.HTTPError, OSError, KeyError, ValueError, CalvariaError):  # a key file that is half written, or no certificate
-            return []
-
-    def renew(self, kind: TokenKind) -> None:
-        """Have another token for a kind of call, `inference` or `management`, in the key file; the one before is refused from then on.
-
-        CalvariaError UNAVAILABLE if the server does not answer, UNAUTHORIZED if it refuses, BAD_OPTION where it asks for no tokens.
-        """
-        if not self.settings.tokens:
-            raise bad_option(f"Tokens are switched off (disable_token_authorization in {self.folder / CONFIG}): there are none to renew.")
-        try:
-            with self._key_held():
-                self._replace(kind)
-        except httpx.HTTPStatusError as error:
-            message = f"The server gives no new token for {self.key_file} (status {error.response.status_code}): start it again."
-            raise CalvariaError(ErrorCode.UNAUTHORIZED, message) from error
-        except (httpx.HTTPError, OSError) as error:
-            message = f"No server in {self.folder} gives a new token ({error}). Start it with `{typed.command('serve', self.folder)}`."
-            raise _unavailable(message) from error
-
-    @property
-    def locked_out(self) -> bool:
-        """Whether the management API refuses what the key file holds."""
-        try:
-            return _refused(self._managed(f"/models/{self.settings.models[0]}"))
-        except (httpx.HTTPError, OSError, IndexError, CalvariaError):
-            return False
-
     @property
     def name(self) -> str | None:
         """What the certificate calls it that it shows now, where its address here is none of that; else None."""
@@ -150,11 +107,6 @@ class Server:
         """How long the token for requests is still taken, below zero once it has expired; for ever where the key file does not say."""
         end = token_end(self.key_file)
         return end - datetime.now(UTC) if end else timedelta.max
-
-    @property
-    def ready(self) -> bool:
-        """Whether every model has a worker that can answer."""
-        return {worker.model for worker in self.workers() if worker.ready} == set(self.settings.models)
 
     @property
     def threads(self) -> int:
@@ -274,40 +226,7 @@ class Server:
 
     def _complete(self) -> bool:
         """Whether as many workers as there should be are ready."""
-        return Counter(worker.model for worker in self.workers() if worker.ready) == self.settings.workers
-
-    def _workers_of(self, model: str) -> list[Worker]:
-        answer = self._managed(f"/models/{model}")
-        if _refused(answer):  # its token has ended
-            with self._key_held():
-                answer = self._managed(f"/models/{model}")
-                if _refused(answer):  # and no other process has renewed it meanwhile
-                    self._replace("management")
-                    answer = self._managed(f"/models/{model}")
-        described = answer.raise_for_status().json()[0]["workers"]
-        return [Worker(model, int(each["pid"]), each["status"] == "READY") for each in described]
-
-    @contextmanager
-    def _key_held(self) -> Iterator[None]:
-        """The key file for this process alone: TorchServe writes it anew, whole, for each new token."""
-        with self.key_file.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
-            yield
-
-    def _replace(self, kind: TokenKind) -> None:
-        self._managed("/token", "API", type=kind).raise_for_status()
-
-    def _managed(self, path: str, kind: TokenKind = "management", **asked: str) -> httpx.Response:
-        """What the management API answers, whatever it is."""
-        token = read_token(self.key_file, kind)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        url, certificate = self.settings.url("management"), self.settings.certificate
-        verify = trusting(certificate) if certificate else url.startswith("https:")
-        return httpx.get(url + path, params=asked, headers=headers, timeout=10, trust_env=False, verify=verify)
-
-
-def _refused(answer: httpx.Response) -> bool:
-    return "Token Authorization failed" in answer.text
+        return Counter(worker.model for worker in self.management.workers() if worker.ready) == self.settings.workers
 
 
 def _check_idle(folder: Path, processes: Processes) -> None:

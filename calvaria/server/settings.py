@@ -86,10 +86,10 @@ class ServerSettings:
     def write(self, path: Path) -> None:
         path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in self.values.items()))
 
-    def elsewhere(self, store: Path | None = None) -> "ServerSettings":
+    def elsewhere(self) -> "ServerSettings":
         """These settings on free ports of this machine and with absolute paths, so that a second server can run from another folder."""
         ports = iter(_free_ports(len(URLS) + len(GRPC_PORTS)))
-        values = {**self.values, "model_store": str((store or self.model_store).resolve()), "grpc_inference_address": LOOPBACK}
+        values = {**self.values, "model_store": str(self.model_store.resolve()), "grpc_inference_address": LOOPBACK}
         values |= {name: str(self.folder / values[name]) for name in FILES if name in values}
         if "vmargs" in values:
             values["vmargs"] = LOG_CONFIG.sub(lambda found: found[1] + (self.folder / found[2]).as_uri(), values["vmargs"])

@@ -61,7 +61,7 @@ def why_silent(server: Server) -> str:
         return f"{server.key_file} cannot be read from this account: ask from the one that runs the server."
     if not server.running:
         return "No server is running."
-    if server.locked_out:
+    if server.management.locked_out:
         return f"The server runs, but refuses the tokens in {server.key_file}, and gives no others for them. Start it again."
     return "The server is starting; no worker is ready."
 

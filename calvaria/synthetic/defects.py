@@ -1,6 +1,6 @@
 """Cranial defects from a seed: a piece of the vault or brow is taken out, and what was taken is the implant."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +30,14 @@ Plan = Callable[[VaultMap, np.random.Generator, float], list[Cut]]
 """Makes the cuts of a defect from a vault, chance, and a factor of size."""
 
 
-def cut_defect(skull: BinaryVolume, seed: int, kind: str | None = None, *, kinds: Sequence[str] = ()) -> Defect:
+def cut_defect(skull: BinaryVolume, seed: int, *kinds: str) -> Defect:
     """Cut a defect of a seed into a skull of any orientation and spacing.
 
-    `kind` is one of DEFECT_KINDS, or None to let the seed choose among `kinds` (none named: all). The
-    same anatomy on a flipped or transposed grid loses the same bone.
+    Among several `kinds` (of DEFECT_KINDS; none named: all) the seed chooses. The same anatomy on a flipped or transposed grid loses the
+    same bone.
     Raises CalvariaError BAD_OPTION for another kind, EMPTY_MASK for an empty mask and BAD_GEOMETRY where no bone can be taken out.
     """
-    allowed = [kind] if kind is not None else list(kinds) or list(DEFECT_KINDS)
+    allowed = kinds or DEFECT_KINDS
     for name in allowed:
         if name not in DEFECT_KINDS:
             raise bad_option(f'There is no defect kind "{name}". Choose one of: {", ".join(DEFECT_KINDS)}.')

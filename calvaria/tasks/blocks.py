@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from calvaria.geometry import Field
 from calvaria.grid import WorkingGrid
-from calvaria.sampling import Lattice, positions
+from calvaria.sampling import Lattice, nearest_steps, positions
 from calvaria.volume import Mask
 
 CHUNK_VOXELS, CHUNK_BLOCKS = 2**20, 2**18
@@ -40,8 +40,8 @@ class Runs:
 
     @classmethod
     def of(cls, position: NDArray[np.float64]) -> "Runs":
-        """`position` of each voxel's centre in coarse voxels, ascending; one on a border belongs to the upper one, whatever was rounded."""
-        coarse, start = np.unique(np.floor(np.round(position, 6) + 0.5).astype(np.intp), return_index=True)
+        """`position` of each voxel's centre in coarse voxels, ascending; one on a border belongs to the upper one."""
+        coarse, start = np.unique(nearest_steps(position), return_index=True)
         return cls(coarse, start, np.diff(start, append=len(position)))
 
     def part(self, start: int, stop: int) -> "Runs":
@@ -83,7 +83,8 @@ def settle(fine: Mask, coarse: Mask, of_coarse: Lattice, of_fine: Lattice, field
         wanted = _wanted(full, expected, size, coarse[of_coarse_voxels])
         wanted[surrounded[of_coarse_voxels] & (size > 1)] = 0
         blocks = np.argwhere(wanted != full)
-        for some in np.array_split(blocks, len(blocks) * largest // CHUNK_VOXELS + 1) if len(blocks) else ():
+        at_once = max(CHUNK_VOXELS // largest, 1)
+        for some in (blocks[first : first + at_once] for first in range(0, len(blocks), at_once)):
             _surest(fine, some + np.array([0, 0, start]), wanted[tuple(some.T)], (x, y, z), field, grid)
 
 

@@ -10,11 +10,10 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, bounding_box, none_of, to_canonical
 from calvaria.grid import BEYOND, WorkingGrid
-from calvaria.sampling import nearest
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import CloseUp, close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
-from calvaria.tasks.heads import beside_head, unlike_heads
+from calvaria.tasks.heads import unlike_heads, without_beside
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import grown_by_ball, open_by_ball
 from calvaria.tasks.other_side import as_opposite, lacked
@@ -78,12 +77,9 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
         extents = zip(bounding_box(canonical.mask), canonical.volume.spacing_mm, strict=True)
         spanned = " × ".join(f"{(axis.stop - axis.start) * mm:,.0f}" for axis, mm in extents)
         raise too_large(f"The mask spans {spanned} mm, more than a working grid of {cell_mm:g} mm may", SKULL)
+    if (head := without_beside(canonical)) is not None:
+        return replace(prepare(volume.like(head), settings), volume=volume, answer=volume)
     cells = _cells(grid, canonical.mask, settings)
-    beside = beside_head(cells.sites)
-    if beside.any():
-        near = nearest(ndimage.maximum_filter(beside, 3), grid, canonical.volume)
-        head = volume.like(canonical.from_canonical(canonical.mask & ~near))
-        return replace(prepare(head, settings), volume=volume, answer=volume)
     if cells.occupied_cells == 0:
         raise CalvariaError(
             ErrorCode.EMPTY_MASK,
@@ -120,12 +116,12 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
     """The implant at the volume's own resolution, and the skull with it.
 
     Whatever the network added on the working grid forms candidate pieces; only near those is the answer refined, so that the outside of
-    intact bone is never touched. There the interpolated probability, of the second look where there was one, less the defective skull,
-    is the implant. Small round holes of the vault are filled whatever the second network says, which takes some for burr holes; what it
+    intact bone is never touched. There the interpolated probability, of the second look where there was one, less what was given, is the
+    implant. Small round holes of the vault are filled whatever the second network says, which takes some for burr holes; what it
     would add away from the vault, or against the other side, is left out.
     """
-    defective = prepared.canonical.mask
-    implant, completed = none_of(defective), to_canonical(prepared.volume).mask.copy(order="K")
+    given = to_canonical(prepared.volume).mask  # with what lies beside the head
+    implant, completed = none_of(given), given.copy(order="K")
     closeup = inferred.closeup
     if isinstance(closeup, CloseUp) and inferred.closer is not None:
         part, grid, field = closeup.box, closeup.grid, np.maximum(inferred.closer, closeup.plain)
@@ -135,7 +131,7 @@ def finish(prepared: Prepared, inferred: Inferred, settings: Settings) -> dict[s
         pieces = added_pieces(prepared, inferred.field, settings.threshold, settings.smallest_mm3)
         part, grid, field = np.s_[:, :, :], prepared.grid, np.where(_grown(pieces, 1), inferred.field, np.float32(0))
     solid, box = grid.refine(field, settings.threshold)
-    missing = np.greater(solid, defective[part][box], out=solid)
+    missing = np.greater(solid, given[part][box], out=solid)
     clear_beyond(missing, [(of.start or 0) + start.start for of, start in zip(part, box, strict=True)], prepared)
     thick = thick_box(missing, OPENING_MM, grid.source_mm)
     piece = clean(np.asfortranarray(missing[thick]), grid.source_mm, settings)

@@ -40,10 +40,10 @@ def open_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, f
 
 
 def grown_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The dilation of a mask [X, Y, Z]: all within a radius of it. ValueError for radii of 64 voxels and more."""
+    """The dilation of a mask [X, Y, Z]: all within a radius of it."""
     rows = list(ball_rows(radius_mm, spacing_mm))
     if rows[0][2] >= WORD:
-        raise ValueError(f"a ball of {radius_mm:g} mm is too wide for voxels of {spacing_mm[0]:g} mm")
+        return np.asarray(edt.edt(~mask, anisotropy=spacing_mm) <= radius_mm) if mask.any() else mask.copy(order="K")
     words, inner = _packed(mask, rows)
     return _unpacked(_gathered(words, rows, inner, np.bitwise_or), mask.shape[0])
 

@@ -15,7 +15,7 @@ from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.geometry import Box, Canonical, Field, bounding_box, grown, laid, to_canonical
 from calvaria.grid import HALF, WorkingGrid
 from calvaria.sampling import nearest, sampled
-from calvaria.tasks.blocks import settle
+from calvaria.tasks.blocks import CHUNK_VOXELS, settle
 from calvaria.tasks.task import Extras, Inferred, Prepared, Settings, Task, check_mask, too_large
 from calvaria.volume import SPACING_MM, BinaryVolume, Mask
 
@@ -55,6 +55,9 @@ takes as long as one for a factor of four.
 
 MOST_VOXELS = 2**28
 """Most voxels of an answer: 512 × 512 × 1024."""
+
+MOST_PARTS = CHUNK_VOXELS
+"""Most voxels of an answer in a coarse voxel: a hundred times finer along each axis."""
 
 MOST_CELLS = 2**26
 MOST_SITES = 6_000_000
@@ -142,6 +145,8 @@ def answer_grid(volume: BinaryVolume, extras: Extras) -> BinaryVolume:
         asked = " x ".join(map(str, counts))
         message = f"The answer would have {asked} voxels, more than the {MOST_VOXELS:,} that are answered."
         raise CalvariaError(ErrorCode.TOO_LARGE, f"{message} Ask for a smaller factor, or for larger voxels.")
+    if prod(coarse_mm / wanted_mm) > MOST_PARTS:
+        raise bad_option(f"Each voxel would become more than {MOST_PARTS:,}. Ask for a smaller factor, or for larger voxels.")
     if not extras.spacing_mm:
         wanted_mm = coarse_mm * volume.shape / counts  # a factor that is no whole number: the field of view is filled exactly
     start_mm = (volume.shape * coarse_mm - counts * wanted_mm) / 2

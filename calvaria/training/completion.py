@@ -45,7 +45,7 @@ class Defective:
         if self.data.intact > rng.random():
             defective = head.whole
         else:
-            defective = head.defective or cut_defect(head.whole, defect_seed, kinds=self.kinds).defective
+            defective = head.defective or cut_defect(head.whole, defect_seed, *self.kinds).defective
         return self.make(defective, head.whole, self.settings)
 
 

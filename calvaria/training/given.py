@@ -94,7 +94,8 @@ class GivenMasks:
         box = grown(bounding_box(rough.mask | right.mask), [int(AROUND_MM / mm) + 1 for mm in right.spacing_mm], right.shape)
         truth, given = varied([right.cropped(box), rough.cropped(box)], self.stretch, rng, mirror=False)
         if rng.random() < self.anew:
-            given = truth.like(mistaken(truth.mask, truth.spacing_mm, rng, draw_dice(rng)))
+            seen = to_canonical(truth)
+            given = truth.like(seen.from_canonical(mistaken(seen.mask, seen.volume.spacing_mm, rng, draw_dice(rng))))
         imaged = rng.random() < IMAGED and image is not None
         return RefinementCase("", given, truth, np.asarray(image[box], np.float32) if imaged else None)
 

@@ -47,6 +47,6 @@ def test_five_seconds_over_both_transports(server: Server, predictor: Predictor,
     }
     summary = report(out, quiet)
     assert (summary.wrong, summary.compared) == (0, sum(each.scheduled_s >= 0.5 for each in volumes))
-    assert summary.worker_bytes.keys() == {str(worker.pid) for worker in server.workers()}
+    assert summary.worker_bytes.keys() == {str(worker.pid) for worker in server.management.workers()}
     assert json.loads(out.with_suffix(".json").read_text())["volumes"]["codes"] == {"ok": summary.compared}
     assert out.with_suffix(".html").read_text().count("<svg") == 5

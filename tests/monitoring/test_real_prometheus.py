@@ -73,7 +73,7 @@ def store(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def known(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     folder = tmp_path_factory.mktemp("monitored")
-    with Server.apart(folder / "server", ROOT / "config.properties", store) as server:
+    with Server.apart(folder / "server", ROOT / "config.properties", model_store=str(store)) as server:
         address = server.settings.url("metrics").removeprefix("http://")
         with Prometheus(PROGRAM, MONITORING, address, folder / "prometheus") as prometheus:
             yield observe(server, prometheus)
@@ -140,7 +140,7 @@ def test_nothing_stale_remains_of_them(known: Observed) -> None:
         return {model: sorted(value for ((_, name), _), value in samples.items() if name == model) for model in (BATCHED, SINGLE)}
 
     def resident() -> dict[str, Any]:
-        living = [(worker.model, psutil.Process(worker.pid).memory_info().rss) for worker in known.traffic.server.workers()]
+        living = [(worker.model, psutil.Process(worker.pid).memory_info().rss) for worker in known.traffic.server.management.workers()]
         return {model: pytest.approx(sorted(rss for name, rss in living if name == model), rel=0.1) for model in (BATCHED, SINGLE)}
 
     until(lambda: shown() == resident(), f"{shown()} is {resident()}")

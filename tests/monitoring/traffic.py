@@ -89,7 +89,7 @@ class Traffic:
 
     def kill_workers_at_work(self, volume: BinaryVolume) -> None:
         """Both workers of the batched model, while one at least is busy with requests that are lost with it; until both are replaced."""
-        dying = [psutil.Process(worker.pid) for worker in self.server.workers() if worker.model == BATCHED]
+        dying = [psutil.Process(worker.pid) for worker in self.server.management.workers() if worker.model == BATCHED]
         idle_s = [_cpu_s(process) for process in dying]
         sent = self._pool.submit(self.send, BATCHED, [volume] * 6)
         until(lambda: any(_cpu_s(process) > idle + AT_WORK_S for process, idle in zip(dying, idle_s, strict=True)), "a worker is at work")
@@ -119,7 +119,7 @@ class Traffic:
         return seen
 
     def _replaced(self, dead: list[int]) -> bool:
-        workers = self.server.workers()
+        workers = self.server.management.workers()
         return len(workers) == 3 and all(worker.ready and worker.pid not in dead for worker in workers)
 
 

@@ -59,5 +59,5 @@ def secured(own_identity: Identity, model_store: Path, tmp_path_factory: pytest.
         "vmargs": settings.elsewhere().values["vmargs"],
     }
     ServerSettings(folder, settings.values | with_tls).write(folder / "with-tls.properties")
-    with Server.apart(folder / "server", folder / "with-tls.properties", model_store) as server:
+    with Server.apart(folder / "server", folder / "with-tls.properties", model_store=str(model_store)) as server:
         yield server

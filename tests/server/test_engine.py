@@ -40,7 +40,7 @@ def test_minkowskiengine_serves_what_our_own_engine_answers(model_store: Path, t
             changed.writestr(name, content.replace(b"engine: auto", b"engine: minkowski") if name == MODEL_CONFIG else content)
     volume = notched_shell()
     with (
-        Server.apart(tmp_path / "server", ROOT / "config.properties", store) as server,
+        Server.apart(tmp_path / "server", ROOT / "config.properties", model_store=str(store)) as server,
         Client(server.settings.url("inference"), key_file=server.key_file, timeout_s=120) as client,
     ):
         served = client.predict("completion", volume, output="completed")

@@ -24,7 +24,7 @@ def test_only_its_own_requests_fail_and_another_takes_its_place(secured, own_ide
     trust = {"key_file": secured.key_file, "ca_file": own_identity.certificate, "timeout_s": 60, "retry": NEVER}
     callers: list[Caller] = [Client(secured.settings.url("inference"), **trust), GrpcClient(secured.settings.grpc_target, **trust)]
     expected = callers[0].send("completion", BODY, {"output": "implant"}).body
-    victim, other = secured.workers()
+    victim, other = secured.management.workers()
     over = False
 
     def ask(number: int) -> list[str]:
@@ -44,8 +44,8 @@ def test_only_its_own_requests_fail_and_another_takes_its_place(secured, own_ide
             time.sleep(1.0)
             psutil.Process(victim.pid).kill()
             killed = time.monotonic()
-            while not _replaced(secured.workers(), victim, other):
-                assert secured.ready, "the other worker goes on"
+            while not _replaced(secured.management.workers(), victim, other):
+                assert not secured.management.unable(secured.management.workers()), "the other worker goes on"
                 assert time.monotonic() - killed < READY_S
                 time.sleep(0.1)
             seconds = time.monotonic() - killed

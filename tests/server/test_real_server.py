@@ -96,9 +96,9 @@ def grpc(server: Server) -> Iterator[GrpcClient]:
 @pytest.fixture(autouse=True)
 def same_worker(server: Server) -> Iterator[None]:
     """No test may cost the server its worker."""
-    before = server.workers()
+    before = server.management.workers()
     yield
-    assert server.workers() == before
+    assert server.management.workers() == before
     assert all(worker.ready for worker in before)
 
 
@@ -185,7 +185,7 @@ def test_good_requests_among_bad_ones_get_what_they_get_alone(server, http, grpc
 
 
 def test_memory_is_shown(server):
-    (worker,) = server.workers()
+    (worker,) = server.management.workers()
 
     def shown() -> list[float]:
         return [value for name, value in counted(server).items() if name.startswith("calvaria_worker_memory_bytes W-")]

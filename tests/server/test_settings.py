@@ -113,14 +113,13 @@ def test_why_a_port_is_closed_is_told(monkeypatch):
 
 
 def test_elsewhere_everything_is_found_and_no_port_is_shared(settings, tmp_path):
-    one, two = settings.elsewhere(), settings.elsewhere(tmp_path)
+    one = settings.elsewhere()
     assert len(set(one.ports + settings.ports)) == 10
     assert not any(map(why_closed, one.ports))
     assert Path(one.values["metrics_config"]).is_file()
     assert f"-Dlog4j.configurationFile={(ROOT / 'log4j2.xml').as_uri()}" in one.values["vmargs"]
     assert one.elsewhere().values["vmargs"] == one.values["vmargs"]
     assert one.model_store.is_absolute()
-    assert two.model_store == tmp_path
     assert one.url("inference") == f"http://127.0.0.1:{one.ports[0]}"
     assert one.grpc_target == f"127.0.0.1:{one.ports[3]}"
 
@@ -128,13 +127,13 @@ def test_elsewhere_everything_is_found_and_no_port_is_shared(settings, tmp_path)
 def test_models_are_those_in_the_store_or_those_listed(settings, tmp_path):
     (tmp_path / "b.mar").touch()
     (tmp_path / "a.mar").touch()
-    assert settings.elsewhere(tmp_path).models == ["a", "b"]
+    assert ServerSettings(tmp_path, {"model_store": "."}).models == ["a", "b"]
     assert ServerSettings(tmp_path, {"load_models": "a.mar,other=b.mar", "model_store": "."}).models == ["a", "other"]
 
 
 def test_a_server_with_tls_keeps_it_elsewhere(settings, tmp_path):
     values = settings.values | {"inference_address": "https://127.0.0.1:1", "certificate_file": "own.pem", "private_key_file": "own.key"}
-    moved = ServerSettings(tmp_path, values).elsewhere(tmp_path)
+    moved = ServerSettings(tmp_path, values).elsewhere()
     assert moved.url("inference").startswith("https://127.0.0.1:")
     assert moved.url("management").startswith("http://127.0.0.1:")
     assert (moved.certificate, moved.grpc_certificate) == (tmp_path / "own.pem", None)

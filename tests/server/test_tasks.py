@@ -32,7 +32,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store = tmp_path_factory.mktemp("tasks")
     for task in TASKS:
         build_archive(ROOT / "models" / task, ROOT / "handlers" / "calvaria_handler.py", store)
-    with Server.apart(tmp_path_factory.mktemp("server"), ROOT / "config.properties", store) as server:
+    with Server.apart(tmp_path_factory.mktemp("server"), ROOT / "config.properties", model_store=str(store)) as server:
         yield server
 
 

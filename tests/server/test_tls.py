@@ -82,7 +82,7 @@ def test_the_lines_that_serve_prints_work_with_tls(secured, tmp_path, monkeypatc
 
 
 def test_workers_share_the_cores(secured):
-    workers = secured.workers()
+    workers = secured.management.workers()
     assert len(workers) == 2
     for worker in workers:
         environment = psutil.Process(worker.pid).environ()

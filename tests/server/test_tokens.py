@@ -28,7 +28,7 @@ MODELS_OF_NOBODY = ""
 def brief(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose tokens end soon, and which has no model."""
     settings = {"token_expiration_min": str(LIFE_S / 60), "load_models": MODELS_OF_NOBODY}
-    server = Server.apart(tmp_path_factory.mktemp("brief"), CONFIG, model_store, **settings)
+    server = Server.apart(tmp_path_factory.mktemp("brief"), CONFIG, model_store=str(model_store), **settings)
     try:
         server._launch()
         deadline = time.monotonic() + 60
@@ -59,13 +59,13 @@ def test_a_token_is_asked_for_ends_and_can_be_renewed(brief: Server, tmp_path: P
     """Whoever is let in is told that there is no such model."""
     for options in ({"key_file": tmp_path / "none"}, {"token": "wrong"}, {"token": "Bearer"}):
         assert [code(make()) for make in callers(brief, **options)] == [ErrorCode.UNAUTHORIZED] * 2
-    brief.renew("inference")
+    brief.management.renew("inference")
     entitled = callers(brief, key_file=brief.key_file)
     assert [code(make()) for make in entitled] == [ErrorCode.UNKNOWN_MODEL] * 2
     old = json.loads(brief.key_file.read_text())["inference"]["key"]
     time.sleep(LIFE_S)
     assert [code(make()) for make in entitled] == [ErrorCode.UNAUTHORIZED] * 2
-    brief.renew("inference")
+    brief.management.renew("inference")
     assert [code(make()) for make in entitled] == [ErrorCode.UNKNOWN_MODEL] * 2
     assert [code(make()) for make in callers(brief, token=old)] == [ErrorCode.UNAUTHORIZED] * 2
 
@@ -86,7 +86,7 @@ def test_what_cleans_up_temporary_files_leaves_those_of_a_server(brief: Server) 
 
 
 def test_models_cannot_be_managed_over_the_network(brief: Server) -> None:
-    brief.renew("management")
+    brief.management.renew("management")
     key = json.loads(brief.key_file.read_text())["management"]["key"]
     url, headers = f"{brief.settings.url('management')}/models", {"Authorization": f"Bearer {key}"}
     assert httpx.get(url, headers=headers, trust_env=False).status_code == 200

@@ -111,7 +111,7 @@ def test_without_tokens_none_is_asked_for(recorder, tmp_path, monkeypatch):
     assert recorder.seen == [("/predictions/completion", None)]
     assert "key_file" not in how_to_call(server)
     with pytest.raises(CalvariaError, match="Tokens are switched off") as refused:
-        server.renew("inference")
+        server.management.renew("inference")
     assert refused.value.code is ErrorCode.BAD_OPTION
 
 

@@ -79,9 +79,9 @@ def test_kinds_lie_where_their_names_say(skull: BinaryVolume, kind: str, test: o
 
 def test_only_the_kinds_that_are_named_are_cut(skull: BinaryVolume) -> None:
     named = ("solid", "small", "edge")
-    assert {cut_defect(skull, seed, kinds=named).kind for seed in range(20)} == set(named)
+    assert {cut_defect(skull, seed, *named).kind for seed in range(20)} == set(named)
     with pytest.raises(CalvariaError, match='no defect kind "tiny"'):
-        cut_defect(skull, 1, kinds=("solid", "tiny"))
+        cut_defect(skull, 1, "solid", "tiny")
 
 
 def test_an_unknown_kind_is_refused(skull: BinaryVolume) -> None:

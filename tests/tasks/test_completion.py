@@ -101,6 +101,21 @@ def test_in_no_placement_of_cells_may_more_be_occupied_than_are_worked_on() -> N
     assert refusal.value.code is ErrorCode.TOO_LARGE
 
 
+def test_an_implant_leaves_out_what_sticks_through_the_hole(whole: Mask) -> None:
+    """A drain, or a pin: no part of the head, and no place for an implant."""
+    gone = np.zeros_like(whole)
+    gone[55:80, :, 55:] = True
+    tall = np.pad(whole & ~gone, ((0, 0), (0, 0), (0, 60)))
+    tall[66:69, 29:31, 76:] = True
+    given = BinaryVolume.on_grid(tall, SPACING_MM)
+    head = prepare(given, SETTINGS)
+    completed, implant = finish(head, head.grid.coarsen(np.pad(whole, ((0, 0), (0, 0), (0, 60)))))
+    assert not (head.canonical.mask & tall)[66:69, 29:31, 76:].any()
+    assert implant.any()
+    assert not (implant & tall).any()
+    assert np.array_equal(completed, implant | tall)
+
+
 def test_intact_bone_is_left_alone(whole: Mask, defective: Prepared) -> None:
     """A network that thinks all bone a little thicker than it is must not coat the skull."""
     thick = defective.grid.coarsen(ball_shell(31, 40))

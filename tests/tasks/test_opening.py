@@ -76,3 +76,10 @@ def test_closing_equals_its_definition(radius: float) -> None:
     ball = sum(g**2 for g in np.ogrid[-reach : reach + 1, -reach : reach + 1, -reach : reach + 1]) <= radius**2
     expected = ndimage.binary_closing(np.pad(mask, 10), ball)[10:-10, 10:-10, 10:-10]
     np.testing.assert_array_equal(close_by_distance(mask, radius, (1.0, 1.0, 1.0)), expected)
+
+
+def test_very_fine_voxels_are_grown_by_a_distance_transform():
+    mask = np.random.default_rng(1).random((300, 4, 3)) > 0.999
+    expected = ndimage.distance_transform_edt(~mask, sampling=(0.0156, 1, 1)) <= 1
+    np.testing.assert_array_equal(grown_by_ball(mask, 1.0, (0.0156, 1.0, 1.0)), expected)
+    assert not grown_by_ball(np.zeros_like(mask), 1.0, (0.0156, 1.0, 1.0)).any()

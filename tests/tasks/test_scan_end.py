@@ -5,7 +5,7 @@ import pytest
 
 from calvaria.tasks import Settings
 from calvaria.tasks.completion import prepare
-from calvaria.tasks.scan_end import PLATE_MM, clear_beyond, oblique_end
+from calvaria.tasks.scan_end import PLATE_MM, clear_beyond, flat_ends, main_part, oblique_end
 from calvaria.tasks.task import Prepared
 from calvaria.volume import BinaryVolume, Mask
 
@@ -82,3 +82,27 @@ def test_what_lies_beyond_is_cleared_and_what_lies_before_is_not(degrees: float,
     height, near = height_mm(degrees)[part] + 15, (np.linalg.norm(places() - CENTRE_MM, axis=0) < 80)[part]
     assert not missing[near & (height < (PLATE_MM - 2.5 if degrees else -1))].any()
     assert missing[near & (height > (PLATE_MM + 4 if degrees else 1))].all()
+
+
+@pytest.mark.parametrize("high", [False, True])
+@pytest.mark.parametrize("axis", range(3))
+def test_nothing_is_added_beyond_a_scan_that_ends_within_the_head(axis: int, high: bool) -> None:
+    """At the top, a side, the front or the back; below as in every scan."""
+    along = places()[axis] - CENTRE_MM
+    whole = np.linalg.norm(places() - CENTRE_MM, axis=0) < 75
+    beyond = along > 45 if high else along < -45
+    hollow = whole & (np.linalg.norm(places() - CENTRE_MM, axis=0) > 66)
+    head, missing = prepared(hollow & ~beyond), np.ones(SHAPE, np.bool_)
+    ends = list(flat_ends(head, main_part(head)))
+    clear_beyond(missing, (0, 0, 0), head)
+    assert [(end.axis, end.high) for end in ends] == ([] if (axis, high) == (2, False) else [(axis, high)])
+    assert not missing[beyond].any()
+    assert missing[whole & (along < 35 if high else along > -35)].mean() > 0.99
+    assert not list(flat_ends(prepared(hollow), main_part(prepared(hollow))))
+
+
+def test_where_a_scan_ends_is_named() -> None:
+    left = places()[0] > CENTRE_MM + 45
+    shell = (np.linalg.norm(places() - CENTRE_MM, axis=0) < 75) & (np.linalg.norm(places() - CENTRE_MM, axis=0) > 66)
+    head = prepared(shell & ~left & ~(places()[2] > CENTRE_MM + 50))
+    assert [end.name for end in flat_ends(head, main_part(head))] == ["left side", "top"]

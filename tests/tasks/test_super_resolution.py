@@ -97,6 +97,14 @@ def test_a_grid_that_makes_no_sense_is_refused(finer, code):
     assert caught.value.code is code
 
 
+def test_of_one_voxel_no_more_are_made_than_are_worked_on_at_once():
+    few = BinaryVolume.on_grid(np.array([[[True, False]]]), (10.0, 10.0, 10.0))
+    assert prod(answer_grid(few, Extras(spacing_mm=0.1)).shape) == 2 * 100**3
+    with pytest.raises(CalvariaError, match="Each voxel would become") as caught:
+        answer_grid(few, Extras(spacing_mm=0.05))
+    assert caught.value.code is ErrorCode.BAD_OPTION
+
+
 @pytest.mark.parametrize("finer", [Extras(), Extras(factor=3.0), Extras(spacing_mm=0.9), Extras(factor=1.1)])
 @pytest.mark.parametrize("spacing_mm", [(4.0, 4.0, 4.0), (1.2, 1.2, 4.0)])
 def test_what_it_spans_is_known_before(finer: Extras, spacing_mm: tuple[float, float, float]) -> None:

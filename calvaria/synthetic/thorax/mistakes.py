@@ -5,14 +5,13 @@ slices too large or too small are steps, islands are bumps far out. All of it gr
 is as wrong as wanted; or whole pieces are added and bitten off one after another, until it is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.geometry import Field
+from calvaria.geometry import Box, Field
 from calvaria.synthetic.lattice import Axis, Noise
 from calvaria.volume import Mask
 
@@ -149,7 +148,7 @@ def _some(places: NDArray[np.intp], rng: np.random.Generator, count: np.integer 
 def _bump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator, height_mm: float, only: Mask | None) -> None:
     """An ellipsoidal region in which the surface is moved out (or in), most in its middle; with `only`, within that alone."""
     radii = abs(height_mm) * rng.uniform(0.5, 1.5) * np.exp(rng.normal(0, 0.35, 3)) + 1.5
-    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], radii)
+    box, share = _ellipsoid(axes, centre, radii)
     move = np.float32(height_mm * rng.uniform(0.6, 1.6)) * share
     shift[box] += move if only is None else move * only[box]
 
@@ -157,8 +156,8 @@ def _bump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.rand
 def _clump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator, size: float) -> None:
     """An irregular piece with a steep edge that is added, or is missing."""
     radii = size * rng.uniform(0.3, 1.5) * np.exp(rng.normal(0, 0.35, 3)) + 1.5
-    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], 1.4 * radii)
-    frayed = Noise(rng, rng.uniform(1.5, 5.0)).on([axis[along] for axis, along in zip(axes, box, strict=True)])
+    box, share = _ellipsoid(axes, centre, 1.4 * radii)
+    frayed = _frayed(axes, box, rng.uniform(1.5, 5.0), rng)
     inside = ((share - np.float32(0.5)) * 4 + np.float32(rng.uniform(0.2, 0.9)) * frayed * (share > 0)).clip(0, 1)
     height = rng.choice([-1, 1]) * radii.max() * rng.uniform(0.7, 1.5)
     shift[box] += np.float32(height) * inside
@@ -167,8 +166,8 @@ def _clump(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.ran
 def _piece(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator, radius: float, others: Mask | None) -> None:
     """All of a frayed ellipsoid is inside, or with a negative radius outside; half of what is added lies in a neighbour, where one is."""
     radii = abs(radius) * np.exp(rng.normal(0, 0.3, 3)) + 0.5
-    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], 1.3 * radii, float(rng.uniform(2, 6)))
-    frayed = Noise(rng, rng.uniform(1.5, 6.0)).on([axis[along] for axis, along in zip(axes, box, strict=True)])
+    box, share = _ellipsoid(axes, centre, 1.3 * radii, float(rng.uniform(2, 6)))
+    frayed = _frayed(axes, box, rng.uniform(1.5, 6.0), rng)
     inside = share + np.float32(rng.uniform(0, 0.25)) * frayed > 0.4
     if radius > 0 and others is not None and others[box].any() and rng.random() < 0.5:
         inside &= others[box]
@@ -178,8 +177,8 @@ def _piece(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.ran
 def _ragged(shift: Field, axes: list[Axis], centre: NDArray[np.intp], rng: np.random.Generator) -> None:
     """A part of the border with teeth."""
     radii = np.full(3, rng.uniform(6, 20))
-    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], radii)
-    teeth = np.sign(Noise(rng, rng.uniform(2.0, 5.0)).on([axis[along] for axis, along in zip(axes, box, strict=True)]))
+    box, share = _ellipsoid(axes, centre, radii)
+    teeth = np.sign(_frayed(axes, box, rng.uniform(2.0, 5.0), rng))
     shift[box] += np.float32(rng.uniform(1.0, 4.0)) * teeth * (share > 0)
 
 
@@ -191,17 +190,21 @@ def _slices(shift: Field, surface: NDArray[np.intp], rng: np.random.Generator) -
     shift[..., run] += np.float32(rng.choice([-1, 1]) * rng.uniform(0.7, 3.0))
 
 
-def _ellipsoid(
-    axes: Sequence[Axis], centre_mm: Sequence[float], radii_mm: NDArray[np.float64], power: float = 2.0
-) -> tuple[tuple[slice, slice, slice], Field]:
-    """The box of an ellipsoid, and 1 - r² in it, 0 outside: its value where it is cut short by the grid's border is kept.
+def _ellipsoid(axes: list[Axis], centre: NDArray[np.intp], radii_mm: NDArray[np.float64], power: float = 2.0) -> tuple[Box, Field]:
+    """The box of an ellipsoid about a voxel, and 1 - r² in it, 0 outside: its value where it is cut short by the grid's border is kept.
 
     With a greater `power` than 2 its sides are flatter.
     """
+    centre_mm = [float(axis[i]) for axis, i in zip(axes, centre, strict=True)]
     reached = [slice(*np.searchsorted(axis, (c - r, c + r))) for axis, c, r in zip(axes, centre_mm, radii_mm, strict=True)]
     squares = [abs((axis[s] - c) / r) ** power for axis, s, c, r in zip(axes, reached, centre_mm, radii_mm, strict=True)]
     inner = squares[0][:, None, None] + squares[1][:, None] + squares[2]
     return (reached[0], reached[1], reached[2]), (1 - inner).clip(0, None).astype(np.float32)
+
+
+def _frayed(axes: list[Axis], box: Box, grain_mm: float, rng: np.random.Generator) -> Field:
+    """Noise in a box."""
+    return Noise(rng, grain_mm).on([axis[along] for axis, along in zip(axes, box, strict=True)])
 
 
 def _cut(shift: Field, axes: list[Axis], surface: NDArray[np.intp], rng: np.random.Generator) -> None:
@@ -222,7 +225,7 @@ def _island(shift: Field, depth: Field, axes: list[Axis], rng: np.random.Generat
     if away <= 2:
         return
     radii = size * rng.uniform(0.15, 0.45) * np.exp(rng.normal(0, 0.3, 3)) + 1.0
-    box, share = _ellipsoid(axes, [float(axis[i]) for axis, i in zip(axes, centre, strict=True)], radii)
+    box, share = _ellipsoid(axes, centre, radii)
     np.maximum(shift[box], (share > 0) * (np.float32(away) + radii.max().astype(np.float32)), out=shift[box])
 
 
