@@ -75,7 +75,7 @@ $(MINKOWSKI): $(INSTALLED) $(wildcard tools/*minkowski*.py)
 archive: setup ## build archive/model_store/*.mar
 	$(BIN)/python archive/build.py
 
-train: setup ## fit every task's networks, into runs/anew (completion), runs/super-resolution and runs/refinement
+train: setup ## fit every task's networks, into runs/completion, runs/super-resolution and runs/refinement
 	$(BIN)/calvaria retrain
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock
@@ -86,6 +86,6 @@ lock: setup ## resolve pyproject.toml anew into requirements.lock
 proto: setup ## generate the gRPC messages from calvaria/client/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. calvaria/client/inference.proto
 
-clean: stop ## end the server, and remove what was built; .venv and trained runs stay
-	rm -rf archive/model_store out logs .run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: stop ## end the server, and remove what was built; .venv, trained runs, out and logs stay
+	rm -rf archive/model_store .run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +

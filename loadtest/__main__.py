@@ -26,7 +26,9 @@ def run_command(
     requests: Annotated[int | None, typer.Option(help="Send so many.")] = None,
     warmup_s: Annotated[float, typer.Option(help="Leave out of the report what is due before.")] = 2.0,
     transport: Annotated[str, typer.Option(help="http, grpc or both.")] = "both",
-    output: Annotated[str, typer.Option(help="Which of the model's outputs to ask for; several with commas.")] = "implant",
+    output: Annotated[
+        str | None, typer.Option(help="Which of the model's outputs to ask for; several with commas. Default: its first, or the implant.")
+    ] = None,
     report: Annotated[bool, typer.Option("--report", help="Ask for a report: over gRPC only that tells the server's times.")] = False,
     model: Annotated[str, typer.Option(help="Which model to load.")] = "completion",
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals, choices, skulls and defects.")] = 1,
@@ -41,7 +43,10 @@ def run_command(
     start: Annotated[bool, typer.Option("--start", help="Start a server for this run, apart from others, and stop it afterwards.")] = False,
     out: Annotated[Path, typer.Option(help="The recording, as JSON lines.")] = Path("out/loadtest/run.jsonl"),
 ) -> None:
-    """Load a server, and record every request. Exit status 1 if an answer differs from the local prediction, or none came to compare."""
+    """Load a server, and record every request.
+
+    Exit status 1 if a request was not answered as it should be, an answer differs from the local prediction, or none came to compare.
+    """
     from calvaria.predictor import Predictor
     from calvaria.server.server import Server
     from calvaria.weights import model_folder
@@ -70,13 +75,16 @@ def run_command(
     check_recording(out)
     predictor = Predictor.load(model_folder(model, models)) if compare else None
     with own_server(REPOSITORY, out.parent / "server", say) if start else nullcontext(Server(folder)) as server:
-        verdicts = measure(plan, server, out, say, predictor)
+        measured = measure(plan, server, out, say, predictor)
     say.say(f"Recorded: {out}; see it with `python -m loadtest report {out}`.")
-    if compare and not verdicts:
+    wrong = sum(bool(verdict.problem) for verdict in measured.verdicts)
+    if measured.unexpected:
+        say.say(f"{measured.unexpected} requests were not answered as they should be.")
+    if compare and not measured.verdicts:
         say.say("Nothing was compared: no request was answered by a volume.")
-        raise typer.Exit(1)
-    if wrong := sum(bool(verdict.problem) for verdict in verdicts):
+    if wrong:
         say.say(f"{wrong} distinct answers are not what the same weights say here.")
+    if measured.unexpected or wrong or (compare and not measured.verdicts):
         raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from calvaria.errors import bad_option
 from calvaria.serving.options import encode_options
+from calvaria.tasks import TASKS
 from loadtest.client import Outcome, Sender
 from loadtest.compare import Answers
 from loadtest.pacing import ARRIVALS, Length
@@ -31,7 +32,7 @@ class Plan:
     """The settings of a run, as its recording keeps them.
 
     mix, seed, variants   what is sent; see `loadtest.workload`. Each ingredient comes in so many variants
-    model, output         which outputs (with commas) of which model are asked for
+    model, output         which outputs (with commas) of which model are asked for; None: its first, or the implant
     report                whether a report is: over gRPC only that tells the server's own times
     transport             one of TRANSPORTS
     rate_hz, arrivals     of an open loop: requests per second, and one of ARRIVALS
@@ -45,7 +46,7 @@ class Plan:
     seed: int = 1
     variants: int = 2
     model: str = "completion"
-    output: str = "implant"
+    output: str | None = None
     report: bool = False
     transport: str = "http"
     rate_hz: float | None = None
@@ -75,7 +76,8 @@ class Plan:
     @property
     def options(self) -> dict[str, str]:
         """What every request asks for."""
-        return encode_options(output=self.output, report=self.report or None)
+        task = TASKS.get(self.model)
+        return encode_options(output=self.output or (task.pieces if task else None), report=self.report or None)
 
     @property
     def length(self) -> Length:
@@ -137,7 +139,7 @@ class Load:
 
 async def run(
     plan: Plan, traffic: Traffic, probe: Probe, writer: Writer, tell: Callable[[Load, float], None] = lambda load, at_s: None
-) -> None:
+) -> Load:
     """Send all of a plan, and wait until every request is answered or given up; `tell` now and then how far it is.
 
     CalvariaError BAD_OPTION where the recording cannot be written.
@@ -169,6 +171,7 @@ async def run(
             await watching
     await look()
     writer.write(End(clock(), load.done))
+    return load
 
 
 async def open_loop(times_s: Iterable[float], send: Send, clock: Clock) -> None:

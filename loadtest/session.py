@@ -3,7 +3,9 @@
 import asyncio
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,24 +24,33 @@ from loadtest.run import TRANSPORTS, Load, Plan, Traffic, run
 from loadtest.workload import Item, make_item, parse_mix
 
 
-def measure(plan: Plan, server: Server, out: Path, say: Report, predictor: Predictor | None = None) -> list[Verdict]:
+@dataclass(frozen=True)
+class Measured:
+    """How many requests were not answered as they should be; and, where answers were compared, what was found of each distinct one."""
+
+    unexpected: int
+    verdicts: list[Verdict]
+
+
+def measure(plan: Plan, server: Server, out: Path, say: Report, predictor: Predictor | None = None) -> Measured:
     """Load a server that runs, record to a file, and compare every answer with the predictor's, if there is one.
 
-    Returns what was found of each distinct answer. CalvariaError UNAVAILABLE where nobody answers.
+    CalvariaError UNAVAILABLE where nobody answers; a recording that is there stays then.
     """
     _allow_many_connections()
     with say.stage("Making what is sent"):
         items = [[make_item(each, variant, plan.seed, plan.options) for variant in range(plan.variants)] for each in parse_mix(plan.mix)]
     answers = Answers() if predictor else None
-    with Writer(out, Run(vars(plan), description("cpu"))) as writer:
-        asyncio.run(_loaded(plan, server, items, answers, writer, say))
-        if not (predictor and answers):
-            return []
-        with say.stage("Comparing the answers with local predictions"):
-            verdicts = list(answers.verdicts([item for variants in items for item in variants], predictor))
+    with ExitStack() as recording:
+        begin = partial(Writer, out, Run(vars(plan), description("cpu")))
+        load, writer = asyncio.run(_loaded(plan, server, items, answers, lambda: recording.enter_context(begin())))
+        verdicts: list[Verdict] = []
+        if predictor and answers:
+            with say.stage("Comparing the answers with local predictions"):
+                verdicts = list(answers.verdicts([item for variants in items for item in variants], predictor))
         for verdict in verdicts:
             writer.write(verdict)
-    return verdicts
+    return Measured(load.unexpected, verdicts)
 
 
 @contextmanager
@@ -55,13 +66,17 @@ def own_server(repository: Path, folder: Path, say: Report) -> Iterator[Server]:
             server.stop()
 
 
-async def _loaded(plan: Plan, server: Server, items: list[list[Item]], answers: Answers | None, writer: Writer, say: Report) -> None:
+async def _loaded(
+    plan: Plan, server: Server, items: list[list[Item]], answers: Answers | None, begin: Callable[[], Writer]
+) -> tuple[Load, Writer]:
+    """The recording is begun once the server answers."""
     async with AsyncExitStack() as stack:
         senders = {name: await stack.enter_async_context(_sender(name, server, plan)) for name in TRANSPORTS[plan.transport]}
         for sender in senders.values():
             await sender.connect()
+        writer = begin()
         with _progress(plan) as tell:
-            await run(plan, Traffic(items, senders, answers), Probe.of(server), writer, tell)
+            return await run(plan, Traffic(items, senders, answers), Probe.of(server), writer, tell), writer
 
 
 def _sender(transport: str, server: Server, plan: Plan) -> Sender:

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "client": {"volume", "io", "predictor", "serving"},
     "server": {"cores", "client", "weights"},
     "synthetic": {"cores", "volume", "geometry", "grid", "sampling", "vault"},
-    "segmenter": {"cores", "volume", "geometry", "synthetic"},
+    "segmenter": {"cores", "volume", "geometry", "synthetic", "weights"},
     "training": {
         *(
             "cores",

@@ -18,6 +18,7 @@ import sysconfig
 import tarfile
 import tempfile
 import urllib.request
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -63,6 +64,7 @@ class Target:
 
 
 def main() -> None:
+    ArgumentParser(description=__doc__).parse_args()
     target = Target.of_this_machine()
     folder = Path(os.environ.get("CALVARIA_CACHE", Path.home() / ".cache" / "calvaria")) / "minkowski" / target.key
     folder.mkdir(parents=True, exist_ok=True)

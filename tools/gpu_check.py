@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+from argparse import ArgumentParser
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -261,10 +262,15 @@ SECTIONS = (kernels, shapes, ceilings, operations, plan, memory, train, learn, s
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(section.__name__ for section in SECTIONS))
+    words = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("there is no GPU here that this PyTorch can use")
     print(torch.cuda.get_device_name(), torch.__version__)
-    failed = [f"no section {name}" for name in sys.argv[1:] if name not in {section.__name__ for section in SECTIONS}]
+    failed = [f"no section {name}" for name in words.sections if name not in {section.__name__ for section in SECTIONS}]
     for section in SECTIONS:
-        if sys.argv[1:] and section.__name__ not in sys.argv:
+        if words.sections and section.__name__ not in words.sections:
             continue
         began = time.perf_counter()
         try:

@@ -9,6 +9,7 @@ from rich.progress import track
 
 from calvaria.datasets.likeness import likeness, table
 from calvaria.datasets.likeness_picture import sheet
+from calvaria.errors import CalvariaError
 from calvaria.geometry import to_canonical
 from calvaria.io import read
 from calvaria.synthetic import make_skull, mould, symmetrise
@@ -31,7 +32,12 @@ def main() -> None:
     words = parser.parse_args()
     if words.picture and words.picture.suffix.lower() != ".png":
         parser.error("--picture must end in .png")
-    given = read(words.file).volume
+    try:
+        given = read(words.file).volume
+    except CalvariaError as error:
+        parser.error(f"{words.file}: {error.message}")
+    if not given.occupied:
+        parser.error(f"{words.file} is empty: there is no skull to measure")
     spacing = to_canonical(given).volume.spacing_mm
     seeds = range(words.seed, words.seed + words.skulls)
 

@@ -15,6 +15,8 @@ SKULL_SEED = 37
 SKULL_FIELD_MM = 204.8
 """Width of the cube that `skull:N` samples: 0.4 mm at 512³, where the skull of the default seed has about 7 million voxels."""
 
+MOST_CELLS = 1024
+
 FORMS = "a file, skull:SIZE[:SEED], shell:SIZE, noise:SHARE:SIZE, one:SIZE or full:SIZE, such as skull:512 or noise:0.05:128"
 
 
@@ -52,9 +54,11 @@ def _from_file(path: Path) -> Mask:
 
 
 def _cells(size: str) -> int:
-    """Voxels along an axis; ValueError unless there is one."""
+    """Voxels along an axis; ValueError unless there is one, BAD_OPTION for too many."""
     if int(size) < 1:
         raise ValueError(size)
+    if int(size) > MOST_CELLS:
+        raise bad_option(f"{size} voxels along an axis are too many; {MOST_CELLS} are the most.")
     return int(size)
 
 

@@ -15,7 +15,7 @@ VOLUMES = (*(f".{name}" for name in VOLUME_FORMATS), ".nrrd.gz")
 """What can be read."""
 
 MESHES = (".stl", ".obj", ".ply")
-UNREAD = (".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".dcm")
+UNREAD = (".nhdr", ".hdr", ".mha", ".mhd", ".mgz", ".mgh", ".dcm")
 """Volumes in formats that are not read."""
 
 _log = logging.getLogger(__name__)

@@ -168,7 +168,7 @@ def _subject(path: Path, together: list[Path], recipe: Recipe, box: Callable[[Pa
     label = None if _is_scan(image.samples) else recipe.label  # CT beside maps of labels has none
     try:
         decoded = as_mask(image, label)
-        log_warnings(path, decoded.remarks)
+        log_warnings(path, decoded.remarks if decoded.volume.occupied else [*decoded.remarks, "The mask is empty."])
         return _FromVolume(decoded.volume, "mask", recipe.rule)
     except CalvariaError as error:
         if error.code is not ErrorCode.NOT_BINARY or _is_share(image.samples):

@@ -10,8 +10,11 @@ from calvaria.volume import SAME_PLACE_MM, BinaryVolume, Mask
 
 
 def read_logged(path: Path) -> BinaryVolume:
-    """A mask; what had to be assumed about its file is logged. Raises what `io.read` raises."""
-    decoded = read(path)
+    """A mask; what had to be assumed about its file is logged. Raises what `io.read` raises, with the file's name."""
+    try:
+        decoded = read(path)
+    except CalvariaError as error:
+        raise error if str(path) in error.message else CalvariaError(error.code, f"{path}: {error.message}") from error
     log_warnings(path, decoded.remarks)
     return decoded.volume
 

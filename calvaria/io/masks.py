@@ -34,8 +34,8 @@ def to_mask(samples: NDArray[Any], label: int | None) -> tuple[Mask, tuple[int, 
 
 def _what_it_is_instead(samples: NDArray[Any], values: NDArray[Any] | None) -> str:
     """A sentence about samples that are no mask, whose distinct values are known if they are few, and what to do."""
-    if samples.dtype.kind == "f" and np.isnan(samples).any():
-        return "The volume holds samples that are no number (NaN), which neither a mask nor labels do. Write it again without them."
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        return "The volume holds samples that are no finite number, which neither a mask nor labels do. Write it again without them."
     least, most = samples.min(), samples.max()
     if samples.dtype.kind == "f" and least >= 0 and most <= 1:
         return f"The volume holds values from {least:g} to {most:g}: they look like probabilities. Keep what is above a half, as 0 and 1."

@@ -1,5 +1,6 @@
 """Model archives for TorchServe: a handler, weights, their configuration and the library version they need."""
 
+import logging
 import tempfile
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -10,23 +11,35 @@ from calvaria.files import writing
 from calvaria.server.settings import MANIFEST, MODEL_CONFIG
 from calvaria.weights import CLOSE_UP, WEIGHTS
 
+log = logging.getLogger(__name__)
+
 VERSION_FILE = "calvaria-version.txt"
 """File in the archive with the library version that it was built with, and the only one it runs beside."""
 
 
 def build_archives(models: Path, handler: Path, store: Path, shipped: Path | None = None) -> list[Path]:
-    """`store`/<name>.mar for every folder `models`/<name> that holds weights.
+    """`store`/<name>.mar for every folder `models`/<name> that holds weights and their configuration, or is called as one in `shipped`.
 
-    CalvariaError BAD_OPTION if there is none, or one lacks its configuration.
-
-    A folder without one gets that of the same name's in `shipped`.
+    Others with weights, such as earlier runs, are passed over with a warning. CalvariaError BAD_OPTION if there is none.
     """
     folders = sorted(path.parent for path in models.glob(f"*/{WEIGHTS}"))
     if not folders:
         raise bad_option(
             f"No folder in {models} holds {WEIGHTS}: train a model first, e.g. calvaria train completion --out {models / 'completion'}."
         )
-    return [build_archive(folder, handler, store, shipped) for folder in folders]
+    ready = [folder for folder in folders if _settings(folder, shipped)]
+    for folder in folders:
+        if folder not in ready:
+            log.warning("%s is passed over: it holds no %s.", folder, MODEL_CONFIG)
+    if not ready:
+        raise bad_option(f"No folder in {models} holds {MODEL_CONFIG} beside its weights: copy that of a model that is like it.")
+    return [build_archive(folder, handler, store, shipped) for folder in ready]
+
+
+def _settings(model: Path, shipped: Path | None) -> Path | None:
+    """The configuration of a model: its own, or that of the shipped one of its name."""
+    places = [model, *([shipped / model.name] if shipped else ())]
+    return next((place / MODEL_CONFIG for place in places if (place / MODEL_CONFIG).is_file()), None)
 
 
 def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None = None) -> Path:
@@ -35,8 +48,7 @@ def build_archive(model: Path, handler: Path, store: Path, shipped: Path | None 
     It is packed here, from where its files lie: TorchServe's archiver copies them to a folder of the model's name in the temporary one, and
     first deletes whatever lies there.
     """
-    places = [model, *([shipped / model.name] if shipped else ())]
-    settings = next((place / MODEL_CONFIG for place in places if (place / MODEL_CONFIG).is_file()), None)
+    settings = _settings(model, shipped)
     if settings is None:
         raise bad_option(f"{model} holds no {MODEL_CONFIG}: copy that of a model that is like it.")
     archive, manifest = store / f"{model.name}.mar", _manifest(model, handler, settings)

@@ -151,7 +151,7 @@ class Server:
         missing = [name for name in self.settings.models if not (self.settings.model_store / f"{name}.mar").is_file()]
         if missing or not self.settings.models:
             what = f"archive of {', '.join(missing)}" if missing else "archive"
-            raise _unavailable(f"There is no {what} in {self.settings.model_store}. Build it with `python archive/build.py`.")
+            raise _unavailable(f"There is no {what} in {self.settings.model_store}. Build it with `make archive`, or correct load_models.")
         self.settings.check_archives()
         for port in self.settings.ports:
             if reason := why_closed(port):

@@ -22,13 +22,17 @@ UNNAMED = {"inference_address": (80, 443), "management_address": (8081, 8444), "
 """The ports, of http and of https, that TorchServe listens on where an address names none."""
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 FILES = "metrics_config", "certificate_file", "private_key_file"
-LOG_CONFIG = re.compile(r"(-Dlog4j.configurationFile=)(?!file:)(\S+)")
+LOG_CONFIG = re.compile(r"(-Dlog4j.configurationFile=)(?!\w+:)(\S+)")
+"""Where the virtual machine is told what to log, unless it is an address."""
+
 LOOPBACK = "127.0.0.1"
 ADDRESS = re.compile(r"https?://[^/:\s]+(:(?P<port>\d+))?", re.IGNORECASE)
 """What TorchServe binds to, but for Unix sockets."""
 MOST_PORTS = 65535
 HTTPS_PORT = 443
-NUMBERS = ("default_workers_per_model", "max_request_size", "max_response_size")
+NUMBERS = "default_workers_per_model", "max_request_size", "max_response_size", "token_expiration_min"
+SWITCHES = "disable_token_authorization", "enable_grpc_ssl", "enable_model_api", "decode_input_request", "disable_system_metrics"
+METRICS_MODES = "prometheus", "log", "legacy"
 MODEL_CONFIG = "model-config.yaml"
 MANIFEST = "MAR-INF/MANIFEST.json"
 
@@ -66,10 +70,19 @@ class ServerSettings:
             elif key in FILES and not _is_readable(self.folder / value):
                 wanted = "a file that exists, and that this account may read"
             elif key in NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
-                wanted = "a whole number above zero"
+                wanted = "a whole number above zero, and nothing behind it"
+            elif key in SWITCHES and value.lower() not in ("true", "false"):
+                wanted = "true or false, and nothing behind it"
+            elif key == "metrics_mode" and value not in METRICS_MODES:
+                wanted = f"one of {', '.join(METRICS_MODES)}"
+            elif key == "vmargs" and (told := LOG_CONFIG.search(value)) and not _is_readable(self.folder / told[2]):
+                wanted = f"without {told[2]}, or with that file in {self.folder}: TorchServe would log otherwise"
             else:
                 continue
             raise bad_option(f"{key} in {name} is {value!r}. It must be {wanted}.")
+        *http, inference, management = self.ports  # TorchServe's HTTP services may share one
+        if shared := {inference} & {management, *http} or {management} & set(http):
+            raise bad_option(f"{name} gives port {shared.pop()} to gRPC and to another service. Each needs its own.")
 
     def check_archives(self) -> None:
         """CalvariaError BAD_OPTION where two archives hold one model, or one holds another model than its file is called after."""

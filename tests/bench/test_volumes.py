@@ -47,6 +47,11 @@ def test_what_describes_nothing_is_refused(volume: str) -> None:
     assert refusal.value.code is ErrorCode.BAD_OPTION
 
 
+def test_more_voxels_than_memory_holds_are_refused() -> None:
+    with pytest.raises(CalvariaError, match="9999 voxels along an axis are too many"):
+        masks("skull:9999", 1)
+
+
 def test_masks_of_any_shape_and_memory_order_come_back_from_disk(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     items = [rng.random(shape) < 0.3 for shape in ((5, 6, 7), (1, 1, 1), (3, 70, 2))] + [np.asfortranarray(rng.random((4, 9, 5)) < 0.3)]

@@ -73,9 +73,8 @@ rng = np.random.default_rng(0)
         rng.integers(0, 4000, (9, 10, 11)).astype("u2"),
         rng.integers(0, 255, (9, 10, 11)).astype("u1"),
         np.where(ball(), 1, -1).astype("i1"),
-        np.where(ball(), np.float64(np.inf), 0),
     ],
-    ids=["noise", "unsigned noise", "byte noise", "negative", "infinite"],
+    ids=["noise", "unsigned noise", "byte noise", "negative"],
 )
 def test_what_looks_like_ct_is_refused_with_the_command_that_thresholds_it(samples):
     for content in (by_pynrrd(samples), by_nibabel(samples)):
@@ -105,9 +104,11 @@ def test_probabilities_are_called_so(samples):
         assert refusal.value.code is ErrorCode.NOT_BINARY
 
 
-@pytest.mark.parametrize("samples", [np.full((3, 3, 3), np.nan), np.where(ball(), np.float32(1), np.float32(np.nan))])
+@pytest.mark.parametrize(
+    "samples", [np.full((3, 3, 3), np.nan), np.where(ball(), np.float32(1), np.float32(np.nan)), np.where(ball(), np.inf, 0)]
+)
 def test_what_is_no_number_is_called_so(samples):
     for content in (by_pynrrd(samples), by_nibabel(samples)):
-        with pytest.raises(CalvariaError, match="no number") as refusal:
+        with pytest.raises(CalvariaError, match="no finite number") as refusal:
             decode(content)
         assert refusal.value.code is ErrorCode.NOT_BINARY

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from calvaria.errors import CalvariaError
+from calvaria.errors import CalvariaError, ErrorCode
 from loadtest.__main__ import app
 from loadtest.record import Verdict
+from loadtest.run import Plan
+from loadtest.session import Measured
 from tests.loadtest.recordings import recorded, request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,22 +44,53 @@ def test_what_cannot_be_run_is_refused_before_anything_is_made(tmp_path, argumen
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "words", "status", "said"),
+    ("unexpected", "verdicts", "words", "status", "said"),
     [
-        ([], ["--compare"], 1, "Nothing was compared"),
-        ([], [], 0, "Recorded"),
-        ([Verdict("64", 0, "a", "")], ["--compare"], 0, "Recorded"),
-        ([Verdict("64", 0, "a", "other voxels")], ["--compare"], 1, "1 distinct answers are not"),
+        (0, [], ["--compare"], 1, "Nothing was compared"),
+        (0, [], [], 0, "Recorded"),
+        (3, [], [], 1, "3 requests were not answered as they should be"),
+        (0, [Verdict("64", 0, "a", "")], ["--compare"], 0, "Recorded"),
+        (0, [Verdict("64", 0, "a", "other voxels")], ["--compare"], 1, "1 distinct answers are not"),
+        (1, [Verdict("64", 0, "a", "")], ["--compare"], 1, "1 requests were not"),
     ],
 )
-def test_what_a_comparison_that_failed_ends_with(tmp_path, monkeypatch, verdicts, words, status, said):
-    monkeypatch.setattr("loadtest.session.measure", lambda *given: verdicts)
+def test_a_run_that_did_not_go_as_it_should_ends_with_a_status(tmp_path, monkeypatch, unexpected, verdicts, words, status, said):
+    monkeypatch.setattr("loadtest.session.measure", lambda *given: Measured(unexpected, verdicts))
     monkeypatch.setattr("calvaria.predictor.Predictor.load", lambda folder: None)
     (tmp_path / "config.properties").write_text("model_store=.\n")
     options = ["--clients", "1", "--requests", "1", "--folder", str(tmp_path), "--out", str(tmp_path / "run.jsonl")]
     result = CliRunner().invoke(app, ["run", *options, *words])
     assert result.exit_code == status, result.output
     assert said in result.output
+
+
+def test_without_a_server_the_recording_before_stays(tmp_path):
+    (tmp_path / "config.properties").write_text("model_store=.\ninference_address=http://127.0.0.1:9\ndisable_token_authorization=true\n")
+    out = tmp_path / "run.jsonl"
+    out.write_text("before")
+    options = [
+        "--clients",
+        "1",
+        "--requests",
+        "1",
+        "--mix",
+        "bad:garbage",
+        "--transport",
+        "http",
+        "--folder",
+        str(tmp_path),
+        "--out",
+        str(out),
+    ]
+    result = CliRunner().invoke(app, ["run", *options])
+    assert isinstance(result.exception, CalvariaError)
+    assert result.exception.code is ErrorCode.UNAVAILABLE
+    assert out.read_text() == "before"
+
+
+@pytest.mark.parametrize(("model", "asked"), [("completion", {"output": "implant"}), ("super-resolution", {}), ("own", {})])
+def test_without_an_output_completions_is_the_implant_and_others_first(model, asked):
+    assert Plan("64", model=model, clients=1, requests=1).options == asked
 
 
 def test_a_recording_that_could_not_be_written_is_refused_before_anything_is_made(tmp_path, monkeypatch):

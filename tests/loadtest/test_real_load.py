@@ -33,7 +33,8 @@ def test_five_seconds_over_both_transports(server: Server, predictor: Predictor,
     """Never more requests than the queue holds, so that a slow machine makes them late and nothing else."""
     plan = Plan(mix=f"32:8,48:4,{BAD}", rate_hz=5.0, duration_s=5.0, transport="both", report=True, timeout_s=200.0, warmup_s=0.5)
     out, quiet = tmp_path / "out" / "run.jsonl", Console(file=io.StringIO())
-    assert not any(verdict.problem for verdict in measure(plan, server, out, Report(quiet), predictor))
+    measured = measure(plan, server, out, Report(quiet), predictor)
+    assert not any(verdict.problem for verdict in measured.verdicts)
     recording = Recording.read(out)
     assert recording.end is not None
     assert recording.end.requests == len(recording.requests) > 10

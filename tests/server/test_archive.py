@@ -1,5 +1,6 @@
 """Archives of models: what is packed, and what a folder of weights alone gets."""
 
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -90,6 +91,13 @@ def test_their_own_configuration_comes_first(own: Path, tmp_path: Path) -> None:
     (archive,) = build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
     with zipfile.ZipFile(archive) as packed:
         assert packed.read(MODEL_CONFIG) == b"batchSize: 1\n"
+
+
+def test_earlier_runs_beside_a_model_are_passed_over(own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(own / "completion", own / "close-up-17")
+    (archive,) = build_archives(own, HANDLER, tmp_path / "store", shipped=ROOT / "models")
+    assert archive.name == "completion.mar"
+    assert "close-up-17 is passed over" in caplog.text
 
 
 def test_a_model_of_a_new_name_needs_a_configuration(own: Path, tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def test_a_missing_file_is_named(model_store, tmp_path):
 def test_a_missing_archive_is_named(tmp_path):
     empty = tmp_path / "store"
     empty.mkdir()
-    assert "archive/build.py" in refusal(Server.apart(tmp_path, CONFIG, model_store=str(empty)))
+    assert "make archive" in refusal(Server.apart(tmp_path, CONFIG, model_store=str(empty)))
     assert "archive of completion" in refusal(Server.apart(tmp_path, CONFIG, model_store=str(empty), load_models="completion.mar"))
 
 

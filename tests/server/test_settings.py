@@ -43,7 +43,11 @@ def test_letters_that_java_would_take_for_others_are_refused(tmp_path):
     [
         ("inference_address=banana", "an address such as http://127.0.0.1:8080"),
         ("metrics_address=http://127.0.0.1:80 82", "an address such as http://127.0.0.1:8082"),
-        ("default_workers_per_model=abc", "a whole number above zero"),
+        ("default_workers_per_model=abc", "a whole number above zero, and nothing behind it"),
+        ("token_expiration_min=43200  # 30 days", "a whole number above zero, and nothing behind it"),
+        ("disable_token_authorization=true # for tests", "true or false, and nothing behind it"),
+        ("enable_grpc_ssl=yes", "true or false, and nothing behind it"),
+        ("metrics_mode=foo", "one of prometheus, log, legacy"),
         ("grpc_inference_port=-1", "a port from 1 to 65535"),
         ("grpc_management_port=70000", "a port from 1 to 65535"),
         ("inference_address=http://127.0.0.1:99999", "an address such as http://127.0.0.1:8080"),
@@ -59,6 +63,22 @@ def test_what_the_server_would_stumble_over_is_refused_by_name(line, wanted, tmp
     assert refused.value.code is ErrorCode.BAD_OPTION
     name, value = line.split("=", 1)
     assert refused.value.message == f"{name} in config.properties is {value!r}. It must be {wanted}."
+
+
+def test_settings_of_logs_that_are_not_there_are_refused(tmp_path):
+    path = tmp_path / "config.properties"
+    path.write_text("model_store=store\nvmargs=-Xmx1g -Dlog4j.configurationFile=log4j2.xml\n")
+    with pytest.raises(CalvariaError, match=r"without log4j2\.xml, or with that file in .*: TorchServe would log otherwise"):
+        ServerSettings.read(path).check(path.name)
+    (tmp_path / "log4j2.xml").touch()
+    ServerSettings.read(path).check(path.name)
+
+
+def test_grpc_needs_ports_of_its_own(tmp_path):
+    path = tmp_path / "config.properties"
+    path.write_text("model_store=store\ninference_address=http://127.0.0.1:18080\ngrpc_inference_port=18080\n")
+    with pytest.raises(CalvariaError, match=r"gives port 18080 to gRPC and to another service"):
+        ServerSettings.read(path).check(path.name)
 
 
 def test_a_key_that_the_servers_account_may_not_read_is_refused(tmp_path, monkeypatch):

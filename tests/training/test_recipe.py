@@ -15,8 +15,6 @@ from calvaria.weights import CLOSE_UP, WEIGHTS, load_weights, save_weights
 
 ROOT = Path(__file__).parents[2]
 
-ENDS = {"completion": "anew", "super-resolution": "super-resolution", "refinement": "refinement"}
-
 
 def stands_for(task: str, config: Path, out: Path, device: str, start: Path | None, first: Path | None) -> None:
     """Weights as a run would leave them, had it learned nothing, once everything is checked that it checks before it begins."""
@@ -42,7 +40,7 @@ def test_every_run_begins_where_another_ended(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(recipe, "run", run)
     retrain(tmp_path, "cpu")
     for shipped in ROOT.glob("models/*/*.safetensors"):
-        if shipped.parent.name in ENDS:
-            (made, *same), (network, *others) = load_weights(tmp_path / ENDS[shipped.parent.name] / shipped.name), load_weights(shipped)
+        if shipped.parent.name in TASKS:
+            (made, *same), (network, *others) = load_weights(tmp_path / shipped.parent.name / shipped.name), load_weights(shipped)
             assert (made.config, same) == (network.config, others), shipped
     assert {path.name for path in configured} == {"ch2.toml", "left-out.toml", "paper.toml"}, "for comparison: no step of the recipe"

@@ -34,7 +34,7 @@ def library() -> ctypes.CDLL:
 @cache
 def simd() -> str:
     """The instruction set in use: "baseline", "avx2" or "avx512". RuntimeError where there is no library."""
-    wanted = os.environ.get(SWITCH) or None
+    wanted = os.environ.get(SWITCH, "").lower() or None
     if not levels():
         raise RuntimeError(
             "the native engine was not compiled when Calvaria was installed: install a C++ compiler with OpenMP (g++) and install again"
