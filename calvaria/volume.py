@@ -51,6 +51,10 @@ class BinaryVolume:
         """A grid where nothing is occupied; its mask cannot be written to, and takes no memory."""
         return cls(np.broadcast_to(np.False_, shape), affine)
 
+    def emptied(self) -> "BinaryVolume":
+        """This grid with nothing on it; see `empty`."""
+        return BinaryVolume.empty(self.shape, self.affine)
+
     def like(self, mask: Mask) -> "BinaryVolume":
         """Another mask on this volume's grid."""
         if mask.shape != self.mask.shape:

@@ -31,7 +31,7 @@ OPENING_MM = 1.5
 
 def unchanged(defective: BinaryVolume) -> BinaryVolume:
     """Nothing is done: an empty implant."""
-    return defective.like(np.zeros_like(defective.mask))
+    return defective.emptied()
 
 
 def closing(defective: BinaryVolume) -> BinaryVolume:

@@ -111,7 +111,7 @@ def coarsened(planned: Planned, spacing_mm: float) -> Planned:
 def _planned_whole(name: str, skull: Callable[[], BinaryVolume]) -> Planned:
     def make() -> Case:
         volume = skull()
-        return Case(volume, volume.like(np.zeros_like(volume.mask)))
+        return Case(volume, volume.emptied())
 
     return Planned(name, INTACT, name, make)
 

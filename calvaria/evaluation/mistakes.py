@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from calvaria.evaluation.metrics import dice
-from calvaria.geometry import bared, to_canonical
+from calvaria.geometry import Box, bared, to_canonical
 from calvaria.volume import BinaryVolume, Mask
 
 Places = NDArray[np.intp]
@@ -182,6 +182,6 @@ def _growth(work: _Work, start: Places, into: Mask, size: int | None = None) -> 
     return whole
 
 
-def _box(low: Places, high: Places, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+def _box(low: Places, high: Places, shape: tuple[int, ...]) -> Box:
     x, y, z = (slice(max(int(a), 0), min(int(b), count)) for a, b, count in zip(low, high, shape, strict=True))
     return x, y, z

@@ -18,14 +18,14 @@ BACKGROUND, INK = (28, 31, 36), (220, 224, 228)
 
 def implant_strip(case: Case, outputs: Outputs) -> Image.Image:
     """The defective skull, its true implant and the one that was made, seen from the implant's side."""
-    nothing, made = case.given.like(case.truth.mask & False), outputs["implant"]
+    nothing, made = case.given.emptied(), outputs["implant"]
     azimuth, elevation = viewpoint(Subject.of(case.given, case.truth if case.truth.occupied else made))
     return _side_by_side([photograph(Subject.of(case.given, piece), azimuth, elevation, TILE) for piece in (nothing, case.truth, made)])
 
 
 def mask_strip(case: Case, outputs: Outputs) -> Image.Image:
     """What was given, the truth, and the task's first output."""
-    subjects = [Subject.of(volume, volume.like(volume.mask & False)) for volume in (case.given, case.truth, next(iter(outputs.values())))]
+    subjects = [Subject.of(volume, volume.emptied()) for volume in (case.given, case.truth, next(iter(outputs.values())))]
     azimuth, elevation = viewpoint(subjects[0])
     return _side_by_side([photograph(subject, azimuth, elevation, TILE) for subject in subjects])
 

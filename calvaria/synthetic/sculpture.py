@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from calvaria.geometry import Field
+from calvaria.geometry import Box, Field
 from calvaria.synthetic.lattice import Lattice
 
 Point = tuple[float, float, float]
@@ -25,7 +25,7 @@ class Space:
     z: Field
     to_patient: NDArray[np.float64]  # [3, 4] average head to patient mm, before the smooth deformation
 
-    def around(self, centre: Point, reach: float) -> tuple[slice, slice, slice]:
+    def around(self, centre: Point, reach: float) -> Box:
         """The nodes within about `reach` mm of a point."""
         place = self.to_patient[:, :3] @ np.asarray(centre) + self.to_patient[:, 3]
         nodes = place / self.lattice.step_mm - self.lattice.first
@@ -34,7 +34,7 @@ class Space:
         box = [slice(max(int(a), 0), max(int(b), 0)) for a, b in zip(low, high, strict=True)]
         return box[0], box[1], box[2]
 
-    def offsets(self, box: tuple[slice, slice, slice], point: Point) -> tuple[Field, Field, Field]:
+    def offsets(self, box: Box, point: Point) -> tuple[Field, Field, Field]:
         """Vectors from a point to the nodes in a box, along x, y, z, mm."""
         x, y, z = (np.float32(v) for v in point)
         return self.x[box] - x, self.y[box] - y, self.z[box] - z
@@ -81,7 +81,7 @@ class Sculpture:
         """Any solid, given on the whole lattice."""
         self._unite((slice(None), slice(None), slice(None)), distance, blend)
 
-    def _unite(self, box: tuple[slice, slice, slice], distance: Field, blend: float) -> None:
+    def _unite(self, box: Box, distance: Field, blend: float) -> None:
         here = self.distance[box]
         if blend:  # a fillet where two solids meet
             near = (np.float32(blend) - np.abs(here - distance)).clip(0, None)

@@ -62,7 +62,6 @@ def fit(
     make_folder(folder)
     torch.manual_seed(config.seed)
     network = EncoderDecoder(config.network)
-    name = CLOSE_UP if config.second else WEIGHTS
     if start:
         network.load_state_dict(begun(config, start))
     learner: Learner = DenseNetwork(network) if config.dense else network
@@ -88,12 +87,17 @@ def fit(
                 report(progress)
             if stopped:
                 raise Stopped(stopped, step)
-    path = folder / (DENSE if config.dense else name)
+    path = folder / (DENSE if config.dense else weights_of(config))
     if team.leads and config.dense:
         save_state(path, learner)
     elif team.leads:
         save_weights(path, network, TASKS[config.task], config.settings)
     return path
+
+
+def weights_of(config: TrainConfig) -> str:
+    """The file of a run's weights."""
+    return CLOSE_UP if config.second else WEIGHTS
 
 
 @dataclass
@@ -147,7 +151,7 @@ def _run_of(config: TrainConfig, start: Path | None, first: Path | None) -> Run:
         "cases": lesson.given.sha256(config),
         "generator": None if config.data.cases else lesson.made_by(config.data),
         "examples": EXAMPLES,
-        "start": weights_sha256(start)[CLOSE_UP if config.second else WEIGHTS] if start else None,
+        "start": weights_sha256(start)[weights_of(config)] if start else None,
     }
 
 
@@ -156,7 +160,7 @@ def begun(config: TrainConfig, start: Path) -> dict[str, torch.Tensor]:
 
     CalvariaError BAD_OPTION where they are of another task, or have more inputs or channels than the configuration, and as `load_weights`.
     """
-    network, task, _ = load_weights(start / (CLOSE_UP if config.second else WEIGHTS))
+    network, task, _ = load_weights(start / weights_of(config))
     if task.name != config.task:
         raise bad_option(f"The weights in {start} are for {task.name}, not {config.task}. Name others with --start.")
     return widened(network, config.network, config.seed)
