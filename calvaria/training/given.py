@@ -37,7 +37,7 @@ class GivenCase(Protocol):
 
 
 @dataclass(frozen=True)
-class Given:
+class OwnCases:
     """How a task learns from a folder of the users' own.
 
     listed  a folder -> its cases; CalvariaError BAD_OPTION where it is in no layout that is known
@@ -100,8 +100,8 @@ class GivenMasks:
         return RefinementCase("", given, truth, np.asarray(image[box], np.float32) if imaged else None)
 
 
-GIVEN_SKULLS = Given(pairs, GivenSkulls)
-GIVEN_MASKS = Given(mask_pairs, GivenMasks)
+GIVEN_SKULLS = OwnCases(pairs, GivenSkulls)
+GIVEN_MASKS = OwnCases(mask_pairs, GivenMasks)
 
 
 def _read(cases: Sequence[GivenCase], rng: np.random.Generator) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from calvaria.tasks.task import check_mask
 from calvaria.training.completion import CHANGES, draw_completion
 from calvaria.training.config import DataConfig, TrainConfig
 from calvaria.training.data import Draw, Example
-from calvaria.training.given import GIVEN_MASKS, GIVEN_SKULLS, Given
+from calvaria.training.given import GIVEN_MASKS, GIVEN_SKULLS, OwnCases
 from calvaria.training.refinement import draw_refinement, generated_masks
 from calvaria.training.skulls import Source, generated_skulls
 from calvaria.training.super_resolution import draw_super_resolution
@@ -49,7 +49,7 @@ class Lesson:
     mirrorable: bool = True
     generated: Callable[[TrainConfig, Path, range, float], Source] = generated_skulls
     made_by: Callable[[DataConfig], object] = lambda data: GENERATOR
-    given: Given = GIVEN_SKULLS
+    given: OwnCases = GIVEN_SKULLS
     learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
 
     def check(self, config: TrainConfig) -> None:
