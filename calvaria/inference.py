@@ -118,7 +118,7 @@ class Inference:
             sites = SiteSet.from_masks(masks, self.engine if self.device.type == "cpu" else "auto").to(self.device, self.engine)
             features = torch.from_numpy(np.concatenate([each for _, each in views])).to(self.device) if self.network.config.inputs else None
             answer = self.decide(sites, features=features)[-1]
-            return [field.numpy() for field in answer.sites.host_spread(_probability(answer))]
+            return [field.numpy() for field in answer.sites.host_spread(probability(answer))]
 
 
 def mirror_image(sites: Mask, features: Field) -> View:
@@ -129,6 +129,6 @@ def mirror_image(sites: Mask, features: Field) -> View:
     return flipped, features[rows[::-1][flipped]]
 
 
-def _probability(answer: Level) -> torch.Tensor:
+def probability(answer: Level) -> torch.Tensor:
     """Probability of each candidate site [N]; 0 where the bound on generation dropped it."""
     return torch.sigmoid(answer.logits).masked_fill((answer.logits > 0) & ~answer.keep, 0.0)

@@ -111,6 +111,8 @@ def evaluate(
     if wanted.working and not predictor.settings.spacing_mm:
         raise bad_option("These weights have cells as wide as a volume's voxels (spacing_mm = 0): leave out --working.")
     planned = wanted.planned(assessment)
+    if not planned:
+        raise bad_option("No case is of all that was asked for: of the oesophagus, for instance, there are no masks of the network's.")
     if wanted.working and test.coarsened:
         planned = [test.coarsened(case, predictor.settings.spacing_mm) for case in planned]
     arguments = {

@@ -102,6 +102,11 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 def log_warnings(path: Path, warnings: Sequence[str]) -> None:
-    """Log what was assumed about a file."""
+    """Log what was assumed about a file, once: training reads it again and again."""
     for warning in warnings:
-        _log.warning("%s: %s", path, warning)
+        _tell(path, warning)
+
+
+@cache
+def _tell(path: Path, warning: str) -> None:
+    _log.warning("%s: %s", path, warning)

@@ -24,6 +24,8 @@ LOOKED_FOR = (
 
 _ROLE = re.compile(r"(defective|complete|implant)(?:s|_skulls?)?", re.IGNORECASE)
 _NAME_AND_ROLE = re.compile(r"(.+)[-_. ](defective|complete|implant)|(defective|complete|implant)[-_. ](.+)", re.IGNORECASE)
+_CLASS = "bilateral|frontoorbital|parietotemporal|random(?:[-_]?[12])?"
+_NAME_AND_CLASS = re.compile(rf"(.+)[-_. ](?:{_CLASS})|(?:{_CLASS})[-_. ](.+)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +103,7 @@ def _parallel(roles: dict[str, Path], suffixes: Sequence[str]) -> Iterator[Pair]
         shared = _by_name(roles["complete"], suffixes) if "complete" in roles else {}
         for skull, defective in names["defective"].items():
             complete = names.get("complete", {}).get(skull) or shared.get(skull)
-            yield Pair(f"{kind}/{skull}" if kind else skull, skull, kind, defective, complete, names.get("implant", {}).get(skull))
+            yield Pair(f"{kind}/{skull}" if kind else skull, head_of(skull), kind, defective, complete, names.get("implant", {}).get(skull))
 
 
 def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
@@ -126,9 +128,8 @@ def _folder_each(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
             if "defective" in files:
                 found += 1
                 name = f"{outer.name}/{kind}" if kind else outer.name
-                yield Pair(
-                    name, outer.name, kind, files["defective"], files.get("complete") or shared.get("complete"), files.get("implant")
-                )
+                skull, kind = (kind, outer.name) if kind and re.fullmatch(_CLASS, outer.name, re.IGNORECASE) else (outer.name, kind)
+                yield Pair(name, skull, kind, files["defective"], files.get("complete") or shared.get("complete"), files.get("implant"))
             elif "defective" not in shared:
                 without.append(inner)
     if found and without:
@@ -146,7 +147,13 @@ def _flat(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
             files[role] = path
     for name, files in cases.items():
         if "defective" in files:
-            yield Pair(name, name, "", files["defective"], files.get("complete"), files.get("implant"))
+            yield Pair(name, head_of(name), "", files["defective"], files.get("complete"), files.get("implant"))
+
+
+def head_of(name: str) -> str:
+    """Whose a file is: its name without a class of defect before or behind it."""
+    match = _NAME_AND_CLASS.fullmatch(name)
+    return (match[1] or match[2]) if match else name
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

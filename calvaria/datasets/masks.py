@@ -118,10 +118,21 @@ def _parallel(folder: Path) -> dict[str, dict[str, Path]]:
     for path in folders(folder):
         if (role := path.name.lower()) in (ROUGH, RIGHT, SCAN):
             for name, file in by_stem(path, VOLUMES).items():
-                cases.setdefault(name, {})[role] = file
+                _add(cases.setdefault(name, {}), role, file)
     return cases
 
 
 def _folder_each(folder: Path) -> dict[str, dict[str, Path]]:
     """Files by role by name, from a folder for each case."""
-    return {inner.name: {stem.lower(): path for stem, path in by_stem(inner, VOLUMES).items()} for inner in folders(folder)}
+    cases: dict[str, dict[str, Path]] = {}
+    for inner in folders(folder):
+        for stem, file in by_stem(inner, VOLUMES).items():
+            _add(cases.setdefault(inner.name, {}), stem.lower(), file)
+    return cases
+
+
+def _add(files: dict[str, Path], role: str, file: Path) -> None:
+    """BAD_OPTION where two files of a case say the same."""
+    if role in files:
+        raise bad_option(f"{files[role]} and {file} say the same; leave one of them in the folder.")
+    files[role] = file

@@ -62,9 +62,10 @@ class Evaluation:
             self._tell(out, title)
         write_file(self.record.path.with_suffix(".txt"), text.getvalue().encode(errors="replace"))
         if self._strips:
-            strips = [strip for planned in cases if (strip := self._strip(planned.name)).exists()]
+            answered = {row.case for row in self.record.rows if row.method == MODEL and not row.error}
+            strips = [strip for planned in cases if planned.name in answered and (strip := self._strip(planned.name)).exists()]
             write_sheet(strips, self.record.path.with_suffix(".png"))
-            if undrawn := sum(row.method == MODEL and not row.error for row in self.record.rows) - len(strips):
+            if undrawn := len(answered) - len(strips):
                 console.print(f"{undrawn} cases have no picture, as they were scored without; choose another --out to draw them.")
         return sum(bool(row.error) for row in self.record.rows)
 
@@ -84,6 +85,8 @@ class Evaluation:
         console.print(f"Every case: {self.record.path}", soft_wrap=True, highlight=False)
 
     def _try(self, planned: Planned, left: Sequence[str]) -> None:
+        if self._strips and MODEL in left:
+            self._strip(planned.name).unlink(missing_ok=True)  # of other weights
         rows = [Row(planned.name, planned.skull, planned.kind, name) for name in left]
         try:
             case = planned.make()

@@ -81,7 +81,10 @@ class Band:
     heading: str
 
     def of(self, rows: Sequence[Row]) -> list[Row]:
-        return [row for row in rows if not row.error and self.low <= row.figures[self.figure] <= self.high]
+        """Rows within, and refusals of cases of which another row is."""
+        within = [row for row in rows if not row.error and self.low <= row.figures[self.figure] <= self.high]
+        cases = {row.case for row in within}
+        return within + [row for row in rows if row.error and row.case in cases]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import regridded
 from calvaria.grid import HALF, GridAxis, shares
 from calvaria.volume import BinaryVolume, Mask
@@ -27,7 +28,8 @@ def scan(fine: BinaryVolume, spacing_mm: Sequence[float] | Reals, method: str, s
     starts = np.array(shift) * steps
     counts = np.floor((fine.shape - starts) / steps + 1e-9).astype(np.intp)
     if counts.min() < 1:
-        raise ValueError(f"no voxel of {spacing_mm} mm fits into the field of view")
+        edge = " × ".join(f"{mm:.3g}" for mm in spacing_mm)
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"No voxel of {edge} mm fits into the field of view.")
     mask = _by_mean(fine, starts, steps, counts) if method == "mean" else _by_centre(fine.mask, starts, steps, counts)
     return BinaryVolume(mask, regridded(fine.affine, steps, starts))
 

@@ -3,11 +3,14 @@
 An example is a pure function of the run's seed and the example's number, so a resumed run sees what an uninterrupted one would.
 """
 
+import logging
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -22,6 +25,8 @@ from calvaria.networks import LEVELS
 from calvaria.sparse import SiteSet
 from calvaria.tasks import Settings
 from calvaria.volume import Mask
+
+log = logging.getLogger(__name__)
 
 TRIES = 20
 """Draws for one example. A defect may leave nothing to see; settings under which every one does are a mistake."""
@@ -123,11 +128,9 @@ class KeptExamples(Dataset[Example]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         path = self.folder / f"{index % self.distinct}.npz"
-        if not path.exists():
-            self._make(index % self.distinct, path)
-        with np.load(path) as kept:
-            features = kept["features"].astype(np.float32) if "features" in kept else None
-            example = Example(kept["sites"], kept["had"], features, kept["wanted"].astype(np.float32))
+        kept = read_kept(path, lambda: self._make(index % self.distinct, path))
+        features = kept["features"].astype(np.float32) if "features" in kept else None
+        example = Example(kept["sites"], kept["had"], features, kept["wanted"].astype(np.float32))
         example = mirrored(example) if self.by_turns and index // self.distinct % 2 else example
         where = np.random.default_rng([self.examples.seed, self.distinct, index])
         return shifted(example, where.integers(0, COARSEST, 3).tolist())
@@ -144,6 +147,21 @@ def keep(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     content = BytesIO()
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     write_file(path, content.getvalue())
+
+
+def read_kept(path: Path, make: Callable[[], object]) -> dict[str, NDArray[Any]]:
+    """What lies in an .npz file. It is made where it is not there, and once more where it is damaged, as after a power cut."""
+    if not path.exists():
+        make()
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (EOFError, ValueError, KeyError, BadZipFile, zlib.error):
+        log.warning("%s is damaged, and is made again.", path)
+        path.unlink(missing_ok=True)
+        make()
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def shifted(example: Example, cells: Sequence[int]) -> Example:

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from calvaria.errors import bad_option
@@ -45,10 +47,25 @@ def first_sha256(first: Path | None) -> str | None:
     return weights_sha256(first)[WEIGHTS] if first else None
 
 
-def validation_examples(config: TrainConfig, folder: Path, first: Path | None = None) -> Examples:
-    """Examples as they are when served: of every kind, or as they came, none intact, none stretched."""
-    as_served = replace(config, data=DataConfig(config.data.skulls, config.data.finer, cases=config.data.cases))
-    return Examples(draw(as_served, validation_source(as_served, folder), first), 0, config.validation_skulls)
+class HeldOut(Dataset[Example]):
+    """Examples as they are when served: of every kind, or as they came, none intact, none stretched. One of each head, or case, that
+    nothing is learned from, and around again where more are wanted.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, first: Path | None = None):
+        config = replace(config, data=DataConfig(config.data.skulls, config.data.finer, cases=config.data.cases))
+        self._sources, self._turn = validation_sources(config, folder), 0
+        self._examples = Examples(draw(config, self._source, first), 0, config.validation_skulls)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        self._turn = index % len(self._sources)
+        return self._examples[index]
+
+    def _source(self, rng: np.random.Generator) -> Any:
+        return self._sources[self._turn](rng)
 
 
 def training_source(config: TrainConfig, folder: Path) -> Source:
@@ -61,11 +78,13 @@ def training_source(config: TrainConfig, folder: Path) -> Source:
     return LESSONS[config.task].generated(config, folder, training_seeds(config), config.data.stretch)
 
 
-def validation_source(config: TrainConfig, folder: Path) -> Source:
+def validation_sources(config: TrainConfig, folder: Path) -> list[Source]:
+    """One for each head, or case."""
     if config.data.cases:
         given = LESSONS[config.task].given
-        return given.drawn(given.cases(config)[1], 0.0, 0.0)
-    return LESSONS[config.task].generated(config, folder, validation_seeds(config), 0.0)
+        return [given.drawn([case], 0.0, 0.0) for case in given.cases(config)[1]]
+    seeds = validation_seeds(config)
+    return [LESSONS[config.task].generated(config, folder, seeds[i : i + 1], 0.0) for i in range(len(seeds))]
 
 
 def draw(config: TrainConfig, source: Source, first: Path | None) -> Draw:

@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from calvaria.dense import DenseNetwork
 from calvaria.errors import CalvariaError, bad_option
 from calvaria.files import make_folder
+from calvaria.inference import probability
 from calvaria.networks import EncoderDecoder
 from calvaria.tasks import TASKS, Settings
 from calvaria.training.checkpoint import CHECKPOINT, Learner, Progress, Run, resume, save, state_of
 from calvaria.training.config import OptimizerConfig, TrainConfig
 from calvaria.training.data import EXAMPLES, Batch, Example
-from calvaria.training.examples import first_sha256, training_examples, validation_examples
+from calvaria.training.examples import HeldOut, first_sha256, training_examples
 from calvaria.training.history import HISTORY, append, cut_back
 from calvaria.training.lessons import LESSONS, Lesson
 from calvaria.training.loss import pyramid_loss
@@ -71,7 +72,10 @@ def fit(
     run = _run_of(config, start, first)
     progress = resume(folder / CHECKPOINT, run, config.last_step, learner, optimizer)
     team.check_together(progress.step, device)
-    log = _Log(config, folder, run, learner, optimizer, validation_examples(config, folder, first), device) if team.leads else None
+    path = folder / (DENSE if config.dense else weights_of(config))
+    if progress.step == config.last_step and path.exists():
+        return path
+    log = _Log(config, folder, run, learner, optimizer, HeldOut(config, folder, first), device) if team.leads else None
     if log:
         cut_back(folder / HISTORY, progress.step)
     with asked_to_stop() as stop:
@@ -87,7 +91,6 @@ def fit(
                 report(progress)
             if stopped:
                 raise Stopped(stopped, step)
-    path = folder / (DENSE if config.dense else weights_of(config))
     if team.leads and config.dense:
         save_state(path, learner)
     elif team.leads:
@@ -182,12 +185,15 @@ def train_step(network: Learner, optimizer: torch.optim.Optimizer, batch: Batch,
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:
-    """Linear warm-up, then half a cosine to zero at the last step, or no decay; `step` counts from 1."""
-    if step <= config.warmup:
-        return config.learning_rate * step / config.warmup
+    """Linear warm-up, a tenth of a run that is shorter than it, then half a cosine to zero at the last step, or no decay; `step` counts
+    from 1.
+    """
+    warmup = config.warmup if config.warmup < config.steps else config.steps // 10
+    if step <= warmup:
+        return config.learning_rate * step / warmup
     if not config.decay:
         return config.learning_rate
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    done = (step - warmup) / max(1, config.steps - warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -199,7 +205,7 @@ def validate(network: Learner, examples: list[Example], lesson: Lesson, settings
     for one in examples:
         batch = Batch.of([one], settings, device)
         answer = network(batch.given, features=batch.features)[-1]
-        scores.append(lesson.measure(one, answer.sites.spread(torch.sigmoid(answer.logits))[0].cpu().numpy()))
+        scores.append(lesson.measure(one, answer.sites.spread(probability(answer))[0].cpu().numpy()))
     return sum(scores) / len(scores)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calvaria.errors import bad_option
+from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.geometry import Field
 from calvaria.segmenter import segmented_by
 from calvaria.synthetic.seeds import CHESTS, GENERATOR
@@ -37,7 +37,7 @@ class Lesson:
               default skulls, which are made beforehand
     made_by   (data) -> version of what is generated to learn from, so that no other's is taken for it
     given     how it learns from a folder of the users' own
-    learnable (defective, settings) -> CalvariaError where nothing can be learned from such a skull
+    learnable (given, truth, settings) -> CalvariaError where nothing can be learned from such a case
     """
 
     draw: Callable[[TrainConfig, Source, Path | None], Draw]
@@ -50,7 +50,7 @@ class Lesson:
     generated: Callable[[TrainConfig, Path, range, float], Source] = generated_skulls
     made_by: Callable[[DataConfig], object] = lambda data: GENERATOR
     given: OwnCases = GIVEN_SKULLS
-    learnable: Callable[[BinaryVolume, Settings], object] = lambda defective, settings: None
+    learnable: Callable[[BinaryVolume, BinaryVolume, Settings], object] = lambda given, truth, settings: None
 
     def check(self, config: TrainConfig) -> None:
         """CalvariaError BAD_OPTION where the network has other inputs than the task's, is to be asked about mirror images that the task
@@ -100,6 +100,12 @@ def _mistakes_by(data: DataConfig) -> tuple[int, str | None]:
     return CHESTS, segmented_by() if data.segmented else None
 
 
+def _mask_and_truth(given: BinaryVolume, truth: BinaryVolume, settings: Settings) -> None:
+    if not truth.occupied:
+        raise CalvariaError(ErrorCode.EMPTY_MASK, "The right mask is empty.")
+    refinement.prepare(given, settings)
+
+
 LESSONS = {
     "completion": Lesson(
         draw_completion,
@@ -108,7 +114,7 @@ LESSONS = {
         inputs=(0, 1),
         reads=frozenset({"intact", "without", "often", "anew", *CHANGES}),
         second=closeup.INPUTS,
-        learnable=completion.prepare,
+        learnable=lambda given, truth, settings: completion.prepare(given, settings),
     ),
     "super-resolution": Lesson(
         draw_super_resolution,
@@ -116,7 +122,7 @@ LESSONS = {
         "error mended",
         inputs=(super_resolution.INPUTS,),
         reads=frozenset(),
-        learnable=lambda defective, settings: check_mask(defective, super_resolution.SKULL),
+        learnable=lambda given, truth, settings: check_mask(given, super_resolution.SKULL),
     ),
     "refinement": Lesson(
         draw_refinement,
@@ -128,7 +134,7 @@ LESSONS = {
         generated=generated_masks,
         made_by=_mistakes_by,
         given=GIVEN_MASKS,
-        learnable=refinement.prepare,
+        learnable=_mask_and_truth,
     ),
 }
 """Every task that can be learned. One that has no row here is served all the same."""

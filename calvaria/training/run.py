@@ -114,7 +114,8 @@ def _read(cases: list[GivenCase], check: Callable[[GivenCase], CalvariaError | N
 
 def _check(task: str, settings: Settings, case: GivenCase) -> CalvariaError | None:
     try:
-        LESSONS[task].learnable(case.read()[0], settings)
+        given, truth, *_ = case.read()
+        LESSONS[task].learnable(given, truth, settings)
     except CalvariaError as error:
         return CalvariaError(error.code, f"{case.name} cannot be learned from: {error.message}")
     return None

@@ -14,7 +14,7 @@ from calvaria.files import make_folder
 from calvaria.synthetic import make_skull
 from calvaria.synthetic.seeds import GENERATOR
 from calvaria.training.config import TrainConfig
-from calvaria.training.data import keep
+from calvaria.training.data import keep, read_kept
 from calvaria.training.stopping import end_with_parent
 from calvaria.volume import BinaryVolume
 
@@ -41,10 +41,10 @@ class SkullStore:
             yield from pool.map(self._make, np.random.default_rng(os.getpid()).permutation(missing).tolist())
 
     def load(self, seed: int) -> BinaryVolume:
-        with np.load(self._path(seed)) as stored:
-            shape = tuple(stored["shape"])
-            bits = np.unpackbits(stored["bits"], count=int(np.prod(shape)))
-            return BinaryVolume(bits.view(np.bool_).reshape(shape), stored["affine"])
+        stored = read_kept(self._path(seed), lambda: self._make(seed))
+        shape = tuple(stored["shape"])
+        bits = np.unpackbits(stored["bits"], count=int(np.prod(shape)))
+        return BinaryVolume(bits.view(np.bool_).reshape(shape), stored["affine"])
 
     def _make(self, seed: int) -> int:
         if self._path(seed).exists():  # of several runs, or processes of one, another was quicker

@@ -78,6 +78,22 @@ def test_all_in_one_folder(lay, implant, pattern, truth):
         assert np.array_equal(pair.read()[1].mask, implant.mask)
 
 
+@pytest.mark.parametrize(
+    "names", [("7_bilateral", "7_random_1"), ("bilateral-7", "random-7")], ids=["classes behind the head", "classes before it"]
+)
+def test_defects_of_one_head_are_one_heads(lay, names):
+    folder = lay(*(f"{name}_{role}.nrrd" for name in names for role in ("defective", "implant")))
+    assert {pair.skull for pair in pairs(folder)} == {"7"}
+    assert [pair.name for pair in pairs(folder)] == sorted(names)
+
+
+def test_folders_may_be_called_as_classes(lay):
+    folder = lay(
+        *(f"{kind}/{head}/{role}.nrrd" for kind in ("bilateral", "random_1") for head in "78" for role in ("defective", "implant"))
+    )
+    assert {(pair.skull, pair.kind) for pair in pairs(folder)} == {(head, kind) for head in "78" for kind in ("bilateral", "random_1")}
+
+
 @pytest.mark.parametrize("others", [("c/defective.nrrd", "c/implant.nrrd"), ("defective/c.nrrd", "implant/c.nrrd")])
 def test_pairs_beside_folders_are_cases_too(lay, others):
     folder = lay(*others, "a_defective.nrrd", "a_implant.nrrd")

@@ -79,6 +79,13 @@ def test_a_rough_mask_without_its_right_one_is_refused(place: Path, tmp_path: Pa
     assert refusal.value.code is ErrorCode.BAD_OPTION
 
 
+def test_two_files_of_one_role_are_refused(place: Path, tmp_path: Path) -> None:
+    for role in ("rough", "Rough", "right"):
+        put(place, role, "a", ROUGH)
+    with pytest.raises(CalvariaError, match="say the same"):
+        mask_pairs(tmp_path)
+
+
 def test_a_right_mask_without_its_rough_one_is_passed_over_aloud(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for role, case in (("rough", "both"), ("right", "both"), ("right", "lonely")):
         put(place, role, case, RIGHT)

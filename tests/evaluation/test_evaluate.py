@@ -217,6 +217,26 @@ def test_cases_that_a_goal_is_set_for_have_a_summary_of_their_own(tmp_path: Path
     assert "│     4 │" in of_near
 
 
+def test_refusals_of_such_cases_are_counted_there_too(tmp_path: Path) -> None:
+    console = Console(width=160, record=True, file=(tmp_path / "shown.txt").open("w"))
+    methods = {MODEL: raising(CalvariaError(ErrorCode.FULL_MASK, "Full.")), "perfect": perfect}
+    evaluation(tmp_path / "scores.csv", methods, replace(QUICK, band=Band("hd95_mm", 0, 5, "near ones"))).report(
+        planned(4), "four", console
+    )
+    assert "4 failed" in console.export_text().split("Of these near ones")[1]
+
+
+def test_no_picture_of_other_weights_stands_for_a_case_that_failed(tmp_path: Path) -> None:
+    console = Console(record=True, width=160, file=(tmp_path / "shown.txt").open("w"))
+    evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS).report(planned(2), "two squares", console)
+    for name in ("scores.csv", "scores.json", "scores.txt", "scores.png"):
+        (tmp_path / name).unlink()
+    failing = {MODEL: raising(CalvariaError(ErrorCode.FULL_MASK, "Full."))}
+    evaluation(tmp_path / "scores.csv", failing, DEFECTS).report(planned(2), "two squares", console)
+    assert not list((tmp_path / "scores-pictures").iterdir())
+    assert "have no picture" not in console.export_text()
+
+
 def test_a_case_is_drawn_beside_its_answer_and_all_are_on_one_sheet(tmp_path: Path) -> None:
     drawn = evaluation(tmp_path / "scores.csv", {MODEL: perfect}, DEFECTS)
     drawn.report(planned(3), "three squares", Console(file=(tmp_path / "shown.txt").open("w")))

@@ -1,5 +1,6 @@
 """Examples for completion: what is given and wanted, drawn by number, as the configuration says."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.synthetic import DEFECT_KINDS
 from calvaria.training.completion import CHANGES
 from calvaria.training.data import Draw, Example, Examples
-from calvaria.training.examples import training_examples, training_seeds, validation_seeds
+from calvaria.training.examples import HeldOut, training_examples, training_seeds, validation_seeds
+from calvaria.training.skulls import store
 from calvaria.volume import BinaryVolume
 from tests.training.small_run import CONFIG, GRADED
 
@@ -91,3 +93,27 @@ def test_settings_under_which_nothing_can_be_seen_are_an_error(runs: Path) -> No
 
 def test_training_and_held_out_skulls_never_mix() -> None:
     assert not set(training_seeds(CONFIG)) & set(validation_seeds(CONFIG))
+
+
+def test_every_head_that_is_held_out_is_one_that_is_judged_by(runs: Path) -> None:
+    config = replace(CONFIG, validation_skulls=2)
+    examples, stores = (
+        HeldOut(config, runs / "any"),
+        {seed: store(config, runs / "any").load(seed).occupied for seed in validation_seeds(config)},
+    )
+    assert len(set(stores.values())) == len(examples) == 2
+    volumes = [examples[index].wanted.sum() for index in (0, 1, 0)]
+    assert volumes[0] == volumes[2] != volumes[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file"])
+def test_a_kept_example_or_skull_that_is_damaged_is_made_again(runs: Path, tmp_path: Path, content: bytes) -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, distinct=2))
+    shutil.copytree(runs, tmp_path / "runs")
+    examples = training_examples(config, tmp_path / "runs" / "any")
+    before = examples[0]
+    for path in (*(tmp_path / "runs").rglob("examples-*/0.npz"), *(tmp_path / "runs").rglob("skulls-*/*.npz")):
+        path.write_bytes(content)
+    again = examples[0]
+    assert np.array_equal(again.wanted, before.wanted)
+    assert np.array_equal(again.sites, before.sites)
