@@ -48,8 +48,7 @@ stop: ## end the server
 LOAD ?= --rate 0.4 --requests 48 --mix "64:5,128:3,256:1,bad:garbage:0.5,bad:nrrd-bomb:0.5"
 
 loadtest: setup archive ## load a server of its own for two minutes, compare every answer, report; LOAD="--clients 4 --duration-s 20" for another load
-	$(BIN)/python -m loadtest run --start --compare $(LOAD)
-	$(BIN)/python -m loadtest report
+	@$(BIN)/python -m loadtest run --start --compare $(LOAD); status=$$?; $(BIN)/python -m loadtest report; exit $$status
 
 test: lint types $(INTERPRETER) ## lint, types and all tests, with a real TorchServe
 	$(BIN)/pytest

@@ -57,7 +57,8 @@ def predicted(item: Item, predictor: Predictor) -> Volumes:
     if OK not in item.expected:
         return {}
     outputs = predictor.predict([decode(item.body).volume])[0]
-    names = (name.strip(" ") for name in item.options["output"].split(","))  # as a server reads them
+    asked = item.options.get("output", next(iter(outputs)))
+    names = (name.strip(" ") for name in asked.split(","))  # as a server reads them
     return {name: outputs[name] for name in names}
 
 

@@ -15,7 +15,7 @@ from calvaria.errors import bad_option
 from calvaria.evaluation.assessments import ASSESSMENTS
 from calvaria.evaluation.evaluate import Evaluation, model
 from calvaria.evaluation.records import Record
-from calvaria.evaluation.scoring import Assessment, Drawn, Planned, Test
+from calvaria.evaluation.scoring import DRAWN_AS, Assessment, Drawn, Planned, Test
 from calvaria.evaluation.wholes import UNREADABLE, of_wholes
 from calvaria.predictor import Predictor
 from calvaria.weights import model_folder, weights_sha256
@@ -122,6 +122,7 @@ def evaluate(
         "engine": predictor.engine,
         "from": wanted.origin(test),
         "made of": wanted.made_of(assessment),
+        "drawn as": DRAWN_AS,
         "working": wanted.working,
     }
     made_of = {case.name: fingerprint(case.files) for case in planned}

@@ -14,7 +14,9 @@ def read_logged(path: Path) -> BinaryVolume:
     try:
         decoded = read(path)
     except CalvariaError as error:
-        raise error if str(path) in error.message else CalvariaError(error.code, f"{path}: {error.message}") from error
+        if str(path) in error.message:
+            raise
+        raise CalvariaError(error.code, f"{path}: {error.message}") from error
     log_warnings(path, decoded.remarks)
     return decoded.volume
 

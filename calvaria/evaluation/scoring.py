@@ -18,6 +18,9 @@ Outputs = Mapping[str, BinaryVolume]
 Method = Callable[[BinaryVolume, Extras], Outputs]
 """A method: from what is given, and on what grid the answer is wanted, to outputs."""
 
+DRAWN_AS = 2
+"""Version of the tests' own defects and mistakes: another one where a seed draws others, so that no results are mixed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Case:

@@ -109,7 +109,7 @@ def _geometry(header: Any, shape: tuple[int, int, int]) -> tuple[Affine, list[st
         qform = None
     if placed is None:
         placed = qform
-    elif qform is not None and _apart(placed, qform, shape) * mm > _tolerance_mm(header, shape, mm):
+    elif qform is not None and _differ(placed * mm, qform * mm, header, shape):
         by_qform = header["qform_code"] == _SCANNER != header["sform_code"]
         placed = qform if by_qform else placed
         warnings.append(f"The file's sform and qform place it differently; the {'qform' if by_qform else 'sform'} is taken.")
@@ -148,15 +148,18 @@ def _apart(one: Affine, other: Affine, shape: tuple[int, int, int]) -> float:
     return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
 
 
-def _tolerance_mm(header: Any, shape: tuple[int, int, int], mm: float) -> float:
-    """How far apart the two forms may place a grid's corners, and still mean the same.
+def _differ(sform_mm: Affine, qform_mm: Affine, header: Any, shape: tuple[int, int, int]) -> bool:
+    """Whether the two forms mean other places.
 
     The quaternion's first number is what the other three leave of one. Where that is next to nothing, as in heads that lie left, posterior
     and superior and are hardly turned, single precision holds an angle of some _LEAST_ANGLE at best.
     """
+    shifted_mm = float(np.linalg.norm(sform_mm[:3, 3] - qform_mm[:3, 3]))
     rest = 1 - sum(float(header[f"quatern_{axis}"]) ** 2 for axis in "bcd")
-    extent = float(np.linalg.norm(np.array(shape) * header["pixdim"][1:4]))
-    return max(SAME_PLACE_MM, _LEAST_ANGLE * extent * mm) if abs(rest) < _LEAST_ANGLE**2 else SAME_PLACE_MM
+    if abs(rest) >= _LEAST_ANGLE**2 or shifted_mm > SAME_PLACE_MM:
+        return _apart(sform_mm, qform_mm, shape) > SAME_PLACE_MM
+    extent_mm = float(np.linalg.norm(shape * np.linalg.norm(sform_mm[:3, :3], axis=0)))
+    return _apart(sform_mm, qform_mm, shape) > _LEAST_ANGLE * extent_mm
 
 
 def _millimetres(header: Any, warnings: list[str]) -> float:

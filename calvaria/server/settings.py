@@ -30,7 +30,7 @@ ADDRESS = re.compile(r"https?://[^/:\s]+(:(?P<port>\d+))?", re.IGNORECASE)
 """What TorchServe binds to, but for Unix sockets."""
 MOST_PORTS = 65535
 HTTPS_PORT = 443
-NUMBERS = "default_workers_per_model", "max_request_size", "max_response_size", "token_expiration_min"
+NUMBERS = "default_workers_per_model", "max_request_size", "max_response_size"
 SWITCHES = "disable_token_authorization", "enable_grpc_ssl", "enable_model_api", "decode_input_request", "disable_system_metrics"
 METRICS_MODES = "prometheus", "log", "legacy"
 MODEL_CONFIG = "model-config.yaml"
@@ -73,7 +73,9 @@ class ServerSettings:
                 wanted = "a whole number above zero, and nothing behind it"
             elif key in SWITCHES and value.lower() not in ("true", "false"):
                 wanted = "true or false, and nothing behind it"
-            elif key == "metrics_mode" and value not in METRICS_MODES:
+            elif key == "token_expiration_min" and not re.fullmatch(r"\d*\.?\d+", value):
+                wanted = "a number of minutes, and nothing behind it"
+            elif key == "metrics_mode" and value.lower() not in METRICS_MODES:
                 wanted = f"one of {', '.join(METRICS_MODES)}"
             elif key == "vmargs" and (told := LOG_CONFIG.search(value)) and not _is_readable(self.folder / told[2]):
                 wanted = f"without {told[2]}, or with that file in {self.folder}: TorchServe would log otherwise"
@@ -81,8 +83,8 @@ class ServerSettings:
                 continue
             raise bad_option(f"{key} in {name} is {value!r}. It must be {wanted}.")
         *http, inference, management = self.ports  # TorchServe's HTTP services may share one
-        if shared := {inference} & {management, *http} or {management} & set(http):
-            raise bad_option(f"{name} gives port {shared.pop()} to gRPC and to another service. Each needs its own.")
+        if inference == management or {inference, management} & set(http):
+            raise bad_option(f"{name} gives gRPC a port of another service, of {', '.join(map(str, self.ports))}. Each needs its own.")
 
     def check_archives(self) -> None:
         """CalvariaError BAD_OPTION where two archives hold one model, or one holds another model than its file is called after."""

@@ -10,10 +10,11 @@ from scipy import ndimage
 from calvaria.errors import CalvariaError, ErrorCode
 from calvaria.geometry import Box, Field, bounding_box, none_of, to_canonical
 from calvaria.grid import BEYOND, WorkingGrid
+from calvaria.sampling import nearest
 from calvaria.tasks.clefts import NARROWEST_MM, without_strips
 from calvaria.tasks.closeup import CloseUp, close_up
 from calvaria.tasks.components import boxes, components, large_components, wide_components
-from calvaria.tasks.heads import unlike_heads, without_beside
+from calvaria.tasks.heads import beside_head, unlike_heads
 from calvaria.tasks.hints import Hints
 from calvaria.tasks.opening import grown_by_ball, open_by_ball
 from calvaria.tasks.other_side import as_opposite, lacked
@@ -77,9 +78,12 @@ def prepare(volume: BinaryVolume, settings: Settings, extras: Extras = Extras())
         extents = zip(bounding_box(canonical.mask), canonical.volume.spacing_mm, strict=True)
         spanned = " × ".join(f"{(axis.stop - axis.start) * mm:,.0f}" for axis, mm in extents)
         raise too_large(f"The mask spans {spanned} mm, more than a working grid of {cell_mm:g} mm may", SKULL)
-    if (head := without_beside(canonical)) is not None:
-        return replace(prepare(volume.like(head), settings), volume=volume, answer=volume)
     cells = _cells(grid, canonical.mask, settings)
+    beside = beside_head(cells.sites)
+    if beside.any():
+        near = nearest(ndimage.maximum_filter(beside, 3), grid, canonical.volume)
+        head = volume.like(canonical.from_canonical(canonical.mask & ~near))
+        return replace(prepare(head, settings), volume=volume, answer=volume)
     if cells.occupied_cells == 0:
         raise CalvariaError(
             ErrorCode.EMPTY_MASK,

@@ -1,14 +1,9 @@
 """Whether a head is like those that completion's networks learned from, and what lies beside it."""
 
-from math import prod
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
-from calvaria.geometry import Canonical, bounding_box
-from calvaria.grid import WorkingGrid
-from calvaria.sampling import nearest
+from calvaria.geometry import bounding_box
 from calvaria.tasks.components import components
 from calvaria.tasks.scan_end import flat_ends, main_part
 from calvaria.tasks.task import Prepared
@@ -24,17 +19,7 @@ surely something else is called so: a brain (1471 cm³), a jaw, a head in the wr
 """
 
 BESIDE = 0.8
-"""Share of a piece beside or above the head's hull from which on it is no part of the head. Jaws, necks and flaps of bone lie within it,
-or below, as a rule.
-"""
-
-BESIDE_MM = 1.0
-BEYOND_MM = 3.0
-MOST_CELLS = 2**24
-"""Most cells in which pieces are told apart: a head has some eight million of BESIDE_MM. What is wider gets larger ones."""
-
-MOST_SAMPLED = 20_000
-"""Most cells of other pieces that are looked at."""
+"""Share of a piece outside the head's hull from which on it is no part of the head. Jaws, necks and flaps of bone lie within, as a rule."""
 
 COARSEST_MM = 5.0
 """Of six intact heads (seeds from 900,200) none gets an implant where slices are 5 mm apart, one at 6.5 mm and four at 8 mm."""
@@ -61,23 +46,43 @@ def unlike_heads(prepared: Prepared) -> str | None:
     """What of a volume is unlike the heads that the networks learned from: its extent, cell by cell, its volume, how it lies, how coarse it
     is, where its scan ends, or what lies beside it.
     """
+    said = [_size(prepared), _lying(prepared), _coarse(prepared), _ended(prepared), _beside(prepared)]
+    return " ".join(filter(None, said)) or None
+
+
+def _size(prepared: Prepared) -> str | None:
     box = bounding_box(prepared.sites)
     span_mm = [(axis.stop - axis.start) * prepared.grid.spacing_mm for axis in box]
     fills_cm3 = float(prepared.shares.sum()) * prepared.grid.spacing_mm**3 / 1000
-    if not all(low <= value <= high for value, (low, high) in zip([*span_mm, fills_cm3], [*HEAD_SPAN_MM, HEAD_CM3], strict=True)):
-        expected = " x ".join(f"{low:.0f}-{high:.0f}" for low, high in HEAD_SPAN_MM)
-        return (
-            f"The mask spans {' x '.join(f'{span:.0f}' for span in span_mm)} mm and fills {fills_cm3:.3g} cm3; the heads that the network "
-            f"learned from span {expected} mm and fill {HEAD_CM3[0]:.0f}-{HEAD_CM3[1]:.0f} cm3. Check the spacing, and the answer."
-        )
-    turned = _turned(prepared.sites, STEP_MM / prepared.grid.spacing_mm)
-    if turned:
-        return f"The head seems to {turned}. Check the orientation in the header, and the answer."
+    if all(low <= value <= high for value, (low, high) in zip([*span_mm, fills_cm3], [*HEAD_SPAN_MM, HEAD_CM3], strict=True)):
+        return None
+    expected = " x ".join(f"{low:.0f}-{high:.0f}" for low, high in HEAD_SPAN_MM)
+    return (
+        f"The mask spans {' x '.join(f'{span:.0f}' for span in span_mm)} mm and fills {fills_cm3:.3g} cm3; the heads that the network "
+        f"learned from span {expected} mm and fill {HEAD_CM3[0]:.0f}-{HEAD_CM3[1]:.0f} cm3. Check the spacing, and the answer."
+    )
+
+
+def _lying(prepared: Prepared) -> str | None:
+    turned = None if _size(prepared) else _turned(prepared.sites, STEP_MM / prepared.grid.spacing_mm)
+    return turned and f"The head seems to {turned}. Check the orientation in the header, and the answer."
+
+
+def _coarse(prepared: Prepared) -> str | None:
     voxel_mm = max(prepared.volume.spacing_mm)
-    if voxel_mm > COARSEST_MM:
-        return f"The mask's voxels have up to {voxel_mm:.3g} mm; above {COARSEST_MM:g} mm intact heads may get implants. Check the answer."
-    if ends := [end.name for end in flat_ends(prepared, main_part(prepared))]:
-        return f"The scan seems to end within the head, at its {' and its '.join(ends)}: nothing is added there. Check the answer."
+    if voxel_mm <= COARSEST_MM:
+        return None
+    return f"The mask's voxels have up to {voxel_mm:.3g} mm; above {COARSEST_MM:g} mm intact heads may get implants. Check the answer."
+
+
+def _ended(prepared: Prepared) -> str | None:
+    ends = [end.name for end in flat_ends(prepared, main_part(prepared))]
+    if not ends:
+        return None
+    return f"The scan seems to end within the head, at its {' and its '.join(ends)}: nothing is added there. Check the answer."
+
+
+def _beside(prepared: Prepared) -> str | None:
     if np.may_share_memory(prepared.volume.mask, prepared.canonical.mask):
         return None
     beside_cm3 = (prepared.volume.occupied - prepared.canonical.volume.occupied) * prepared.volume.voxel_mm3 / 1000
@@ -109,40 +114,22 @@ def _unevenness(sites: Mask, step: float) -> float:
     return uneven / max(both, 1)
 
 
-def without_beside(head: Canonical) -> Mask | None:
-    """A canonical mask [X, Y, Z] without what lies beside the head, such as a head holder, on the file's axes; None where nothing does.
-
-    Pieces are told apart in cells of BESIDE_MM: hair and skin keep a holder further away from bone.
+def beside_head(sites: Mask) -> Mask:
+    """Cells of pieces that lie beside the head, such as a head holder: most of them outside the convex hull of the largest, as seen from
+    above.
     """
-    volume = head.volume
-    extent_mm = [(axis.stop - axis.start) * mm for axis, mm in zip(bounding_box(head.mask), volume.spacing_mm, strict=True)]
-    cell_mm = max(BESIDE_MM, (prod(extent_mm) / MOST_CELLS) ** (1 / 3))
-    grid = WorkingGrid.over(volume, cell_mm, 0.0)
-    beside = _beside(grid.coarsen(head.mask) > 0, BEYOND_MM / cell_mm)
-    return head.from_canonical(head.mask & ~nearest(beside, grid, volume)) if beside.any() else None
-
-
-def _beside(occupied: Mask, beyond: float) -> Mask:
-    """Cells of pieces most of which lie beside or above the convex hull of the largest, by more than `beyond` cells."""
-    pieces, counts = components(occupied)
+    pieces, counts = components(sites)
     if len(counts) <= 2:
-        return np.zeros_like(occupied)
-    largest = counts[1:].argmax() + 1
+        return np.zeros_like(sites)
+    head = np.argwhere((pieces == counts[1:].argmax() + 1).any(axis=2))
     try:
-        sides = _hull(pieces == largest)
-    except QhullError:  # all in one plane
-        return np.zeros_like(occupied)
-    others = np.argwhere(occupied & (pieces != largest))
-    others = others[:: len(others) // MOST_SAMPLED + 1]
-    outside = (others @ sides[:, :3].T + sides[:, 3] > beyond).any(axis=1)
-    of, of_outside = (np.bincount(pieces[tuple(some.T)], minlength=len(counts)) for some in (others, others[outside]))
-    return np.asarray((of_outside > BESIDE * of)[pieces])
-
-
-def _hull(head: Mask) -> NDArray[np.float64]:
-    """The sides [N, 4] of the convex hull of a head and all below: sides[:, :3] · (x, y, z) + sides[:, 3] > 0 outside, in cells."""
-    seen = head.any(axis=2)
-    columns = np.argwhere(seen)
-    top = head.shape[2] - 1 - head[:, :, ::-1].argmax(axis=2)[seen]
-    points = np.concatenate([np.column_stack([columns, height]) for height in (top, np.zeros_like(top))])
-    return np.asarray(ConvexHull(points).equations)
+        sides = ConvexHull(head).equations
+    except QhullError:  # all in one line
+        return np.zeros_like(sites)
+    x, y = np.ogrid[: sites.shape[0], : sites.shape[1]]
+    outside = np.zeros(sites.shape[:2], np.bool_)
+    for along_x, along_y, start in sides:
+        outside |= along_x * x + along_y * y + start > 1  # more than a cell beyond
+    beside = np.bincount(pieces[outside].ravel(), minlength=len(counts)) > BESIDE * counts
+    beside[0] = False
+    return np.asarray(beside[pieces])

@@ -43,7 +43,7 @@ def grown_by_ball(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, 
     """The dilation of a mask [X, Y, Z]: all within a radius of it."""
     rows = list(ball_rows(radius_mm, spacing_mm))
     if rows[0][2] >= WORD:
-        return np.asarray(edt.edt(~mask, anisotropy=spacing_mm) <= radius_mm) if mask.any() else mask.copy(order="K")
+        return np.asarray(edt.edt(~mask, anisotropy=spacing_mm) <= radius_mm * (1 + ROUNDING)) if mask.any() else mask.copy(order="K")
     words, inner = _packed(mask, rows)
     return _unpacked(_gathered(words, rows, inner, np.bitwise_or), mask.shape[0])
 

@@ -25,10 +25,10 @@ CUT_CM2 = 30.0
 900,600) none touches one with more than 17; the real head, turned by 12 to 20 degrees and cut as it was, with 53 to 59.
 """
 
-FLAT_CM2, FLAT_CM2_PER_MM = 12.0, 4.0
-"""Least area of bone, cm², in a head's outermost millimetre, or voxel, where a scan ends flat; and what each mm of a voxel adds: a dome's
-top is flat as well. Uncut, sixteen validation heads (seeds from 900,200) have 8 at most, and eighteen real ones 11.6; with 8 to 40 mm cut
-off at the top, the left or the back 10 to 95, nearly all more than 20.
+FLAT_CM2 = 16.0
+"""Least area of bone, cm², in a head's outermost millimetre where a scan ends flat; in voxels that are thicker, as many times more, since
+a dome's top is flat as well. Uncut, sixteen validation heads (seeds from 900,200) have 8 at most, and eighteen real ones 11.6; with 8 to
+40 mm cut off at the top, the left or the back 10 to 95, nearly all more than 20.
 """
 
 SEEN_MM = 1.0
@@ -94,7 +94,7 @@ def flat_ends(prepared: Prepared, head: Mask) -> Iterator[FlatEnd]:
     for axis, cells in enumerate(bounding_box(head)):
         others_cm2 = prod(source_mm) / source_mm[axis] / 100
         thick = max(1, round(SEEN_MM / source_mm[axis]))
-        least_cm2 = FLAT_CM2 + FLAT_CM2_PER_MM * max(source_mm[axis], SEEN_MM)
+        least_cm2 = FLAT_CM2 * max(source_mm[axis] / SEEN_MM, 1)
         for high in (False, True)[axis == 2 :]:
             outermost = cells.stop - 1 if high else cells.start
             voxels = prepared.grid.axes[axis].reach(slice(max(outermost - 1, 0), outermost + 2))

@@ -134,6 +134,16 @@ def test_a_turn_that_a_quaternion_cannot_hold_is_no_difference(yaw_deg):
     assert not decoded.warnings
 
 
+def test_a_shift_is_a_difference_whatever_the_turn():
+    def change(header):
+        header.set_qform(LPS_FROM_RAS @ np.diag([1, 1, 1, 1]), code=1)
+        moved = np.eye(4)
+        moved[:3, 3] = 0.3
+        header.set_sform(LPS_FROM_RAS @ moved, code=1)
+
+    assert "place it differently" in decode(changed(change)).warnings[0]
+
+
 @pytest.mark.parametrize("pixdim", [-1, 0, np.nan])
 def test_what_a_sform_says_needs_no_pixdim(pixdim):
     np.testing.assert_allclose(decode(changed(setting("pixdim", pixdim, 1))).volume.affine, lps(), atol=2e-5)

@@ -3,15 +3,21 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io import encode
+from calvaria.volume import BinaryVolume
 from loadtest.__main__ import app
+from loadtest.compare import predicted
 from loadtest.record import Verdict
 from loadtest.run import Plan
 from loadtest.session import Measured
+from loadtest.workload import Item
 from tests.loadtest.recordings import recorded, request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +96,12 @@ def test_without_a_server_the_recording_before_stays(tmp_path):
 
 @pytest.mark.parametrize(("model", "asked"), [("completion", {"output": "implant"}), ("super-resolution", {}), ("own", {})])
 def test_without_an_output_completions_is_the_implant_and_others_first(model, asked):
-    assert Plan("64", model=model, clients=1, requests=1).options == asked
+    plan = Plan("64", model=model, clients=1, requests=1)
+    assert plan.options == asked
+    mask = BinaryVolume.on_grid(np.eye(3, dtype=np.bool_)[None], (1, 1, 1))
+    item = Item("64", 0, encode(mask, "nrrd"), plan.options)
+    answer = predicted(item, SimpleNamespace(predict=lambda volumes: [{"whole": mask, "implant": mask}]))
+    assert list(answer) == [asked.get("output", "whole")]
 
 
 def test_a_recording_that_could_not_be_written_is_refused_before_anything_is_made(tmp_path, monkeypatch):

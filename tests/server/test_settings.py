@@ -44,7 +44,7 @@ def test_letters_that_java_would_take_for_others_are_refused(tmp_path):
         ("inference_address=banana", "an address such as http://127.0.0.1:8080"),
         ("metrics_address=http://127.0.0.1:80 82", "an address such as http://127.0.0.1:8082"),
         ("default_workers_per_model=abc", "a whole number above zero, and nothing behind it"),
-        ("token_expiration_min=43200  # 30 days", "a whole number above zero, and nothing behind it"),
+        ("token_expiration_min=43200  # 30 days", "a number of minutes, and nothing behind it"),
         ("disable_token_authorization=true # for tests", "true or false, and nothing behind it"),
         ("enable_grpc_ssl=yes", "true or false, and nothing behind it"),
         ("metrics_mode=foo", "one of prometheus, log, legacy"),
@@ -77,7 +77,7 @@ def test_settings_of_logs_that_are_not_there_are_refused(tmp_path):
 def test_grpc_needs_ports_of_its_own(tmp_path):
     path = tmp_path / "config.properties"
     path.write_text("model_store=store\ninference_address=http://127.0.0.1:18080\ngrpc_inference_port=18080\n")
-    with pytest.raises(CalvariaError, match=r"gives port 18080 to gRPC and to another service"):
+    with pytest.raises(CalvariaError, match=r"gives gRPC a port of another service, of 18080, 8081, 8082, 18080, 7071"):
         ServerSettings.read(path).check(path.name)
 
 

@@ -104,16 +104,16 @@ def test_in_no_placement_of_cells_may_more_be_occupied_than_are_worked_on() -> N
 def test_an_implant_leaves_out_what_sticks_through_the_hole(whole: Mask) -> None:
     """A drain, or a pin: no part of the head, and no place for an implant."""
     gone = np.zeros_like(whole)
-    gone[55:80, :, 55:] = True
-    tall = np.pad(whole & ~gone, ((0, 0), (0, 0), (0, 60)))
-    tall[66:69, 29:31, 76:] = True
-    given = BinaryVolume.on_grid(tall, SPACING_MM)
-    head = prepare(given, SETTINGS)
-    completed, implant = finish(head, head.grid.coarsen(np.pad(whole, ((0, 0), (0, 0), (0, 60)))))
-    assert not (head.canonical.mask & tall)[66:69, 29:31, 76:].any()
+    gone[55:, :, 50:] = True
+    wide = np.pad(whole & ~gone, ((0, 140), (0, 0), (0, 0)))
+    rod = np.s_[70:, 29:31, 60:63]
+    wide[rod] = True
+    head = prepare(BinaryVolume.on_grid(wide, SPACING_MM), SETTINGS)
+    completed, implant = finish(head, head.grid.coarsen(np.pad(whole, ((0, 140), (0, 0), (0, 0)))))
+    assert not head.canonical.mask[rod].any()
     assert implant.any()
-    assert not (implant & tall).any()
-    assert np.array_equal(completed, implant | tall)
+    assert not (implant & wide).any()
+    assert np.array_equal(completed, implant | wide)
 
 
 def test_intact_bone_is_left_alone(whole: Mask, defective: Prepared) -> None:
