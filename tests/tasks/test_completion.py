@@ -108,7 +108,7 @@ def test_an_implant_leaves_out_what_sticks_through_the_hole(whole: Mask) -> None
     wide = np.pad(whole & ~gone, ((0, 140), (0, 0), (0, 0)))
     rod = np.s_[70:, 29:31, 60:63]
     wide[rod] = True
-    head = prepare(BinaryVolume.on_grid(wide, SPACING_MM), SETTINGS)
+    head = prepare(BinaryVolume.on_grid(wide, SPACING_MM), replace(SETTINGS, occupied_share=0.1))
     completed, implant = finish(head, head.grid.coarsen(np.pad(whole, ((0, 140), (0, 0), (0, 0)))))
     assert not head.canonical.mask[rod].any()
     assert implant.any()
