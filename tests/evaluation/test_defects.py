@@ -74,7 +74,7 @@ def test_flipped_and_transposed_grids_lose_the_same_bone(skull: BinaryVolume, ki
 
 
 @pytest.mark.parametrize("kind", ["orbit", "frontoorbital"])
-@pytest.mark.parametrize("height_mm", [-20.0, 0.0, 12.0])
+@pytest.mark.parametrize("height_mm", [-20.0, 0.0, 12.0, 18.0])
 def test_at_the_orbit_the_upper_rim_is_taken_wherever_the_orbit_is(kind: str, height_mm: float) -> None:
     """Not the bone deep in it, which is all that lies in some directions from the head's middle."""
     skull, places = head(), np.indices(head().shape).transpose(1, 2, 3, 0) * 2.0 - 104
