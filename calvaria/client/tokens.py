@@ -33,7 +33,10 @@ def read_token(key_file: Path, kind: TokenKind = "inference") -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CalvariaError(ErrorCode.UNAUTHORIZED, f"{key_file} holds no {kind} token that can be read: {error}") from error
+        raise CalvariaError(
+            ErrorCode.UNAUTHORIZED,
+            f"{key_file} holds no {kind} token that can be read ({error}): start the server again, or name another file.",
+        ) from error
 
 
 def token_end(key_file: Path) -> datetime | None:

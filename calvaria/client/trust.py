@@ -42,5 +42,5 @@ def _checked(ca_file: Path | str) -> Path:
     with reading(ca_file):
         holds = b"-----BEGIN CERTIFICATE-----" in Path(ca_file).read_bytes()
     if not holds:
-        raise bad_option(f"{ca_file} holds no certificate (PEM).")
+        raise bad_option(f"{ca_file} holds no certificate (PEM). Name the server's.")
     return Path(ca_file)

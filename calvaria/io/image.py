@@ -14,6 +14,9 @@ from calvaria.volume import SPACING_MM, Affine
 DEFAULT_MAX_VOXELS = 2**28  # 512 x 512 x 1024
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+AGAIN = "Save the file again with another program."
+"""What to do about a file that another program wrote wrongly."""
+
 _FARTHEST_MM = 1e6  # from the scanner's origin: a kilometre
 _MOST_SAMPLE_BYTES = 2**30  # expanded: 512 x 512 x 512 of double, or DEFAULT_MAX_VOXELS of float
 _SQUARE_COSINE = 0.01745  # axes within 1 degree of a right angle pass for orthogonal
@@ -53,7 +56,7 @@ def checked_shape(sizes: list[int], dtype: np.dtype[Any], max_voxels: int) -> tu
     Raises BAD_HEADER for a size below 1, WRONG_DIMENSION unless there are three, TOO_LARGE beyond `max_voxels` or 1 GiB of samples.
     """
     if any(size < 1 for size in sizes):
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The header gives the sizes {sizes}; each must be at least 1.")
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The header gives the sizes {sizes}; each must be at least 1. {AGAIN}")
     if len(sizes) != 3:
         raise CalvariaError(
             ErrorCode.WRONG_DIMENSION, f"The file holds an array with {len(sizes)} axes {sizes}; send one volume with three."
@@ -87,7 +90,7 @@ def checked_affine(affine: Affine) -> Affine:
         )
     if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
         raise CalvariaError(
-            ErrorCode.BAD_GEOMETRY, "The axis directions do not span space: two of them are parallel, or all lie in a plane."
+            ErrorCode.BAD_GEOMETRY, f"The axis directions do not span space: two of them are parallel, or all lie in a plane. {AGAIN}"
         )
     return affine
 

@@ -11,7 +11,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io.image import LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
+from calvaria.io.image import AGAIN, LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
 from calvaria.io.streams import compressed, in_file_order, read_samples
 from calvaria.volume import SAME_PLACE_MM, Affine, BinaryVolume
 
@@ -39,7 +39,7 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Promise:
         dtype = header.get_data_dtype()
         offset = int(header["vox_offset"])
     except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header holds what cannot be: {error}.") from error
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header holds what cannot be: {error}. {AGAIN}") from error
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -49,7 +49,7 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Promise:
     affine = checked_affine(affine)
     skipped = offset - header.sizeof_hdr
     if not 0 <= skipped <= _MAX_EXTENSION_BYTES:
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header places the samples at byte {offset:,}, which cannot be.")
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header places the samples at byte {offset:,}, which cannot be. {AGAIN}")
 
     def read() -> Image:
         stream.seek(offset)
@@ -86,7 +86,7 @@ def _header(stream: BufferedIOBase) -> Any:
         raise CalvariaError(ErrorCode.TRUNCATED, "The file ends within its NIfTI header; send the file again, whole.")
     orders = {kind.sizeof_hdr.to_bytes(4, "little"): "<", kind.sizeof_hdr.to_bytes(4, "big"): ">"}
     if head[:4] not in orders:
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header does not begin with its size, {kind.sizeof_hdr}.")
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header does not begin with its size, {kind.sizeof_hdr}. {AGAIN}")
     header = kind(head[: kind.sizeof_hdr], endianness=orders[head[:4]], check=False)
     if header["pixdim"][0] == 0:
         header["pixdim"][0] = 1  # qfac: "if it is 0, 1 is meant", says the standard
@@ -139,7 +139,7 @@ def _qform(header: Any) -> Affine | None:
     try:
         return header.get_qform(coded=True)[0]  # type: ignore[no-any-return]
     except (HeaderDataError, ValueError) as error:
-        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The NIfTI orientation cannot be read: {error}.") from error
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The NIfTI orientation cannot be read: {error}. {AGAIN}") from error
 
 
 def _apart(one: Affine, other: Affine, shape: tuple[int, int, int]) -> float:
@@ -181,7 +181,7 @@ def _scaled(header: Any, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if not _rescales(header):
         return samples
     if not np.isfinite(intercept):
-        raise CalvariaError(ErrorCode.BAD_HEADER, "The NIfTI header has a scl_slope and no finite scl_inter.")
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NIfTI header has a scl_slope and no finite scl_inter. {AGAIN}")
     scaled = samples if samples.dtype.kind == "f" else samples.astype(np.float32)
     scaled *= slope
     scaled += intercept

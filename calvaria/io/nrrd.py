@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
-from calvaria.io.image import LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
+from calvaria.io.image import AGAIN, LPS_FROM_RAS, Image, Promise, checked_affine, checked_shape, shear_warnings
 from calvaria.io.streams import compressed, expanding, in_file_order, read_samples
 from calvaria.volume import Affine, BinaryVolume
 
@@ -64,7 +64,7 @@ def parse(stream: BufferedIOBase, max_voxels: int) -> Promise:
     dtype = _sample_type(header)
     if int(header["dimension"]) != len(header["sizes"]):
         raise CalvariaError(
-            ErrorCode.BAD_HEADER, f"The header says dimension {header['dimension']} and gives {len(header['sizes'])} sizes."
+            ErrorCode.BAD_HEADER, f"The header says dimension {header['dimension']} and gives {len(header['sizes'])} sizes. {AGAIN}"
         )
     shape = checked_shape(header["sizes"], dtype, max_voxels)
     affine, assumed = _geometry(header)
@@ -115,9 +115,11 @@ def _header(stream: BufferedIOBase) -> dict[str, Any]:
         with np.errstate(invalid="ignore"):  # a size too large for an integer is seen to later
             header: dict[str, Any] = nrrd.read_header(lines)
     except Exception as error:  # the parser raises whatever its steps raise on malformed text
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header cannot be read: {str(error)[:200] or type(error).__name__}.") from error
+        raise CalvariaError(
+            ErrorCode.BAD_HEADER, f"The NRRD header cannot be read: {str(error)[:200] or type(error).__name__}. {AGAIN}"
+        ) from error
     if missing := [field for field in _REQUIRED if field not in header]:
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header lacks {' and '.join(missing)}.")
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header lacks {' and '.join(missing)}. {AGAIN}")
     header["sizes"] = _sizes(lines)
     for name in ("type", "encoding", "endian"):
         header[name] = header.get(name, "").lower()
@@ -137,7 +139,7 @@ def _sizes(lines: list[str]) -> list[int]:
     try:
         return [int(size) for size in text.split()]
     except ValueError as error:
-        raise CalvariaError(ErrorCode.BAD_HEADER, "The sizes in the NRRD header must be whole numbers.") from error
+        raise CalvariaError(ErrorCode.BAD_HEADER, f"The sizes in the NRRD header must be whole numbers. {AGAIN}") from error
 
 
 def _field_lines(stream: BufferedIOBase) -> list[str]:
@@ -158,7 +160,7 @@ def _field_lines(stream: BufferedIOBase) -> list[str]:
             name, value = line.decode(errors="replace").split(":", maxsplit=1)
             lines.append(f"{name.lower()}:{_VECTOR.sub(_closed_up, value)}")
         if header_bytes >= _MAX_HEADER_BYTES or fields_bytes > _MAX_FIELDS_BYTES:
-            raise CalvariaError(ErrorCode.BAD_HEADER, "The NRRD header is far longer than a volume's header is.")
+            raise CalvariaError(ErrorCode.BAD_HEADER, f"The NRRD header is far longer than a volume's header is. {AGAIN}")
     return lines
 
 
@@ -242,5 +244,5 @@ def _to_lps(header: dict[str, Any], warnings: list[str]) -> Affine:
 def _numbers(header: dict[str, Any], field: str, shape: tuple[int, ...]) -> Affine:
     numbers = np.asarray(header[field], np.float64)
     if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The field {field} must hold {' × '.join(map(str, shape))} finite numbers.")
+        raise CalvariaError(ErrorCode.BAD_GEOMETRY, f"The field {field} must hold {' × '.join(map(str, shape))} finite numbers. {AGAIN}")
     return numbers

@@ -12,6 +12,7 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from calvaria.errors import CalvariaError, ErrorCode
+from calvaria.io.image import AGAIN
 
 _CHUNK_BYTES = 2**17  # the reader unpacks into bytes of its own first: these stay in cache; with 64 MiB, decoding takes 2.5 times as long
 _SLAB = 16
@@ -77,5 +78,7 @@ def read_samples(stream: BufferedIOBase, shape: tuple[int, int, int], dtype: np.
             )
         filled += count
     if stream.read(1):
-        raise CalvariaError(ErrorCode.BAD_HEADER, f"The file holds more than the {len(room):,} bytes of samples its header promises.")
+        raise CalvariaError(
+            ErrorCode.BAD_HEADER, f"The file holds more than the {len(room):,} bytes of samples its header promises. {AGAIN}"
+        )
     return samples

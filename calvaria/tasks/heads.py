@@ -46,8 +46,9 @@ def unlike_heads(prepared: Prepared) -> str | None:
     """What of a volume is unlike the heads that the networks learned from: its extent, cell by cell, its volume, how it lies, how coarse it
     is, where its scan ends, or what lies beside it.
     """
-    said = [_size(prepared), _lying(prepared), _coarse(prepared), _ended(prepared), _beside(prepared)]
-    return " ".join(filter(None, said)) or None
+    size = _size(prepared)
+    said = [size] if size else [_lying(prepared), _coarse(prepared), _ended(prepared)]
+    return " ".join(filter(None, [*said, _beside(prepared)])) or None
 
 
 def _size(prepared: Prepared) -> str | None:
@@ -64,7 +65,7 @@ def _size(prepared: Prepared) -> str | None:
 
 
 def _lying(prepared: Prepared) -> str | None:
-    turned = None if _size(prepared) else _turned(prepared.sites, STEP_MM / prepared.grid.spacing_mm)
+    turned = _turned(prepared.sites, STEP_MM / prepared.grid.spacing_mm)
     return turned and f"The head seems to {turned}. Check the orientation in the header, and the answer."
 
 
