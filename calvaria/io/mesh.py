@@ -74,6 +74,12 @@ def serialise(surface: Surface) -> bytes:
     return _HEADER.ljust(80) + len(records).to_bytes(4, "little") + records.tobytes()
 
 
+BETWEEN = 0.499
+"""Level between two counts, so that no vertex falls on a centre and no triangle is degenerate. Not half-way: where voxels meet at an edge
+alone scikit-image would leave edges of four triangles, in a file that no printer's program takes for closed. Below, such voxels are joined.
+"""
+
+
 def _marching_cubes(mask: Mask, block: int) -> tuple[Vertices, Triangles]:
     """The surface in block indices; around every block's centre that is inside, for the outside of the mask is empty."""
     from skimage.measure import marching_cubes  # most requests can do without its import, 0.2 s
@@ -81,7 +87,7 @@ def _marching_cubes(mask: Mask, block: int) -> tuple[Vertices, Triangles]:
     counts = mask.view(np.uint8) if block == 1 else _counts(mask, block)
     kept = bounding_box(counts > 0)
     padded = np.pad(counts[kept], 1).astype(np.float32)
-    level = block**3 // 2 + 0.5  # between two counts, so that no vertex falls on a centre and no triangle is degenerate
+    level = block**3 // 2 + BETWEEN
     if padded.max() < level:
         return np.zeros((0, 3)), np.zeros((0, 3), np.int32)
     vertices, triangles, _, _ = marching_cubes(padded, level)

@@ -61,7 +61,8 @@ def parse(stream: BufferedIOBase, max_voxels: int, file_format: str) -> Promise:
 def serialise(volume: BinaryVolume, *, compress: bool) -> bytes:
     """A NIfTI-1 file of unsigned char (NIfTI-2 if an axis is longer than 32,767), with equal sform and qform.
 
-    The header holds float32: an origin of 200 mm is kept to about 1e-5 mm. A sheared affine is exact in the sform alone.
+    The header holds float32: an origin of 200 mm is kept to about 1e-5 mm. A sheared affine is in the sform alone: a program that asks for
+    the qform, which cannot hold it, refuses the file rather than place it elsewhere.
     """
     header = nib.Nifti1Header() if max(volume.shape) < 2**15 else nib.Nifti2Header()
     header.set_data_dtype(np.uint8)
@@ -69,7 +70,7 @@ def serialise(volume: BinaryVolume, *, compress: bool) -> bytes:
     header.set_xyzt_units("mm")
     header["pixdim"][1:4] = volume.spacing_mm
     header.set_sform(LPS_FROM_RAS @ volume.affine, code=_SCANNER)
-    header.set_qform(LPS_FROM_RAS @ volume.affine, code=_SCANNER)
+    header.set_qform(LPS_FROM_RAS @ volume.affine, code=0 if shear_warnings(volume.affine) else _SCANNER)
     no_extensions = bytes(4)
     header["vox_offset"] = header.sizeof_hdr + len(no_extensions)
     content = b"".join([header.binaryblock, no_extensions, in_file_order(volume.samples)])

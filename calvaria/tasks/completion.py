@@ -197,7 +197,7 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
     """An implant without films, threads, crumbs and what would fill clefts: opened by a ball, then components of a sensible size and width.
 
     Piece by piece, each in its own box, since pieces may lie far apart and a ball lies in one alone. What the ball rounds off is put
-    back, as far as its radius reaches: where implant and bone meet, an edge is no corner.
+    back, as far as its radius reaches: where implant and bone meet, an edge is no corner. Crumbs that this brings along are not.
     """
     cleaned = np.zeros_like(implant)
     if not implant.any():
@@ -211,7 +211,7 @@ def clean(implant: Mask, spacing_mm: tuple[float, float, float], settings: Setti
         thick = thick_box(piece, OPENING_MM, spacing_mm)
         opened = open_by_ball(np.asfortranarray(piece[thick]), OPENING_MM, spacing_mm)
         kept = wide_components(large_components(opened, smallest), spacing_mm, NARROWEST_MM)
-        cleaned[box][thick] |= grown_by_ball(kept, OPENING_MM, spacing_mm) & piece[thick]
+        cleaned[box][thick] |= large_components(grown_by_ball(kept, OPENING_MM, spacing_mm) & piece[thick], smallest)
     return cleaned
 
 

@@ -134,6 +134,16 @@ def test_a_turn_that_a_quaternion_cannot_hold_is_no_difference(yaw_deg):
     assert not decoded.warnings
 
 
+def test_what_no_qform_can_hold_is_in_the_sform_alone():
+    sheared = lps()
+    sheared[:3, 2] += 0.3 * sheared[:3, 1]
+    content = encode(BinaryVolume(ball(), sheared), "nii")
+    assert int(nib.Nifti1Image.from_bytes(content).header["qform_code"]) == 0
+    decoded = decode(content)
+    np.testing.assert_allclose(decoded.volume.affine, sheared, atol=1e-4)
+    assert not any("differently" in each for each in decoded.warnings)
+
+
 def test_a_shift_is_a_difference_whatever_the_turn():
     def change(header):
         header.set_qform(LPS_FROM_RAS @ np.diag([1, 1, 1, 1]), code=1)

@@ -178,8 +178,10 @@ def test_cleaning_by_pieces_is_opening_the_whole(seed: int, count: tuple[int, in
     expected = wide_components(opened, spacing, NARROWEST_MM)
     labels, counts = components(mask)
     for label in range(1, len(counts)):
-        expected |= (labels == label) & grown_by_ball(expected & (labels == label), OPENING_MM, spacing)
+        piece = labels == label
+        expected |= large_components(piece & grown_by_ball(expected & piece, OPENING_MM, spacing), 3.0 / prod(spacing))
     assert np.array_equal(kept, expected)
+    assert (components(kept)[1][1:] >= 3.0 / prod(spacing)).all(), "no crumbs"
 
 
 def test_a_plate_keeps_its_edges_and_loses_the_film_around_it() -> None:
