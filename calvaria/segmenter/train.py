@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from calvaria.cores import one_blas_thread
+from calvaria.files import make_folder
 from calvaria.segmenter.network import CELL_MM, SCAN_MM, WEIGHTS, UNet, cells_over, coarse, to_tensor
 from calvaria.synthetic.seeds import TRAINING
 from calvaria.synthetic.thorax.anatomy import HIGH_MM, LOW_MM, ORGANS
@@ -67,6 +68,7 @@ def mistaken_share(logits: Tensor, labels: Tensor) -> Tensor:
 def main(file: Path = WEIGHTS, chests: int = CHESTS, rounds: int = ROUNDS) -> None:
     torch.set_num_threads(1)
     network = train(chests, rounds)
+    make_folder(file.parent)
     save_state(file, network)
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calvaria.errors import CalvariaError
 from calvaria.grid import WorkingGrid
 from calvaria.synthetic.coarse import METHODS, scan
 from calvaria.volume import BinaryVolume
@@ -49,5 +50,5 @@ def test_what_makes_no_sense_is_an_error():
     fine = BinaryVolume.on_grid(noise((4, 4, 4)), (1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="no method"):
         scan(fine, (2, 2, 2), "median")
-    with pytest.raises(ValueError, match="fits"):
+    with pytest.raises(CalvariaError, match="fits"):
         scan(fine, (9, 9, 9), "mean")
