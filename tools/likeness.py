@@ -9,9 +9,9 @@ from rich.progress import track
 
 from calvaria.datasets.likeness import likeness, table
 from calvaria.datasets.likeness_picture import sheet
+from calvaria.datasets.reading import read_logged
 from calvaria.errors import CalvariaError
 from calvaria.geometry import to_canonical
-from calvaria.io import read
 from calvaria.synthetic import make_skull, mould, symmetrise
 from calvaria.synthetic.seeds import EVALUATION
 from calvaria.volume import BinaryVolume
@@ -33,9 +33,9 @@ def main() -> None:
     if words.picture and words.picture.suffix.lower() != ".png":
         parser.error("--picture must end in .png")
     try:
-        given = read(words.file).volume
+        given = read_logged(Path(words.file))
     except CalvariaError as error:
-        parser.error(f"{words.file}: {error.message}")
+        parser.error(error.message)
     if not given.occupied:
         parser.error(f"{words.file} is empty: there is no skull to measure")
     spacing = to_canonical(given).volume.spacing_mm

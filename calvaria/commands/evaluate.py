@@ -112,7 +112,7 @@ def evaluate(
         raise bad_option("These weights have cells as wide as a volume's voxels (spacing_mm = 0): leave out --working.")
     planned = wanted.planned(assessment)
     if not planned:
-        raise bad_option("No case is of all that was asked for: of the oesophagus, for instance, there are no masks of the network's.")
+        raise bad_option("No case is of all the kinds that were asked for. Ask for others, or for fewer at once.")
     if wanted.working and test.coarsened:
         planned = [test.coarsened(case, predictor.settings.spacing_mm) for case in planned]
     arguments = {

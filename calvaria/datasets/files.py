@@ -95,6 +95,13 @@ def listed(folder: Path) -> list[Path]:
         return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
 
 
+def put(files: dict[str, Path], says: str, path: Path) -> None:
+    """Put a file, or a folder, where its name says it belongs; BAD_OPTION where another one says the same."""
+    if other := files.get(says):
+        raise bad_option(f"{other} and {path} say the same; leave one of them in the folder.")
+    files[says] = path
+
+
 def fingerprint(paths: Iterable[Path]) -> str:
     """SHA-256 of paths, sizes and times of files: another one where any of them was changed, or took another's place."""
     files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calvaria.datasets.files import VOLUMES, by_stem, folders
+from calvaria.datasets.files import VOLUMES, by_stem, folders, put
 from calvaria.datasets.index import SETTINGS
 from calvaria.datasets.reading import read_logged, seen_along
 from calvaria.errors import bad_option
@@ -111,10 +111,7 @@ def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for stem, path in by_stem(folder, suffixes).items():
         match = _NAME_AND_ROLE.fullmatch(stem)
-        name = (match[1] or match[4]) if match else stem
-        if name in found:
-            raise bad_option(f"{found[name]} and {path} say the same; leave one of them in the folder.")
-        found[name] = path
+        put(found, (match[1] or match[4]) if match else stem, path)
     return found
 
 
@@ -141,10 +138,7 @@ def _flat(folder: Path, suffixes: Sequence[str]) -> Iterator[Pair]:
     cases: dict[str, dict[str, Path]] = {}
     for stem, path in by_stem(folder, suffixes).items():
         if match := _NAME_AND_ROLE.fullmatch(stem):
-            files, role = cases.setdefault(match[1] or match[4], {}), (match[2] or match[3]).lower()
-            if role in files:
-                raise bad_option(f"{files[role]} and {path} say the same; leave one of them in the folder.")
-            files[role] = path
+            put(cases.setdefault(match[1] or match[4], {}), (match[2] or match[3]).lower(), path)
     for name, files in cases.items():
         if "defective" in files:
             yield Pair(name, head_of(name), "", files["defective"], files.get("complete"), files.get("implant"))
@@ -166,10 +160,7 @@ def _roles(paths: list[Path], names: list[str]) -> dict[str, Path]:
     roles: dict[str, Path] = {}
     for path, name in zip(paths, names, strict=True):
         if match := _ROLE.fullmatch(name):
-            role = match[1].lower()
-            if role in roles:
-                raise bad_option(f"{roles[role]} and {path} say the same; leave one of them in the folder.")
-            roles[role] = path
+            put(roles, match[1].lower(), path)
     return roles
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from calvaria.companion import scan_beside
-from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings, way_to
+from calvaria.datasets.files import VOLUMES, by_stem, folders, log_warnings, put, way_to
 from calvaria.datasets.reading import seen_along
 from calvaria.errors import CalvariaError, ErrorCode, bad_option
 from calvaria.io import read, read_image
@@ -118,7 +118,7 @@ def _parallel(folder: Path) -> dict[str, dict[str, Path]]:
     for path in folders(folder):
         if (role := path.name.lower()) in (ROUGH, RIGHT, SCAN):
             for name, file in by_stem(path, VOLUMES).items():
-                _add(cases.setdefault(name, {}), role, file)
+                put(cases.setdefault(name, {}), role, file)
     return cases
 
 
@@ -127,12 +127,5 @@ def _folder_each(folder: Path) -> dict[str, dict[str, Path]]:
     cases: dict[str, dict[str, Path]] = {}
     for inner in folders(folder):
         for stem, file in by_stem(inner, VOLUMES).items():
-            _add(cases.setdefault(inner.name, {}), stem.lower(), file)
+            put(cases.setdefault(inner.name, {}), stem.lower(), file)
     return cases
-
-
-def _add(files: dict[str, Path], role: str, file: Path) -> None:
-    """BAD_OPTION where two files of a case say the same."""
-    if role in files:
-        raise bad_option(f"{files[role]} and {file} say the same; leave one of them in the folder.")
-    files[role] = file
